@@ -1,0 +1,1 @@
+//! Listeners: one folder per protocol.

@@ -1,0 +1,1 @@
+//! Builds the whole from its configuration and owns every long-lived task.

@@ -1,0 +1,1 @@
+//! The offline bundle: one signed file with all that an empty host needs.

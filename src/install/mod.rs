@@ -1,0 +1,1 @@
+//! Makes a host a node, and undoes it: preflight, init, join, reset.

@@ -1,0 +1,1 @@
+//! Several hosts on one machine, each with namespaces and an engine of its own.

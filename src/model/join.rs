@@ -1,0 +1,53 @@
+//! What a joining node and the cluster say to each other (`POST /holdfast/v1/join`).
+//!
+//! The token proves the right to join, the CA pin inside it proves the server; the
+//! private key never leaves the joining host: it sends a certificate request.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::base::ids::{ClusterId, Generation, MemberId};
+use crate::model::node_config::{ClusterNetwork, Role};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JoinRequest {
+    /// `<id>.<secret>` part of the token.
+    pub token: String,
+    pub node_name: String,
+    pub address: IpAddr,
+    /// Empty takes what the cluster file says for this node name.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+    /// PEM PKCS#10 request, subject ignored: the server sets names itself.
+    pub certificate_request: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JoinAnswer {
+    pub cluster_name: String,
+    pub cluster_id: ClusterId,
+    pub generation: Generation,
+    pub node_name: String,
+    pub site: String,
+    pub center: String,
+    pub roles: Vec<Role>,
+    /// Set for control nodes: the id this node's store member starts with.
+    pub member_id: Option<MemberId>,
+    pub pod_range: IpNet,
+    pub network: ClusterNetwork,
+    pub servers: Vec<SocketAddr>,
+    pub pause_image: String,
+    /// PEM.
+    pub ca_certificate: String,
+    /// PEM; for control nodes only, because each of them must be able to admit others.
+    pub ca_key: Option<String>,
+    /// PEM, signed for the request's key.
+    pub certificate: String,
+    /// PEM pair of the cluster administrator; for control nodes only.
+    pub admin_certificate: Option<String>,
+    pub admin_key: Option<String>,
+}

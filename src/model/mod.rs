@@ -1,0 +1,7 @@
+//! Pure data: what files, records and wire messages look like.
+
+pub mod join;
+pub mod kinds;
+pub mod kv;
+pub mod node_config;
+pub mod status;

@@ -1,0 +1,1 @@
+//! Pod network, Service balancing and cluster DNS on one node.

@@ -1,0 +1,1 @@
+//! Kubernetes-shaped objects over the replicated store.

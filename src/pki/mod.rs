@@ -1,0 +1,1 @@
+//! The cluster's authority, its certificates and its join tokens.

@@ -1,0 +1,1 @@
+//! Runs playbooks in the shape of Ansible, journalled and resumable.

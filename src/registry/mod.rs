@@ -1,0 +1,1 @@
+//! The OCI registry that every node carries.
