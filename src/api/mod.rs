@@ -1,1 +1,5 @@
 //! Listeners: one folder per protocol.
+
+pub mod identity;
+pub mod listener;
+pub mod peer;

@@ -1,1 +1,3 @@
 //! Builds the whole from its configuration and owns every long-lived task.
+
+pub mod supervise;

@@ -1,1 +1,10 @@
 //! The command line: one file per verb, output and exit codes only.
+
+pub mod exit;
+
+use std::process::ExitCode;
+
+/// Runs the verb that the command line names.
+pub fn main() -> ExitCode {
+    exit::Exit::Usage.into()
+}
