@@ -1,5 +1,6 @@
 //! Listeners: one folder per protocol.
 
+pub mod admin;
 pub mod identity;
 pub mod listener;
 pub mod peer;
