@@ -5,6 +5,7 @@
 //! fail there.
 
 mod floors;
+mod licences;
 mod rules;
 
 use std::fs;
@@ -81,6 +82,15 @@ fn no_file_is_named_for_nothing() {
 #[test]
 fn operating_system_calls_stand_in_sys() {
     assert_none(sources().iter().flat_map(rules::operating_system_outside_sys).collect());
+}
+
+#[test]
+fn every_dependency_has_an_allowed_licence() {
+    let deny = fs::read_to_string(root().join("deny.toml")).expect("deny.toml");
+    let allowed = licences::allowed(&deny);
+    assert!(licences::is_allowed("MIT/Apache-2.0", &allowed));
+    assert!(!licences::is_allowed("GPL-3.0-only", &allowed));
+    assert_none(licences::refused(&root(), &allowed));
 }
 
 #[test]
