@@ -1,3 +1,5 @@
 //! The only code that touches the operating system.
 
+pub mod documents;
 pub mod services;
+pub mod wall_clock;
