@@ -54,3 +54,23 @@ pub const ENDPOINTS_PER_SLICE: usize = 100;
 pub const ENDED_PODS_KEPT: usize = 500;
 /// How long pods stay on a dead node before they are replaced.
 pub const DEAD_NODE_GRACE: Duration = Duration::from_secs(1);
+/// How long the container engine may take to answer before it counts as silent.
+pub const ENGINE_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an image pull may show no progress before it counts as silent.
+pub const IMAGE_PULL_SILENCE: Duration = Duration::from_secs(120);
+/// Size at which a container's log file is rotated (Docker's notation).
+pub const CONTAINER_LOG_MAX_SIZE: &str = "10m";
+/// Log files kept for one container, the current one included.
+pub const CONTAINER_LOG_FILES: u32 = 3;
+/// How often the agent compares all containers with all pods, events or not.
+pub const AGENT_RELIST: Duration = Duration::from_secs(5);
+/// How often a pod is looked at when nothing seems to happen to it.
+pub const POD_RESYNC: Duration = Duration::from_secs(15);
+/// Longest grace that a pod without an API object gets before it is killed.
+pub const ORPHAN_GRACE_MAX: Duration = Duration::from_secs(30);
+/// Most pods on one node (the kubelet's default).
+pub const NODE_MAX_PODS: u32 = 110;
+/// Longest termination message kept, bytes (the kubelet's).
+pub const TERMINATION_MESSAGE_MAX_BYTES: usize = 4_096;
+/// Events that may wait to be written; more are dropped, with a trace.
+pub const AGENT_EVENT_QUEUE: usize = 256;

@@ -1,1 +1,8 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
+
+pub mod pod_phase;
+pub mod pod_phase_conditions;
+pub mod probe;
+pub mod restart;
+pub mod restart_facts;
+pub mod restart_plan;
