@@ -1,1 +1,22 @@
-//! The cluster's authority, its certificates and its join tokens.
+//! The cluster's authority, its certificates and the form of its join tokens.
+//!
+//! One authority per cluster signs every node and the administrator. Subjects are
+//! Kubernetes' own (`system:node:NAME` in `system:nodes`, `admin` in `system:masters`),
+//! so whoever reads an audit log knows them.
+//! Not here: which tokens are valid and who redeemed them (`install/tokens`), because
+//! that stands in the store.
+
+mod authority;
+mod inspect;
+mod kubeconfig;
+mod node_key;
+mod token;
+
+pub use authority::{ADMIN_GROUP, ADMIN_NAME, Authority, NODE_GROUP, NodeNames, PkiError};
+pub use inspect::{CertificateInfo, certificates, describe};
+pub use kubeconfig::{KubeconfigInput, kubeconfig};
+pub use node_key::{NodeKey, key_fingerprint};
+pub use token::{JoinToken, TokenError};
+
+#[cfg(test)]
+mod tests;

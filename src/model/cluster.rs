@@ -1,0 +1,169 @@
+//! `cluster.yaml`: what an operator asks the cluster to be, and what it resolves to.
+//!
+//! The file names sites, their centers and their nodes; from it follow every node's
+//! role, place and pod range. The resolved form (each center with its aggregate written
+//! out) is what the store keeps under `/holdfast/cluster`, so that adding a center later
+//! moves nobody's addresses.
+//! Invariants of a [`Cluster`] that came from [`Cluster::parse`]: node names and
+//! addresses are unique, no two ranges overlap, at least one node is a control node.
+//! Not here: how problems are found (`cluster_check`), YAML (`located`).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::model::cluster_check;
+use crate::model::node_config::{ClusterNetwork, Role};
+
+/// The whole cluster as asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cluster {
+    pub name: String,
+    pub network: NetworkSpec,
+    pub sites: Vec<Site>,
+}
+
+/// Addressing; every field has a default in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkSpec {
+    pub pod_range: IpNet,
+    /// Prefix length of one node's slice of its center's aggregate.
+    pub node_prefix: u8,
+    pub service_range: IpNet,
+    pub cluster_domain: String,
+}
+
+impl Default for NetworkSpec {
+    fn default() -> Self {
+        Self {
+            pod_range: "10.244.0.0/16".parse().expect("a literal network"),
+            node_prefix: 24,
+            service_range: "10.96.0.0/16".parse().expect("a literal network"),
+            cluster_domain: "cluster.local".to_owned(),
+        }
+    }
+}
+
+impl NetworkSpec {
+    /// The part every node carries in its `node.yaml`.
+    pub fn for_nodes(&self) -> ClusterNetwork {
+        ClusterNetwork {
+            pod_range: self.pod_range,
+            service_range: self.service_range,
+            cluster_domain: self.cluster_domain.clone(),
+        }
+    }
+}
+
+/// A city.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Site {
+    pub name: String,
+    pub centers: Vec<Center>,
+}
+
+/// A data center. Its name is unique in the cluster, not only in its site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Center {
+    pub name: String,
+    /// The aggregate of its nodes' pod ranges; always set after [`Cluster::parse`].
+    pub pod_range: IpNet,
+    pub nodes: Vec<NodeEntry>,
+}
+
+/// One machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeEntry {
+    pub name: String,
+    pub address: IpAddr,
+    pub roles: Vec<Role>,
+}
+
+/// One thing that is wrong (or, as a warning, doubtful) in the file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    pub line: u64,
+    /// Where in the tree, `spec.sites[0].centers[1].name`.
+    pub path: String,
+    pub message: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "line {}: {}: {}", self.line, self.path, self.message)
+    }
+}
+
+/// Everything that is wrong in the file, in line order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cluster file has {} problem(s):\n{}", .0.len(), lines(.0))]
+pub struct ClusterProblems(pub Vec<Problem>);
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A cluster file without errors, and what is doubtful in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsedCluster {
+    pub cluster: Cluster,
+    pub warnings: Vec<Problem>,
+}
+
+/// A node with its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacedNode<'a> {
+    pub site: &'a str,
+    pub center: &'a Center,
+    pub node: &'a NodeEntry,
+    /// Position within the center; its preferred slice of the aggregate.
+    pub index: usize,
+}
+
+impl Cluster {
+    /// Reads a cluster file, reporting everything that is wrong together.
+    pub fn parse(text: &str) -> Result<ParsedCluster, ClusterProblems> {
+        cluster_check::parse(text)
+    }
+
+    /// All nodes in file order.
+    pub fn nodes(&self) -> impl Iterator<Item = PlacedNode<'_>> {
+        self.sites.iter().flat_map(|site| {
+            site.centers.iter().flat_map(move |center| {
+                center.nodes.iter().enumerate().map(move |(index, node)| PlacedNode {
+                    site: &site.name,
+                    center,
+                    node,
+                    index,
+                })
+            })
+        })
+    }
+
+    pub fn node(&self, name: &str) -> Option<PlacedNode<'_>> {
+        self.nodes().find(|placed| placed.node.name == name)
+    }
+
+    /// The pod range for a node: its position's slice of the center's aggregate, or the
+    /// first free one when that was given away; `None` when the aggregate is used up.
+    pub fn pod_range_for(&self, placed: &PlacedNode<'_>, taken: &[IpNet]) -> Option<IpNet> {
+        let mut slices = placed.center.pod_range.subnets(self.network.node_prefix).ok()?;
+        let free = |slice: &IpNet| !taken.iter().any(|other| overlap(slice, other));
+        if let Some(own) = slices.clone().nth(placed.index).filter(free) {
+            return Some(own);
+        }
+        slices.find(free)
+    }
+}
+
+/// Whether two networks share an address.
+pub fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(&b.network()) || b.contains(&a.network())
+}

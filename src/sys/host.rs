@@ -1,0 +1,246 @@
+//! What this host is: its system, its memory, its disks, its addresses, its clock.
+//!
+//! Only questions, no changes; each answer is read anew because preflight may be run
+//! again after the operator changed something.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+/// The file whose presence says that this host is a set of namespaces of a lab.
+pub const LAB_HOST_FILE: &str = "/etc/holdfast-lab-host";
+/// The same, as an environment variable.
+pub const LAB_HOST_VARIABLE: &str = "HOLDFAST_LAB_HOST";
+
+/// The wall clock.
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Random bytes from the kernel.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the kernel's random source exists since Linux 3.17");
+    bytes
+}
+
+/// Effective user id.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Whether this host is a lab's, where some kernel settings are not the host's own.
+pub fn is_lab_host() -> bool {
+    Path::new(LAB_HOST_FILE).exists() || std::env::var_os(LAB_HOST_VARIABLE).is_some()
+}
+
+/// Name, kernel release and machine of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemName {
+    pub hostname: String,
+    /// `6.1.0-18-amd64`.
+    pub kernel: String,
+    /// `x86_64`.
+    pub machine: String,
+}
+
+pub fn system_name() -> SystemName {
+    let text = |value: &std::ffi::OsStr| value.to_string_lossy().into_owned();
+    match nix::sys::utsname::uname() {
+        Ok(name) => SystemName {
+            hostname: text(name.nodename()),
+            kernel: text(name.release()),
+            machine: text(name.machine()),
+        },
+        Err(_) => SystemName {
+            hostname: String::new(),
+            kernel: String::new(),
+            machine: std::env::consts::ARCH.to_owned(),
+        },
+    }
+}
+
+/// `(ID, VERSION_ID)` of os-release; empty on a host that has none.
+pub fn distribution() -> (String, String) {
+    let text = std::fs::read_to_string("/etc/os-release")
+        .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
+        .unwrap_or_default();
+    let field = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+            .map(|value| value.trim_matches('"').to_owned())
+            .unwrap_or_default()
+    };
+    (field("ID"), field("VERSION_ID"))
+}
+
+/// `(total, available)` bytes of memory.
+pub fn memory_bytes() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let field = |key: &str| -> Option<u64> {
+        let rest = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+        Some(rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
+    };
+    Some((field("MemTotal")?, field("MemAvailable")?))
+}
+
+/// The file system a path is on, or would be on once created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSystem {
+    pub path: PathBuf,
+    pub free_bytes: u64,
+    pub free_inodes: u64,
+    /// Kernel magic number of the type.
+    pub magic: i64,
+    /// `ext4`, `xfs`, `overlay`, …; hexadecimal when unknown.
+    pub kind: String,
+}
+
+pub fn file_system(path: &Path) -> std::io::Result<FileSystem> {
+    let path = crate::sys::files::nearest_existing(path);
+    let stat = nix::sys::statfs::statfs(&path)?;
+    let magic = stat.filesystem_type().0 as i64;
+    let kind = match magic {
+        0xef53 => "ext4".to_owned(),
+        0x5846_5342 => "xfs".to_owned(),
+        0x9123_683e => "btrfs".to_owned(),
+        0x794c_7630 => "overlay".to_owned(),
+        0x0102_1994 => "tmpfs".to_owned(),
+        0x6969 => "nfs".to_owned(),
+        0x2fc1_2fc1 => "zfs".to_owned(),
+        0xff53_4d42 | 0xfe53_4d42 => "cifs".to_owned(),
+        0x6573_5546 => "fuse".to_owned(),
+        other => format!("{other:#x}"),
+    };
+    Ok(FileSystem {
+        free_bytes: stat.blocks_available() * stat.block_size() as u64,
+        free_inodes: stat.files_free(),
+        path,
+        magic,
+        kind,
+    })
+}
+
+/// Addresses that this host's interfaces carry.
+pub fn interface_addresses() -> Vec<(String, IpAddr)> {
+    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    all.filter_map(|entry| {
+        let address = entry.address?;
+        let ip = address
+            .as_sockaddr_in()
+            .map(|v4| IpAddr::V4(v4.ip()))
+            .or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))?;
+        Some((entry.interface_name, ip))
+    })
+    .collect()
+}
+
+/// Whether a TCP listener could be opened there now; an error is its reason.
+pub fn try_listen(address: SocketAddr) -> std::io::Result<()> {
+    TcpListener::bind(address).map(drop)
+}
+
+/// Whether the kernel has a file system type, built in or loaded.
+pub fn knows_file_system(kind: &str) -> bool {
+    std::fs::read_to_string("/proc/filesystems")
+        .is_ok_and(|text| text.lines().any(|line| line.split_whitespace().last() == Some(kind)))
+}
+
+/// Whether a kernel module is loaded or built in.
+pub fn has_module(name: &str) -> bool {
+    let name = name.replace('-', "_");
+    if Path::new("/sys/module").join(&name).exists() {
+        return true;
+    }
+    let release = system_name().kernel;
+    let builtin = format!("/lib/modules/{release}/modules.builtin");
+    std::fs::read_to_string(builtin).is_ok_and(|text| {
+        text.lines().any(|line| {
+            let file = line.rsplit('/').next().unwrap_or_default();
+            file.trim_end_matches(".ko").replace('-', "_") == name
+        })
+    })
+}
+
+/// Whether a kernel module could be loaded: its file is there.
+pub fn can_load_module(name: &str) -> bool {
+    let release = system_name().kernel;
+    let wanted = [format!("/{}.ko", name), format!("/{}.ko", name.replace('_', "-"))];
+    std::fs::read_to_string(format!("/lib/modules/{release}/modules.dep")).is_ok_and(|text| {
+        text.lines().any(|line| {
+            let file = line.split(':').next().unwrap_or_default();
+            wanted.iter().any(|end| file.contains(end.as_str()))
+        })
+    })
+}
+
+/// Which cgroup hierarchy is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cgroups {
+    V2,
+    V1,
+    None,
+}
+
+pub fn cgroups() -> Cgroups {
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        Cgroups::V2
+    } else if Path::new("/sys/fs/cgroup/memory").is_dir() && Path::new("/sys/fs/cgroup/cpu").exists()
+    {
+        Cgroups::V1
+    } else {
+        Cgroups::None
+    }
+}
+
+/// Mount points at or below a directory, deepest first.
+pub fn mounts_below(dir: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut points: Vec<PathBuf> = text
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|point| PathBuf::from(unescape(point)))
+        .filter(|point| point.starts_with(dir))
+        .collect();
+    points.sort_by_key(|point| std::cmp::Reverse(point.as_os_str().len()));
+    points
+}
+
+/// mountinfo writes space, tab, newline and backslash as three octal digits.
+fn unescape(text: &str) -> String {
+    ["\\040", "\\011", "\\012", "\\134"]
+        .iter()
+        .zip([" ", "\t", "\n", "\\"])
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// Detaches a mount.
+pub fn unmount(point: &Path) -> std::io::Result<()> {
+    nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH).map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_can_be_described() {
+        let name = system_name();
+        assert!(!name.kernel.is_empty() && !name.machine.is_empty());
+        let (total, available) = memory_bytes().expect("has memory");
+        assert!(total >= available && available > 0);
+        assert!(file_system(Path::new("/tmp/none/such")).expect("has disks").free_bytes > 0);
+        assert!(interface_addresses().iter().any(|(_, ip)| ip.is_loopback()));
+        assert!(mounts_below(Path::new("/proc")).contains(&PathBuf::from("/proc")));
+    }
+
+    #[test]
+    fn a_taken_port_cannot_be_listened_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let address = listener.local_addr().expect("has an address");
+        assert!(try_listen(address).is_err());
+        drop(listener);
+        try_listen(address).expect("free again");
+    }
+}
