@@ -1,20 +1,18 @@
 //! The only code that touches the operating system.
 
-pub mod documents;
-pub mod services;
-pub mod tls;
-pub mod wall_clock;
 pub mod cgroup;
+pub mod documents;
+pub mod files;
 pub mod forward;
+pub mod host;
 pub mod mounts;
 pub mod namespaces;
 pub mod netlink;
 pub mod pid1;
-pub mod services;
-pub mod waiting;
-pub mod files;
-pub mod host;
 pub mod process;
 pub mod services;
 pub mod systemd;
+pub mod tls;
 pub mod tls_keys;
+pub mod waiting;
+pub mod wall_clock;
