@@ -28,7 +28,7 @@ $(BINARY): $(SOURCES) | $(BUILD)/tools-build
 build: $(BINARY) ## the static binary
 
 $(KEY): | $(BINARY)
-	$(BINARY) bundle keygen --out $(KEY)
+	$(BINARY) bundle keygen $(KEY)
 
 $(BUNDLE): $(BINARY) $(CONTENTS) | $(KEY)
 	$(BINARY) bundle build --appliance bundle/appliance.yaml --lock bundle/packages.lock \

@@ -1,6 +1,9 @@
 //! The command line: one file per verb, output and exit codes only.
 
+pub mod connection;
 pub mod exit;
+pub mod printer;
+pub mod status;
 
 use std::process::ExitCode;
 

@@ -4,8 +4,8 @@ pub mod api;
 pub mod events;
 pub mod http;
 pub mod informer;
-pub mod kubeconfig;
 pub mod key;
+pub mod kubeconfig;
 pub mod typed;
 mod wire;
 

@@ -81,8 +81,7 @@ impl Hierarchy {
 /// Reads which hierarchies this machine has mounted.
 pub fn hierarchies() -> Result<Vec<Hierarchy>, CgroupError> {
     let read = |path: &str| {
-        fs::read_to_string(path)
-            .map_err(|source| CgroupError::Read { path: path.into(), source })
+        fs::read_to_string(path).map_err(|source| CgroupError::Read { path: path.into(), source })
     };
     let found = match_hierarchies(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?);
     if found.is_empty() { Err(CgroupError::NoHierarchy) } else { Ok(found) }
@@ -356,16 +355,19 @@ fn remove_tree(path: &Path) -> Result<(), CgroupError> {
     walk(path, &mut |at| all.push(at.to_owned()));
     for at in all.iter().rev() {
         let mut last: Option<io::Error> = None;
-        let gone = wait_until(Duration::from_secs(10), Duration::from_millis(20), || {
-            match fs::remove_dir(at) {
-                Ok(()) => true,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-                Err(error) => {
-                    last = Some(error);
-                    false
-                }
-            }
-        });
+        let gone =
+            wait_until(
+                Duration::from_secs(10),
+                Duration::from_millis(20),
+                || match fs::remove_dir(at) {
+                    Ok(()) => true,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+                    Err(error) => {
+                        last = Some(error);
+                        false
+                    }
+                },
+            );
         if let (false, Some(source)) = (gone, last) {
             return Err(CgroupError::Remove { path: at.clone(), source });
         }

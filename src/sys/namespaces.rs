@@ -154,7 +154,10 @@ pub fn spawn_in_host(
 
 /// Makes the child join control groups before it becomes the program, so that no moment
 /// exists in which it could escape a clean-up.
-#[expect(unsafe_code, reason = "pre_exec runs in the forked child; the closure only writes to open files")]
+#[expect(
+    unsafe_code,
+    reason = "pre_exec runs in the forked child; the closure only writes to open files"
+)]
 pub fn join_before_exec(command: &mut Command, mut entrances: Vec<File>) {
     // SAFETY: between fork and exec the closure calls nothing but write(2) on files that
     // were opened before; it allocates nothing and takes no lock.

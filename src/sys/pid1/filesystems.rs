@@ -22,7 +22,12 @@ pub(super) fn mount_missing() -> Result<(), MountError> {
     }
     let wanted = [
         ("sysfs", "/sys", quiet, ""),
-        ("devpts", "/dev/pts", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5"),
+        (
+            "devpts",
+            "/dev/pts",
+            MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
+            "newinstance,ptmxmode=0666,mode=620,gid=5",
+        ),
         ("tmpfs", "/dev/shm", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=1777"),
         ("mqueue", "/dev/mqueue", quiet, ""),
         ("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755"),

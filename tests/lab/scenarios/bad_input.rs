@@ -70,7 +70,7 @@ pub(crate) fn bundles() -> Outcome {
     }
     with(&original)?;
     let key = lab.dir().join("other.key");
-    succeed(std::process::Command::new(binary()).args(["bundle", "keygen", "--out"]).arg(&key))?;
+    succeed(std::process::Command::new(binary()).args(["bundle", "keygen"]).arg(&key))?;
     fs::copy(lab.dir().join("other.key.pub"), host_root(&lab, "a1").join("var/other.pub"))
         .map_err(|error| failed("copy the other key", error))?;
     refused(&lab, &init_command("/var/bad.hfb", "/var/other.pub"), 1, &["sign"])?;
