@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod exit;
 pub mod printer;
+pub mod probe;
 pub mod status;
 
 use std::process::ExitCode;

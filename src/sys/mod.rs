@@ -1,5 +1,6 @@
 //! The only code that touches the operating system.
 
+pub mod adverse;
 pub mod cgroup;
 pub mod documents;
 pub mod files;

@@ -96,12 +96,12 @@ pub(crate) fn hosts() -> Outcome {
     write_cluster(&lab, "a1", &two_faults)?;
     refused(&lab, &command, 64, &["line", "overlap", "a1"])?;
     write_cluster(&lab, "a1", CLUSTER)?;
-    let nobody: Vec<&str> = ["holdfast", "lab", "probe", "as-nobody", "--"].into_iter().chain(command.clone()).collect();
+    let nobody: Vec<&str> = ["holdfast", "probe", "as-nobody", "--"].into_iter().chain(command.clone()).collect();
     refused(&lab, &nobody, 1, &["root"])?;
-    let taken: Vec<&str> = ["holdfast", "lab", "probe", "holding", "6443", "--"].into_iter().chain(command.clone()).collect();
+    let taken: Vec<&str> = ["holdfast", "probe", "holding", "6443", "--"].into_iter().chain(command.clone()).collect();
     refused(&lab, &taken, 1, &["6443"])?;
     let small: Vec<&str> =
-        ["holdfast", "lab", "probe", "small-disk", "/var/lib/holdfast", "--"].into_iter().chain(command.clone()).collect();
+        ["holdfast", "probe", "small-disk", "/var/lib/holdfast", "--"].into_iter().chain(command.clone()).collect();
     refused(&lab, &small, 1, &["space"])
 }
 

@@ -23,7 +23,7 @@ fn containers(lab: &Lab) -> Result<BTreeMap<String, String>, libtest_mimic::Fail
 }
 
 fn service_pid(lab: &Lab, node: &str, service: &str) -> Result<i64, libtest_mimic::Failed> {
-    let text = succeed(&mut lab.on(node, &["holdfast", "host-init", "--service", service]))?;
+    let text = succeed(&mut lab.on(node, &["holdfast", "probe", "service", service]))?;
     let answer: Value = serde_json::from_str(&text).map_err(|e| failed(text.clone(), e))?;
     answer["pid"].as_i64().ok_or_else(|| format!("{service} has no pid: {text}").into())
 }
@@ -33,7 +33,7 @@ fn kill_everywhere(lab: &Lab, service: &str) -> Outcome {
     let before = containers(lab)?;
     for node in ["a1", "b1", "c1"] {
         let pid = service_pid(lab, node, service)?;
-        succeed(&mut lab.on(node, &["holdfast", "host-init", "--kill", &pid.to_string()]))?;
+        succeed(&mut lab.on(node, &["holdfast", "probe", "kill", &pid.to_string()]))?;
         eventually(&format!("{service} is back on {node}"), PATIENCE, || {
             let now = service_pid(lab, node, service)?;
             ensure(now != pid, || format!("still pid {pid}"))

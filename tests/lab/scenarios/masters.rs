@@ -26,8 +26,8 @@ pub(crate) fn three_are_ready(lab: &Lab) -> Outcome {
 
 /// Asks the sample's Service address from inside a host.
 fn ask_sample(lab: &Lab, node: &str, address: &str) -> Result<Value, libtest_mimic::Failed> {
-    let url = format!("http://{address}/");
-    let text = succeed(&mut lab.on(node, &["holdfast", "lab", "fetch", &url]))?;
+    let url = format!("http://{address}");
+    let text = succeed(&mut lab.on(node, &["holdfast", "probe", "fetch", &url]))?;
     serde_json::from_str(&text).map_err(|error| failed(format!("{node}: {text}"), error))
 }
 
@@ -61,14 +61,18 @@ pub(crate) fn sample_answers(lab: &Lab) -> Outcome {
 }
 
 pub(crate) fn names_resolve(lab: &Lab) -> Outcome {
-    for node in NODES {
-        let url = "http://hello.default.svc.cluster.local/";
-        eventually(&format!("{node} resolves the sample's name"), PATIENCE, || {
-            succeed(&mut lab.on(node, &["holdfast", "lab", "fetch", "--cluster-dns", url]))
-                .map(|_| ())
+    let services = lab.objects("services")?;
+    let hello = services.iter().find(|item| item["metadata"]["name"] == "hello");
+    let address = hello.and_then(|item| item["spec"]["clusterIP"].as_str()).ok_or("no address")?;
+    for name in ["hello", "hello.default", "hello.default.svc.cluster.local", "kubernetes"] {
+        eventually(&format!("a pod resolves {name}"), PATIENCE, || {
+            let found = ask_sample(lab, "a1", &format!("{address}/lookup?name={name}"))?;
+            let expected = if name == "kubernetes" { "10.96.0.1" } else { address };
+            ensure(found["addresses"][0] == expected, || found.to_string())
         })?;
     }
-    Ok(())
+    let outside = ask_sample(lab, "a1", &format!("{address}/lookup?name=example.com"))?;
+    ensure(outside["addresses"].as_array().is_none_or(Vec::is_empty), || outside.to_string())
 }
 
 /// Creates config maps one after another until told to stop; keeps what was acknowledged.
