@@ -1,5 +1,7 @@
 //! Pure data: what files, records and wire messages look like.
 
+pub mod bundle_manifest;
+pub mod bundle_recipe;
 pub mod cluster;
 pub mod cluster_status;
 pub mod join;

@@ -1,6 +1,9 @@
 //! The only code that touches the operating system.
 
 pub mod adverse;
+pub mod bundle_file;
+pub mod bundle_tools;
+pub mod bundle_tree;
 pub mod cgroup;
 pub mod documents;
 pub mod files;
