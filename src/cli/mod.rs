@@ -1,5 +1,6 @@
 //! The command line: one file per verb, output and exit codes only.
 
+pub mod bundle;
 pub mod connection;
 pub mod exit;
 pub mod printer;
@@ -8,7 +9,66 @@ pub mod status;
 
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+use self::exit::Exit;
+
+/// Bare hosts to a container cloud that survives the loss of a center.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, propagate_version = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Bundle(bundle::BundleArgs),
+    Status(status::StatusArgs),
+    #[command(hide = true)]
+    Probe(probe::ProbeArgs),
+}
+
 /// Runs the verb that the command line names.
 pub fn main() -> ExitCode {
-    exit::Exit::Usage.into()
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => {
+            // clap prints help and version to stdout and mistakes to stderr itself.
+            let _terminal_gone = refusal.print();
+            let code = if refusal.use_stderr() { Exit::Usage } else { Exit::Done };
+            return code.into();
+        }
+    };
+    dispatch(cli.verb)
+}
+
+fn dispatch(verb: Verb) -> ExitCode {
+    match verb {
+        Verb::Bundle(args) => settled(bundle::run(args, &mut std::io::stdout().lock())),
+        Verb::Status(args) => blocking(status::run(args)).into(),
+        Verb::Probe(args) => match blocking(probe::run(args)) {
+            Ok(code) => ExitCode::from(code),
+            Err(reason) => {
+                printer::error(&reason);
+                Exit::Failed.into()
+            }
+        },
+    }
+}
+
+/// Runs a verb that waits for others on a runtime of its own.
+fn blocking<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("threads and an event queue can be made").block_on(work)
+}
+
+fn settled(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            printer::error(&format!("{error:#}"));
+            Exit::Failed.into()
+        }
+    }
 }
