@@ -7,4 +7,5 @@ pub mod namespaces;
 pub mod netlink;
 pub mod pid1;
 pub mod services;
+pub mod tree;
 pub mod waiting;
