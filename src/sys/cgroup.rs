@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -253,6 +254,8 @@ impl Group {
             for pid in &left {
                 // A process that is gone by now is what we want.
                 let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+                // Those that this process started itself would stay as zombies.
+                let _ = waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG));
             }
             if self.is_frozen() {
                 // Repeated by the next round when it fails.
@@ -265,6 +268,15 @@ impl Group {
         }
         let limit_seconds = limit.as_secs();
         Err(CgroupError::StillAlive { name: self.name.clone(), pids: left, limit_seconds })
+    }
+
+    /// The process that is PID 1 of a PID namespace directly below the caller's, if one is
+    /// in the group: what a host's first process is, and its containers' are not.
+    pub fn first_process(&self) -> Option<i32> {
+        let own = nesting(std::process::id() as i32)?.len();
+        self.processes().into_iter().find(|pid| {
+            nesting(*pid).is_some_and(|pids| pids.len() == own + 1 && pids.last() == Some(&1))
+        })
     }
 
     /// Removes the group and all below it; the processes must be gone.
@@ -295,6 +307,13 @@ impl Group {
         }
         Ok(Self { name: name.to_owned(), dirs })
     }
+}
+
+/// A process's numbers in all PID namespaces that it is in, outermost first.
+fn nesting(pid: i32) -> Option<Vec<i32>> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    Some(line.split_whitespace().filter_map(|number| number.parse().ok()).collect())
 }
 
 /// Lets a forked child join the group before it becomes another program.

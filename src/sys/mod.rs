@@ -18,5 +18,6 @@ pub mod services;
 pub mod systemd;
 pub mod tls;
 pub mod tls_keys;
+pub mod tree;
 pub mod waiting;
 pub mod wall_clock;

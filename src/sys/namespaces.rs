@@ -4,8 +4,8 @@
 //! be trusted with the machine's work again. So each entry happens on a thread of its
 //! own that ends with the work.
 //!
-//! Invariant: the calling thread's namespaces never change, except in
-//! [`unshare_host`], which is for a process that does nothing else.
+//! Invariant: the calling thread's namespaces never change, except in the functions named
+//! `unshare_…` and [`NetworkNamespace::enter`], which are for threads that end with it.
 
 use std::fs::File;
 use std::io;
@@ -107,6 +107,18 @@ impl AsFd for NetworkNamespace {
     }
 }
 
+/// Whether this process may do what this module does.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Kills a child that took too long; one that is gone already is what was wanted.
+pub fn kill_process(pid: u32) {
+    if let Ok(pid) = i32::try_from(pid) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+    }
+}
+
 /// Leaves the machine's network namespace; the calling thread gets an empty one.
 pub fn unshare_network() -> Result<NetworkNamespace, NamespaceError> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(NamespaceError::Unshare)?;
@@ -114,12 +126,29 @@ pub fn unshare_network() -> Result<NetworkNamespace, NamespaceError> {
 }
 
 /// Leaves every other namespace that makes a host a host and gives it its name. The next
-/// child of this thread is the new host's PID 1.
+/// child of this thread is the new host's PID 1. The control group namespace is not among
+/// them: its root is the group of whoever leaves it, so PID 1 does ([`spawn_first`]).
 pub fn unshare_host(name: &str) -> Result<(), NamespaceError> {
-    let all = HOST_FLAGS.iter().fold(CloneFlags::empty(), |flags, (_, flag)| flags | *flag);
-    unshare(all).map_err(NamespaceError::Unshare)?;
+    let flags = CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNS;
+    unshare(flags).map_err(NamespaceError::Unshare)?;
     nix::unistd::sethostname(name)
         .map_err(|source| NamespaceError::Hostname { name: name.to_owned(), source })
+}
+
+/// Starts PID 1 of the host that the calling thread made by [`unshare_host`]: in the
+/// control groups behind `entrances`, which become the roots of what it sees.
+#[expect(unsafe_code, reason = "pre_exec runs in the forked child; the closures only make system calls")]
+pub fn spawn_first(mut command: Command, entrances: Vec<File>) -> Result<Child, NamespaceError> {
+    join_before_exec(&mut command, entrances);
+    // SAFETY: unshare(2) is a bare system call; nothing is allocated and no lock is taken.
+    unsafe {
+        command.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWCGROUP)?));
+    }
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.spawn().map_err(|source| NamespaceError::Spawn { program, source })
 }
 
 /// Starts `command` as a process of the host whose PID 1 is `pid`, in the control groups
