@@ -87,14 +87,16 @@ impl Links {
     /// Makes a pair of connected links that resolve no neighbours: what is sent to `name`
     /// is counted and lost.
     pub fn add_sink(&self, name: &str, peer: &str) -> Result<(), NetlinkError> {
-        let far = LinkMessageBuilder::<LinkUnspec>::default().name(peer).arp(false).up().build();
+        let far = LinkMessageBuilder::<LinkUnspec>::default().name(peer).arp(false).build();
         let message = LinkVeth::new(name, peer)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
             .arp(false)
             .up()
             .build();
         let work = self.handle.link().add(message).execute();
-        self.runtime.block_on(work).map_err(request("make link", name))
+        self.runtime.block_on(work).map_err(request("make link", name))?;
+        // Not when it is made: the far end comes first and has nobody to talk to yet.
+        self.set_up(peer)
     }
 
     /// Makes a link `name` here, plugged into bridge `bridge`, whose other end `peer` is
