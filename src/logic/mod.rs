@@ -1,1 +1,4 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
+
+pub mod patch;
+pub mod selector;
