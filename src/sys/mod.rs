@@ -1,3 +1,4 @@
 //! The only code that touches the operating system.
 
+pub mod fresh;
 pub mod services;

@@ -139,6 +139,8 @@ pub struct Kind {
     pub validate: fn(&Value, &mut Problems),
     /// What an update may not do: `(old, new)`; both decoded and defaulted.
     pub validate_update: fn(&Value, &Value, &mut Problems),
+    /// A status sent with a create is kept; otherwise it is for the status path only.
+    pub status_on_create: bool,
     /// What only the server sets on a new object, such as a first status.
     pub on_create: fn(&mut Value),
 }

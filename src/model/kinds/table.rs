@@ -83,6 +83,7 @@ const PLAIN: Kind = Kind {
     default: keep,
     validate: accept,
     validate_update: accept_update,
+    status_on_create: false,
     on_create: keep,
 };
 
@@ -147,6 +148,7 @@ pub static KINDS: &[Kind] = &[
         decode: through::<Node>,
         validate: validate::objects::node,
         validate_update: validate::objects::node_update,
+        status_on_create: true,
         ..PLAIN
     },
     Kind {
