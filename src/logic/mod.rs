@@ -6,3 +6,5 @@ pub mod probe;
 pub mod restart;
 pub mod restart_facts;
 pub mod restart_plan;
+pub mod patch;
+pub mod selector;

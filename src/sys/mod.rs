@@ -14,6 +14,7 @@ pub mod namespaces;
 pub mod netlink;
 pub mod pid1;
 pub mod process;
+pub mod fresh;
 pub mod services;
 pub mod systemd;
 pub mod tls;
