@@ -1,5 +1,8 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
+pub mod endpoints;
+pub mod gc;
+pub mod node_life;
 pub mod patch;
 pub mod pod_phase;
 pub mod pod_phase_conditions;
@@ -7,10 +10,6 @@ pub mod probe;
 pub mod restart;
 pub mod restart_facts;
 pub mod restart_plan;
-pub mod selector;
-pub mod endpoints;
-pub mod gc;
-pub mod node_life;
 pub mod rollout;
 pub mod rollout_hash;
 pub mod rollout_ranking;
@@ -18,4 +17,5 @@ pub mod rollout_selector;
 pub mod schedule;
 pub mod schedule_filter;
 pub mod schedule_resources;
+pub mod selector;
 pub mod workqueue;
