@@ -3,6 +3,8 @@
 pub mod bundle;
 pub mod connection;
 pub mod exit;
+pub mod host_init;
+pub mod lab;
 pub mod printer;
 pub mod probe;
 pub mod status;
@@ -24,7 +26,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Bundle(bundle::BundleArgs),
+    /// Several hosts on this machine, to try, test and break a cluster.
+    Lab(lab::LabArgs),
     Status(status::StatusArgs),
+    #[command(hide = true)]
+    HostInit,
     #[command(hide = true)]
     Probe(probe::ProbeArgs),
 }
@@ -46,6 +52,8 @@ pub fn main() -> ExitCode {
 fn dispatch(verb: Verb) -> ExitCode {
     match verb {
         Verb::Bundle(args) => settled(bundle::run(args, &mut std::io::stdout().lock())),
+        Verb::Lab(args) => passed_on(lab::run(args)),
+        Verb::HostInit => passed_on(host_init::run()),
         Verb::Status(args) => blocking(status::run(args)).into(),
         Verb::Probe(args) => match blocking(probe::run(args)) {
             Ok(code) => ExitCode::from(code),
@@ -64,11 +72,13 @@ fn blocking<T>(work: impl Future<Output = T>) -> T {
 }
 
 fn settled(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => Exit::Done.into(),
-        Err(error) => {
-            printer::error(&format!("{error:#}"));
-            Exit::Failed.into()
-        }
-    }
+    passed_on(result.map(|()| Exit::Done.into()))
+}
+
+/// The verb's own exit code, or 1 with what went wrong.
+fn passed_on(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        printer::error(&format!("{error:#}"));
+        Exit::Failed.into()
+    })
 }

@@ -221,7 +221,8 @@ fn a_host_keeps_its_disk_and_its_services_come_back() {
         let pids = lab.host("a1").unwrap().group().processes();
         pids.into_iter().find(|pid| {
             let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            text.lines().any(|line| line.starts_with("NSpid:") && line.ends_with(&format!("\t{inner}")))
+            text.lines()
+                .any(|line| line.starts_with("NSpid:") && line.ends_with(&format!("\t{inner}")))
         })
     };
     let outer = own_pid(first.pid.unwrap()).unwrap();
@@ -292,9 +293,10 @@ fn a_killed_daemon_comes_back_on_its_ports_and_down_needs_none() {
     assert!(lab.status().unwrap().healthy);
     kill_daemon();
     std::fs::write(lab.dir.record_path(), "{ torn").unwrap();
-    let inside: BTreeSet<PathBuf> = lab.each_host().map(|host| {
-        std::fs::read_link(format!("/proc/{}/ns/net", host.pid().unwrap())).unwrap()
-    }).collect();
+    let inside: BTreeSet<PathBuf> = lab
+        .each_host()
+        .map(|host| std::fs::read_link(format!("/proc/{}/ns/net", host.pid().unwrap())).unwrap())
+        .collect();
     assert!(inside.is_subset(&network_namespaces()));
     down(&place.path()).unwrap();
     assert!(inside.is_disjoint(&network_namespaces()), "namespaces are left");

@@ -31,9 +31,13 @@ struct Pulse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// Check again at this time of the caller's clock.
-    Alive { until: Duration },
+    Alive {
+        until: Duration,
+    },
     /// Not judged yet: we have not listened long enough.
-    Unjudged { until: Duration },
+    Unjudged {
+        until: Duration,
+    },
     Dead,
 }
 
@@ -56,8 +60,7 @@ impl NodeWatch {
         match self.pulses.get_mut(node) {
             Some(pulse) if pulse.heartbeat == heartbeat => {}
             Some(pulse) => {
-                *pulse =
-                    Pulse { heartbeat: heartbeat.to_owned(), seen_at: now, unheard: false };
+                *pulse = Pulse { heartbeat: heartbeat.to_owned(), seen_at: now, unheard: false };
             }
             None => {
                 let pulse = Pulse { heartbeat: heartbeat.to_owned(), seen_at: now, unheard: true };

@@ -47,9 +47,13 @@ impl Patch {
         result.map_err(|error| {
             let text = crate::base::chain::chain(&error);
             match error {
-                patch::PatchError::Operation(_) => {
-                    Status::failure(422, "Invalid", format!("the server rejected our request due to an error in our request: {text}"))
-                }
+                patch::PatchError::Operation(_) => Status::failure(
+                    422,
+                    "Invalid",
+                    format!(
+                        "the server rejected our request due to an error in our request: {text}"
+                    ),
+                ),
                 patch::PatchError::NotOperations(_)
                 | patch::PatchError::NotAnObject
                 | patch::PatchError::Strategic { .. } => Status::bad_request(text),
@@ -179,9 +183,8 @@ impl Objects {
 
 /// Deleted, and nothing left to wait for.
 fn is_finished(object: &Value) -> bool {
-    let empty = |pointer: &str| {
-        object.pointer(pointer).and_then(Value::as_array).is_none_or(Vec::is_empty)
-    };
+    let empty =
+        |pointer: &str| object.pointer(pointer).and_then(Value::as_array).is_none_or(Vec::is_empty);
     let waits_for_grace = object
         .pointer("/metadata/deletionGracePeriodSeconds")
         .and_then(Value::as_i64)
@@ -207,7 +210,10 @@ fn check_identity(address: &Address, object: &Value) -> Result<(), Status> {
     }
     let namespace = str_at(object, "/metadata/namespace");
     if !namespace.is_empty() && namespace != address.namespace {
-        return Err(Status::bad_request(format!("the namespace of the provided object does not match the namespace sent on the request ({namespace} != {})", address.namespace)));
+        return Err(Status::bad_request(format!(
+            "the namespace of the provided object does not match the namespace sent on the request ({namespace} != {})",
+            address.namespace
+        )));
     }
     Ok(())
 }
@@ -219,18 +225,15 @@ fn check_version(address: &Address, found: &Found, wanted: &Value) -> Result<(),
     }
     let (uid, own) = (str_at(wanted, "/metadata/uid"), str_at(&found.object, "/metadata/uid"));
     if !uid.is_empty() && uid != own {
-        return Err(address.conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}")));
+        return Err(address.conflict(&format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {own}"
+        )));
     }
     Ok(())
 }
 
 /// The object as it will be written: the allowed part from `wanted`, the rest kept.
-fn next_object(
-    kind: &Kind,
-    part: Part,
-    current: &Value,
-    wanted: Value,
-) -> Result<Value, Status> {
+fn next_object(kind: &Kind, part: Part, current: &Value, wanted: Value) -> Result<Value, Status> {
     let mut old = current.clone();
     stored::strip(&mut old);
     let mut next = match part {

@@ -140,7 +140,10 @@ pub fn unshare_host(name: &str) -> Result<(), NamespaceError> {
 
 /// Starts PID 1 of the host that the calling thread made by [`unshare_host`]: in the
 /// control groups behind `entrances`, which become the roots of what it sees.
-#[expect(unsafe_code, reason = "pre_exec runs in the forked child; the closures only make system calls")]
+#[expect(
+    unsafe_code,
+    reason = "pre_exec runs in the forked child; the closures only make system calls"
+)]
 pub fn spawn_first(mut command: Command, entrances: Vec<File>) -> Result<Child, NamespaceError> {
     join_before_exec(&mut command, entrances);
     // SAFETY: unshare(2) is a bare system call; nothing is allocated and no lock is taken.
