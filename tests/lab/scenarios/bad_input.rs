@@ -92,7 +92,7 @@ pub(crate) fn hosts() -> Outcome {
     refused(&lab, &command, 64, &["servceRange", "line"])?;
     let two_faults = CLUSTER
         .replace("10.96.0.0/16", "10.244.128.0/17")
-        .replace("{name: b1, address: 10.77.0.12", "{name: a1, address: 10.77.0.12");
+        .replace("{name: b1, address: 10.77.0.21", "{name: a1, address: 10.77.0.21");
     write_cluster(&lab, "a1", &two_faults)?;
     refused(&lab, &command, 64, &["line", "overlap", "a1"])?;
     write_cluster(&lab, "a1", CLUSTER)?;

@@ -21,9 +21,9 @@ spec:
         - name: a
           nodes: [{name: a1, address: 10.77.0.11, roles: [control, worker]}]
         - name: b
-          nodes: [{name: b1, address: 10.77.0.12, roles: [control, worker]}]
+          nodes: [{name: b1, address: 10.77.0.21, roles: [control, worker]}]
         - name: c
-          nodes: [{name: c1, address: 10.77.0.13, roles: [control, worker]}]
+          nodes: [{name: c1, address: 10.77.0.31, roles: [control, worker]}]
 ";
 
 /// Lays a cluster file down where `init_command` looks for it.
