@@ -64,11 +64,11 @@ impl Cache {
             return Ok(());
         }
         let wanted = format!("{}={}", package.name, package.version);
-        let mut tried = self.apt(&["download", "-q", &wanted]);
+        let mut tried = apt(&["download", "-q", &wanted], &self.folder);
         if tried.is_err() && !*updated {
             update(&self.folder)?;
             *updated = true;
-            tried = self.apt(&["download", "-q", &wanted]);
+            tried = apt(&["download", "-q", &wanted], &self.folder);
         }
         if let Err(error) = tried {
             return Err(BuildError::PackageGone {
@@ -93,19 +93,15 @@ impl Cache {
 
     /// The version that the mirrors offer now, fetched and checked against apt's digest.
     pub(super) fn newest(&self, name: &str) -> Result<LockedPackage, BuildError> {
-        let answer = self
-            .apt(&["download", "-q", "--print-uris", name])
+        // apt-get stays silent about a file that is already in its working folder, so the
+        // question is asked in an empty one.
+        let empty = bundle_file::work_folder(&self.folder);
+        let empty = empty.map_err(|e| io("create a work folder in", &self.folder, e))?;
+        let answer = apt(&["download", "-q", "--print-uris", name], empty.path())
             .map_err(|source| BuildError::PackageUnknown { package: name.into(), source })?;
         let package = parse_uri(name, &answer)?;
         self.fetch(&package, &mut true)?;
         Ok(package)
-    }
-
-    fn apt(&self, arguments: &[&str]) -> Result<String, bundle_tools::ToolError> {
-        // Without this apt would fetch as user _apt, who may not enter the cache folder.
-        let mut all = vec!["-o", "APT::Sandbox::User=root"];
-        all.extend(arguments);
-        bundle_tools::run(Path::new("apt-get"), &all, &self.folder)
     }
 
     /// The names of the packages that `package` depends on, alternatives included.
@@ -136,6 +132,13 @@ impl Cache {
             read_tar(stream, wanted).map_err(|source| io("unpack", &path, source))
         })
     }
+}
+
+fn apt(arguments: &[&str], folder: &Path) -> Result<String, bundle_tools::ToolError> {
+    // Without this apt would fetch as user _apt, who may not enter the cache folder.
+    let mut all = vec!["-o", "APT::Sandbox::User=root"];
+    all.extend(arguments);
+    bundle_tools::run(Path::new("apt-get"), &all, folder)
 }
 
 /// Renews the host's package lists.

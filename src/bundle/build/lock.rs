@@ -27,6 +27,10 @@ pub fn load_appliance(path: &Path) -> Result<Appliance, BuildError> {
 
 /// Reads `packages.lock`.
 pub fn load_lock(path: &Path) -> Result<Lock, BuildError> {
+    if !path.exists() {
+        let reason = "there is none yet".to_string();
+        return Err(BuildError::LockStale { path: path.into(), reason });
+    }
     let lock: Lock = load_yaml(path)?;
     if lock.format == LOCK_FORMAT {
         return Ok(lock);
@@ -79,7 +83,8 @@ pub fn refresh(
     for recipe in &appliance.engine.packages {
         progress.item(&recipe.name);
         let package = files.newest(&recipe.name)?;
-        let taken = tree::take(recipe, &package, &files)?;
+        let found = files.unpack(&package, |path| tree::asks_for(recipe, path))?;
+        let taken = tree::take(recipe, &found)?;
         let needed = needed_by(taken.iter().map(|(name, content)| (name.as_str(), content)))?;
         queue.push_back((package.clone(), needed));
         locked.insert(package.name.clone(), package);
@@ -136,14 +141,16 @@ impl Closure<'_> {
         while let Some((package, needed)) = queue.pop_front() {
             let mut open: BTreeSet<String> =
                 needed.into_iter().filter(|soname| !provided.contains_key(soname)).collect();
-            // A package may bring its own libraries, so it is looked through first.
-            let mut candidates = vec![package.name.clone()];
-            if !open.is_empty() {
-                candidates.extend(self.cache.dependencies(&package)?);
+            if open.is_empty() {
+                continue;
             }
+            let mut candidates = self.cache.dependencies(&package)?;
+            candidates.retain(|name| is_library(name));
+            // A package may bring its own libraries; it comes last because it can be large.
+            candidates.push(package.name.clone());
             for candidate in candidates {
-                if open.is_empty() || !(is_library(&candidate) || candidate == package.name) {
-                    continue;
+                if open.is_empty() {
+                    break;
                 }
                 let (provider, libraries) = self.open(&candidate)?;
                 for soname in open.clone() {

@@ -66,13 +66,21 @@ fn collect(
         }
         progress.item(&package.name);
         let recipe = appliance.engine.packages.iter().find(|recipe| recipe.name == package.name);
+        let copyright = format!("usr/share/doc/{}/copyright", package.name);
+        // One pass for all, because unpacking is what takes the time.
+        let found = cache.unpack(package, |path| {
+            path == copyright
+                || recipe.is_some_and(|recipe| asks_for(recipe, path))
+                || (!package.libraries.is_empty() && is_library_path(path))
+        })?;
         if let Some(recipe) = recipe {
-            files.extend(take(recipe, package, cache)?);
+            files.extend(take(recipe, &found)?);
         }
-        if !package.libraries.is_empty() {
-            files.extend(take_libraries(package, cache)?);
+        files.extend(take_libraries(package, &found)?);
+        // Where it is a link into another package, that package's own copy is in the tree.
+        if let Some(content @ Content::File { .. }) = found.get(&copyright) {
+            files.insert(format!("share/doc/{}/copyright", package.name), content.clone());
         }
-        files.extend(take_copyright(package, cache)?);
     }
     for (path, target) in &appliance.engine.links {
         files.insert(path.clone(), Content::Link(target.clone()));
@@ -80,19 +88,19 @@ fn collect(
     Ok(files)
 }
 
-/// The files that a recipe takes from its package, by their place in the tree.
-pub(super) fn take(
-    recipe: &PackageRecipe,
-    package: &LockedPackage,
-    cache: &Cache,
-) -> Result<Files, BuildError> {
-    let wanted = |path: &str| recipe.files.iter().any(|file| matches(&file.from, path));
-    let found = cache.unpack(package, wanted)?;
+/// Whether a recipe wants that file of its package.
+pub(super) fn asks_for(recipe: &PackageRecipe, path: &str) -> bool {
+    recipe.files.iter().any(|file| matches(&file.from, path))
+}
+
+/// The files that a recipe takes of those `found` in its package, by their place in the
+/// tree.
+pub(super) fn take(recipe: &PackageRecipe, found: &Files) -> Result<Files, BuildError> {
     let mut files = Files::new();
     for file in &recipe.files {
         let matching = || found.iter().filter(|(path, _)| matches(&file.from, path));
         if matching().next().is_none() {
-            let (package, file) = (package.name.clone(), file.from.clone());
+            let (package, file) = (recipe.name.clone(), file.from.clone());
             return Err(BuildError::PackageFile { package, file });
         }
         for (path, content) in matching() {
@@ -102,11 +110,10 @@ pub(super) fn take(
     Ok(files)
 }
 
-fn take_libraries(package: &LockedPackage, cache: &Cache) -> Result<Files, BuildError> {
-    let found = cache.unpack(package, is_library_path)?;
+fn take_libraries(package: &LockedPackage, found: &Files) -> Result<Files, BuildError> {
     let mut files = Files::new();
     for soname in &package.libraries {
-        let bytes = library(&found, soname).ok_or_else(|| BuildError::PackageFile {
+        let bytes = library(found, soname).ok_or_else(|| BuildError::PackageFile {
             package: package.name.clone(),
             file: soname.clone(),
         })?;
@@ -115,15 +122,6 @@ fn take_libraries(package: &LockedPackage, cache: &Cache) -> Result<Files, Build
         files.insert(format!("lib/{soname}"), Content::File { bytes: bytes.to_vec(), mode });
     }
     Ok(files)
-}
-
-fn take_copyright(package: &LockedPackage, cache: &Cache) -> Result<Files, BuildError> {
-    let path = format!("usr/share/doc/{}/copyright", package.name);
-    let found = cache.unpack(package, |there| there == path)?;
-    let place = format!("share/doc/{}/copyright", package.name);
-    // Where it is a link into another package, that package's own copy is in the tree.
-    let own = found.into_values().filter(|content| matches!(content, Content::File { .. }));
-    Ok(own.map(|content| (place.clone(), content)).collect())
 }
 
 /// Whether a package's file may be a shared library of the default search path.
