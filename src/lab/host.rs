@@ -140,7 +140,7 @@ impl<'a> Host<'a> {
             let links = Links::open()?;
             // The end of a host that was killed a moment ago may still be there.
             links.remove(&cable)?;
-            links.add_cable(&cable, BRIDGE, LINK, own)
+            links.add_cable(&cable, BRIDGE, LINK, hardware_address(self.plan.address), own)
         })??;
         set_sysctl("ipv4/ip_forward", "1")?;
         let links = Links::open()?;
@@ -182,6 +182,14 @@ fn set_environment(command: &mut Command) {
     if let Some(terminal) = std::env::var_os("TERM") {
         command.env("TERM", terminal);
     }
+}
+
+/// A host keeps its hardware address over a reboot, as a network card does: its neighbours
+/// would otherwise talk to the old one until they forget it.
+fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    // The first byte says that the address is locally administered.
+    [0x02, 0x68, a, b, c, d]
 }
 
 /// The control group of a host below its lab's.

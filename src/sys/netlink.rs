@@ -100,17 +100,19 @@ impl Links {
     }
 
     /// Makes a link `name` here, plugged into bridge `bridge`, whose other end `peer` is
-    /// in the namespace `other`.
+    /// in the namespace `other` and has the hardware address `hardware`.
     pub fn add_cable(
         &self,
         name: &str,
         bridge: &str,
         peer: &str,
+        hardware: [u8; 6],
         other: &NetworkNamespace,
     ) -> Result<(), NetlinkError> {
         let controller = self.index(bridge)?;
         let far = LinkMessageBuilder::<LinkUnspec>::default()
             .name(peer)
+            .address(hardware.to_vec())
             .setns_by_fd(other.as_fd().as_raw_fd())
             .build();
         let message = LinkVeth::new(name, peer)
