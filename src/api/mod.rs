@@ -4,3 +4,5 @@ pub mod admin;
 pub mod identity;
 pub mod listener;
 pub mod peer;
+pub mod identity;
+pub mod kube;

@@ -5,10 +5,13 @@
 //! changes nothing writes nothing; the status path writes status only, and the main path
 //! everything but status.
 
+use std::sync::{Mutex, PoisonError};
+
 use bytes::Bytes;
 use serde_json::Value;
 
 use super::stored::{self, Found};
+use super::fields::{self, FieldValidation};
 use super::{Address, Objects, WriteOptions, admission, key, refusal, str_at};
 use crate::logic::patch;
 use crate::model::kinds::{Kind, Subresource};
@@ -103,24 +106,30 @@ impl Objects {
         self.modify(address, part, options, |_| Ok(object.clone())).await
     }
 
-    /// Changes a part of an object.
+    /// Changes a part of an object; answers with it and with warnings about its fields.
     pub async fn patch(
         &self,
         address: &Address,
         subresource: Option<Subresource>,
         patch: &Patch,
+        validation: FieldValidation,
         options: WriteOptions,
-    ) -> Result<Value, Status> {
+    ) -> Result<(Value, Vec<String>), Status> {
         if subresource == Some(Subresource::Scale) {
-            return self.patch_scale(address, patch, options).await;
+            return Ok((self.patch_scale(address, patch, options).await?, Vec::new()));
         }
         let part = Part::of(subresource)?;
-        self.modify(address, part, options, |current| {
-            let changed = patch.apply(address.kind, current)?;
-            check_identity(address, &changed)?;
-            Ok(changed)
-        })
-        .await
+        let warnings = Mutex::new(Vec::new());
+        let object = self
+            .modify(address, part, options, |current| {
+                let changed = patch.apply(address.kind, current)?;
+                check_identity(address, &changed)?;
+                let found = fields::check(address.kind, &changed, validation)?;
+                *warnings.lock().unwrap_or_else(PoisonError::into_inner) = found;
+                Ok(changed)
+            })
+            .await?;
+        Ok((object, warnings.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// The loop under every change. `change` sees the current object and gives the whole
