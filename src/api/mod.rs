@@ -2,7 +2,6 @@
 
 pub mod admin;
 pub mod identity;
+pub mod kube;
 pub mod listener;
 pub mod peer;
-pub mod identity;
-pub mod kube;
