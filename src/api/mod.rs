@@ -1,1 +1,3 @@
 //! Listeners: one folder per protocol.
+
+pub mod join;

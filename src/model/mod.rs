@@ -3,6 +3,7 @@
 pub mod cluster;
 pub(crate) mod cluster_check;
 pub(crate) mod cluster_rules;
+pub mod cluster_record;
 pub mod join;
 pub mod kinds;
 pub mod kv;

@@ -11,7 +11,8 @@ use crate::sys::files;
 /// Largest file whose change is shown line by line, bytes.
 const DIFF_MAX_BYTES: usize = 256 * 1024;
 
-/// Like Ansible's: `state` is `file` (default), `directory`, `link`, `absent`, `touch`.
+/// Like Ansible's: `state` is `file` (default), `directory`, `link`, `absent`, `touch`;
+/// ours besides: `expected`, a file that another program will make and `reset` removes.
 pub(super) fn file(call: &Call<'_>) -> Result<Outcome, ModuleError> {
     call.allow(&["path", "state", "mode", "src"])?;
     let path = call.path("path")?;
@@ -62,12 +63,19 @@ pub(super) fn file(call: &Call<'_>) -> Result<Outcome, ModuleError> {
                 Ok(Outcome::changed(true))
             }
         },
+        // Another program is about to make it; only `reset` needs to know.
+        "expected" => {
+            if found.is_none() && !call.check {
+                call.undo.before_change(&path)?;
+            }
+            Ok(Outcome::changed(false))
+        }
         "touch" | "file" => match found {
             Some(info) if !info.is_dir => set_mode(call, &path, info.mode, mode),
             None if state == "touch" => put(call, &path, b"", mode),
             _ => Err(wrong("path", "is not a file")),
         },
-        _ => Err(wrong("state", "must be file, directory, link, absent or touch")),
+        _ => Err(wrong("state", "must be file, directory, link, absent, touch or expected")),
     }
 }
 
