@@ -5,3 +5,4 @@ pub mod identity;
 pub mod kube;
 pub mod listener;
 pub mod peer;
+pub mod join;

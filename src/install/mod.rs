@@ -1,1 +1,27 @@
 //! Makes a host a node, and undoes it: preflight, init, join, reset.
+//!
+//! ```text
+//!  init:  verify ► preflight ► identity ► pki ► config ► playbooks ► images ► start ► record
+//!  join:  verify ► preflight ► request  ► config ► playbooks ► images ► start ► joined
+//! ```
+//! Every phase is noted durably when it is done and can be repeated until then; what
+//! must not differ between two runs (ids, keys, password) is on disk before it is used.
+//! Invariant: nothing is written before the bundle is verified and the host is checked.
+//! Not here: what changes a host in detail (the playbooks), how the store works.
+
+// pub mod apply;
+// pub mod init;
+// pub mod join;
+pub mod join_service;
+// pub mod phases;
+// pub mod ports;
+// pub mod preflight;
+// pub mod remote;
+// pub mod reset;
+pub mod tokens;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod join_tests;
+// #[cfg(test)] mod sequence_tests;

@@ -51,3 +51,40 @@ pub struct JoinAnswer {
     pub admin_certificate: Option<String>,
     pub admin_key: Option<String>,
 }
+
+/// A node says that its services answer (`POST /holdfast/v1/joined`, node certificate).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JoinedRequest {
+    pub node_name: String,
+}
+
+/// Asks for a join token (`POST /holdfast/v1/tokens`, administrator's certificate).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenRequest {
+    pub role: Role,
+    /// Absent takes the default of one hour.
+    #[serde(default)]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// A token as lists show it; the secret is not part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenInfo {
+    pub id: String,
+    pub role: Role,
+    pub created_at: jiff::Timestamp,
+    pub expires_at: jiff::Timestamp,
+    /// `open`, `used by NAME`, `expired`.
+    pub state: String,
+}
+
+/// A new token, shown this once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenAnswer {
+    pub token: String,
+    pub info: TokenInfo,
+}

@@ -171,6 +171,21 @@ pub fn link(path: &Path, target: &Path) -> Result<(), FileError> {
     std::os::unix::fs::symlink(target, path).map_err(at("link", path))
 }
 
+/// Renames and syncs the target's directory.
+pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    let dir = to.parent().unwrap_or(Path::new("/"));
+    fs::rename(from, to)
+        .and_then(|()| File::open(dir)?.sync_all())
+        .map_err(at("rename to", to))
+}
+
+/// Makes everything on the path's file system durable; cheaper than thousands of syncs.
+pub fn sync_tree(path: &Path) -> Result<(), FileError> {
+    File::open(path)
+        .and_then(|dir| nix::unistd::syncfs(&dir).map_err(Into::into))
+        .map_err(at("sync", path))
+}
+
 /// Names in a directory, sorted; an absent directory has none.
 pub fn list_dir(path: &Path) -> Result<Vec<PathBuf>, FileError> {
     let entries = match fs::read_dir(path) {

@@ -1,0 +1,113 @@
+//! Stand-ins for what `install` asks of others, for its tests only.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::base::ids::MemberId;
+use crate::model::kv::*;
+use crate::store::{Kv, StoreError};
+
+use super::join_service::Membership;
+use super::tokens::Clock;
+
+/// A store of one map; enough of etcd's rules for mod-revision guards.
+#[derive(Debug, Default)]
+pub(crate) struct FakeKv {
+    state: Mutex<(Revision, BTreeMap<Bytes, KeyValue>)>,
+}
+
+#[async_trait]
+impl Kv for FakeKv {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+        let state = self.state.lock().expect("lock");
+        let kvs: Vec<KeyValue> = state
+            .1
+            .values()
+            .filter(|kv| {
+                if request.range_end.is_empty() {
+                    kv.key == request.key
+                } else {
+                    kv.key >= request.key && kv.key < request.range_end
+                }
+            })
+            .cloned()
+            .collect();
+        let count = kvs.len() as i64;
+        Ok(RangeResponse { revision: state.0, kvs, more: false, count })
+    }
+
+    async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, StoreError> {
+        let mut state = self.state.lock().expect("lock");
+        let succeeded = request.compare.iter().all(|compare| {
+            let CompareTarget::ModRevision(wanted) = compare.target else {
+                panic!("the tests compare mod revisions only")
+            };
+            state.1.get(&compare.key).map_or(0, |kv| kv.mod_revision) == wanted
+        });
+        let ops = if succeeded { request.success } else { request.failure };
+        let revision = state.0 + 1;
+        for op in ops {
+            state.0 = revision;
+            match op {
+                Op::Put(put) => {
+                    let kv = KeyValue {
+                        key: put.key.clone(),
+                        value: put.value,
+                        mod_revision: revision,
+                        ..KeyValue::default()
+                    };
+                    state.1.insert(put.key, kv);
+                }
+                Op::DeleteRange(delete) => {
+                    state.1.remove(&delete.key);
+                }
+                other => panic!("the tests do not use {other:?}"),
+            }
+        }
+        Ok(TxnResponse { revision: state.0, succeeded, responses: Vec::new() })
+    }
+
+    async fn compact(&self, _: Revision) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn watch(&self, _: WatchRequest) -> Result<mpsc::Receiver<WatchItem>, StoreError> {
+        Err(StoreError::ShuttingDown)
+    }
+}
+
+/// Remembers who was added.
+#[derive(Debug, Default)]
+pub(crate) struct FakeMembership {
+    pub(crate) added: Mutex<Vec<(MemberId, String, String, bool)>>,
+}
+
+#[async_trait]
+impl Membership for FakeMembership {
+    async fn add_member(
+        &self,
+        member: MemberId,
+        name: &str,
+        peer_address: &str,
+        voter: bool,
+    ) -> Result<(), String> {
+        let entry = (member, name.to_owned(), peer_address.to_owned(), voter);
+        let mut added = self.added.lock().expect("lock");
+        if !added.contains(&entry) {
+            added.push(entry);
+        }
+        Ok(())
+    }
+}
+
+/// A clock that is set by hand.
+pub(crate) fn clock(start: Timestamp) -> (Clock, Arc<Mutex<Timestamp>>) {
+    let now = Arc::new(Mutex::new(start));
+    let shared = Arc::clone(&now);
+    (Arc::new(move || *shared.lock().expect("lock")), now)
+}

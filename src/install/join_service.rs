@@ -1,0 +1,338 @@
+//! The cluster's side of a join: admits a node, and later counts its member in.
+//!
+//! ```text
+//!  joiner                    any control node
+//!    │ join {token, request} ──►  one transaction: token used, node recorded, id taken
+//!    │ ◄── answer {certificate, pod range, member id, …}
+//!    │ (files, engine, serve)
+//!    │ joined ──────────────────► add the member to the store's group
+//! ```
+//! Why two steps: a member that does not answer yet would cost the group its majority.
+//! Invariants: a member id is given out once; the same node with the same key gets the
+//! same answer again; both steps may be repeated.
+//! Not here: HTTP (`api/join`), what makes a token valid (`tokens`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::base::ids::MemberId;
+use crate::model::cluster::PlacedNode;
+use crate::model::cluster_record::{
+    ADMIN_PASSWORD_KEY, CLUSTER_KEY, ClusterBootstrap, ClusterRecord, NEXT_MEMBER_KEY,
+    NODES_PREFIX, NodeRecord,
+};
+use crate::model::join::{JoinAnswer, JoinRequest};
+use crate::model::kv::{Op, RangeRequest, TxnRequest};
+use crate::model::node_config::{Ports, Role};
+use crate::pki::{Authority, JoinToken, NodeNames, PkiError, key_fingerprint};
+use crate::store::Kv;
+
+use super::tokens::{Clock, JoinRefused, judge, put_record, read_record, token_key, unchanged};
+
+/// How often a transaction that lost a race is tried again.
+const ATTEMPTS: usize = 16;
+
+/// Adds members to the store's group; wired to `store/`. Idempotent: adding a member
+/// that is part of the group succeeds.
+#[async_trait]
+pub trait Membership: Send + Sync + std::fmt::Debug {
+    async fn add_member(
+        &self,
+        member: MemberId,
+        name: &str,
+        peer_address: &str,
+        voter: bool,
+    ) -> Result<(), String>;
+}
+
+/// What the service needs.
+#[derive(Clone)]
+pub struct JoinServiceInput {
+    pub kv: Arc<dyn Kv>,
+    pub authority: Arc<Authority>,
+    /// The administrator's certificate and key (PEM), handed to new control nodes.
+    pub admin: Option<(String, String)>,
+    pub membership: Arc<dyn Membership>,
+    pub ports: Ports,
+    pub clock: Clock,
+}
+
+/// Answers joiners; one on every control node.
+pub struct JoinService {
+    input: JoinServiceInput,
+}
+
+impl std::fmt::Debug for JoinService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinService").finish_non_exhaustive()
+    }
+}
+
+fn node_key(name: &str) -> String {
+    format!("{NODES_PREFIX}{name}")
+}
+
+fn refused(error: PkiError) -> JoinRefused {
+    match error {
+        PkiError::Request { reason } => JoinRefused::BadRequest { reason },
+        other => JoinRefused::Pki(other),
+    }
+}
+
+impl JoinService {
+    pub fn new(input: JoinServiceInput) -> Self {
+        Self { input }
+    }
+
+    /// Records a new cluster with its first node. Repeating it is fine, replacing a
+    /// cluster is not.
+    pub async fn bootstrap(&self, request: &ClusterBootstrap) -> Result<(), JoinRefused> {
+        let next = request.node.member_id.map_or(1, |member| member.0 + 1);
+        let txn = TxnRequest {
+            compare: vec![unchanged(CLUSTER_KEY, 0)],
+            success: vec![
+                put_record(CLUSTER_KEY, &request.record),
+                put_record(&node_key(&request.node.name), &request.node),
+                put_record(NEXT_MEMBER_KEY, &next),
+                Op::put(ADMIN_PASSWORD_KEY, request.admin_password_hash.clone().into_bytes()),
+            ],
+            failure: Vec::new(),
+        };
+        if self.input.kv.txn(txn).await?.succeeded {
+            return Ok(());
+        }
+        let found = self.cluster().await?;
+        if found.cluster_id == request.record.cluster_id {
+            return Ok(());
+        }
+        Err(JoinRefused::OtherCluster { found: found.cluster.name })
+    }
+
+    /// What is recorded about the cluster.
+    pub async fn cluster(&self) -> Result<ClusterRecord, JoinRefused> {
+        let found = read_record(self.input.kv.as_ref(), CLUSTER_KEY).await?;
+        found.value.ok_or(JoinRefused::NotReady)
+    }
+
+    /// All admitted nodes.
+    pub async fn nodes(&self) -> Result<Vec<NodeRecord>, JoinRefused> {
+        let answer = self.input.kv.range(RangeRequest::prefix(NODES_PREFIX.as_bytes())).await?;
+        let mut nodes = Vec::new();
+        for found in answer.kvs {
+            nodes.push(serde_json::from_slice(&found.value).map_err(|error| {
+                JoinRefused::Damaged {
+                    key: String::from_utf8_lossy(&found.key).into_owned(),
+                    reason: error.to_string(),
+                }
+            })?);
+        }
+        Ok(nodes)
+    }
+
+    /// Admits a node, or says why not.
+    pub async fn handle(&self, request: &JoinRequest) -> Result<JoinAnswer, JoinRefused> {
+        let (token_id, secret_hash) = JoinToken::split_credential(&request.token)
+            .map_err(|error| JoinRefused::BadRequest { reason: error.to_string() })?;
+        let fingerprint = key_fingerprint(&request.certificate_request).map_err(refused)?;
+        for _ in 0..ATTEMPTS {
+            let attempt = self.admit(request, &token_id, &secret_hash, &fingerprint).await?;
+            if let Some((record, node)) = attempt {
+                return self.answer(request, &record, &node).await;
+            }
+        }
+        Err(JoinRefused::Contended)
+    }
+
+    /// One try; `None` when another writer was first.
+    async fn admit(
+        &self,
+        request: &JoinRequest,
+        token_id: &str,
+        secret_hash: &str,
+        fingerprint: &str,
+    ) -> Result<Option<(ClusterRecord, NodeRecord)>, JoinRefused> {
+        let kv = self.input.kv.as_ref();
+        let token_key = token_key(token_id);
+        let node_key = node_key(&request.node_name);
+        let token = read_record(kv, &token_key).await?;
+        let record = self.cluster().await?;
+        let placed = record.cluster.node(&request.node_name);
+        let asked = match (&placed, request.roles.is_empty()) {
+            (Some(placed), true) => &placed.node.roles,
+            _ => &request.roles,
+        };
+        let now = (self.input.clock)();
+        // The token comes first, so that nobody learns about the cluster without one.
+        let used_before = token.value.as_ref().is_some_and(|token| token.redeemed.is_some());
+        let redeemed =
+            judge(token.value, secret_hash, asked, &request.node_name, fingerprint, now)?;
+        let placed = self.check_node(&record, placed, request)?;
+        let existing = read_record::<NodeRecord>(kv, &node_key).await?;
+        if let Some(node) = existing.value {
+            if node.key_fingerprint != fingerprint {
+                return Err(JoinRefused::NodeTaken { node_name: node.name });
+            }
+            // The node was admitted before: it keeps its id and range, whatever token it
+            // shows now; a fresh token is used up by that.
+            if used_before {
+                return Ok(Some((record, node)));
+            }
+            let txn = TxnRequest {
+                compare: vec![unchanged(&token_key, token.revision)],
+                success: vec![put_record(&token_key, &redeemed)],
+                failure: Vec::new(),
+            };
+            return Ok(self.input.kv.txn(txn).await?.succeeded.then_some((record, node)));
+        }
+        let taken: Vec<_> = self.nodes().await?.iter().map(|node| node.pod_range).collect();
+        let pod_range = record.cluster.pod_range_for(&placed, &taken).ok_or_else(|| {
+            JoinRefused::NoRange { center: placed.center.name.clone() }
+        })?;
+        let next = read_record::<u64>(kv, NEXT_MEMBER_KEY).await?;
+        let control = placed.node.roles.contains(&Role::Control);
+        let member_id = match (control, next.value) {
+            (true, Some(next)) => Some(MemberId(next)),
+            (true, None) => return Err(JoinRefused::NotReady),
+            (false, _) => None,
+        };
+        let node = NodeRecord {
+            name: request.node_name.clone(),
+            address: request.address,
+            site: placed.site.to_owned(),
+            center: placed.center.name.clone(),
+            roles: placed.node.roles.clone(),
+            member_id,
+            pod_range,
+            key_fingerprint: fingerprint.to_owned(),
+            joined: false,
+        };
+        let mut success = vec![put_record(&token_key, &redeemed), put_record(&node_key, &node)];
+        // Written also for workers: two joins at once must not take the same pod range.
+        let counter = next.value.unwrap_or(1) + u64::from(member_id.is_some());
+        success.push(put_record(NEXT_MEMBER_KEY, &counter));
+        let txn = TxnRequest {
+            compare: vec![
+                unchanged(&token_key, token.revision),
+                unchanged(&node_key, existing.revision),
+                unchanged(NEXT_MEMBER_KEY, next.revision),
+            ],
+            success,
+            failure: Vec::new(),
+        };
+        Ok(self.input.kv.txn(txn).await?.succeeded.then_some((record, node)))
+    }
+
+    /// The node must be the one that the cluster file describes.
+    fn check_node<'a>(
+        &self,
+        record: &'a ClusterRecord,
+        placed: Option<PlacedNode<'a>>,
+        request: &JoinRequest,
+    ) -> Result<PlacedNode<'a>, JoinRefused> {
+        let node_name = request.node_name.clone();
+        let Some(placed) = placed else {
+            let known: Vec<&str> =
+                record.cluster.nodes().map(|placed| placed.node.name.as_str()).collect();
+            return Err(JoinRefused::NodeUnknown { node_name, known: known.join(", ") });
+        };
+        if placed.node.address != request.address {
+            return Err(JoinRefused::NodeAddress {
+                node_name,
+                listed: placed.node.address.to_string(),
+                asked: request.address.to_string(),
+            });
+        }
+        let mut asked = request.roles.clone();
+        let mut listed = placed.node.roles.clone();
+        asked.sort();
+        listed.sort();
+        if !asked.is_empty() && asked != listed {
+            return Err(JoinRefused::NodeRoles { node_name });
+        }
+        Ok(placed)
+    }
+
+    async fn answer(
+        &self,
+        request: &JoinRequest,
+        record: &ClusterRecord,
+        node: &NodeRecord,
+    ) -> Result<JoinAnswer, JoinRefused> {
+        let network = record.cluster.network.for_nodes();
+        let names = NodeNames {
+            node_name: node.name.clone(),
+            address: node.address,
+            api_address: network.api_address(),
+            cluster_domain: network.cluster_domain.clone(),
+        };
+        let authority = &self.input.authority;
+        let certificate = authority
+            .sign_node(&request.certificate_request, &names, (self.input.clock)())
+            .map_err(refused)?;
+        let control = node.roles.contains(&Role::Control);
+        let server = |address| SocketAddr::new(address, self.input.ports.api);
+        let mut servers: Vec<SocketAddr> = self
+            .nodes()
+            .await?
+            .iter()
+            .filter(|other| other.name != node.name && other.roles.contains(&Role::Control))
+            .map(|other| server(other.address))
+            .collect();
+        if control {
+            servers.insert(0, server(node.address));
+        }
+        let (admin_certificate, admin_key) =
+            self.input.admin.clone().filter(|_| control).unzip();
+        Ok(JoinAnswer {
+            cluster_name: record.cluster.name.clone(),
+            cluster_id: record.cluster_id,
+            generation: record.generation,
+            node_name: node.name.clone(),
+            site: node.site.clone(),
+            center: node.center.clone(),
+            roles: node.roles.clone(),
+            member_id: node.member_id,
+            pod_range: node.pod_range,
+            network,
+            servers,
+            pause_image: record.pause_image.clone(),
+            ca_certificate: authority.certificate_pem().to_owned(),
+            ca_key: control.then(|| authority.key_pem()),
+            certificate,
+            admin_certificate,
+            admin_key,
+        })
+    }
+
+    /// The node's services answer: its member becomes part of the group.
+    pub async fn joined(&self, node_name: &str) -> Result<(), JoinRefused> {
+        let key = node_key(node_name);
+        for _ in 0..ATTEMPTS {
+            let found = read_record::<NodeRecord>(self.input.kv.as_ref(), &key).await?;
+            let Some(mut node) = found.value else {
+                let reason = format!("node {node_name} was never admitted");
+                return Err(JoinRefused::BadRequest { reason });
+            };
+            if let Some(member) = node.member_id {
+                let peer = SocketAddr::new(node.address, self.input.ports.peer).to_string();
+                let added = self.input.membership.add_member(member, node_name, &peer, true).await;
+                added.map_err(|reason| JoinRefused::Membership { reason })?;
+            }
+            if node.joined {
+                return Ok(());
+            }
+            node.joined = true;
+            let txn = TxnRequest {
+                compare: vec![unchanged(&key, found.revision)],
+                success: vec![put_record(&key, &node)],
+                failure: Vec::new(),
+            };
+            if self.input.kv.txn(txn).await?.succeeded {
+                return Ok(());
+            }
+        }
+        Err(JoinRefused::Contended)
+    }
+}
