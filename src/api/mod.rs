@@ -2,7 +2,7 @@
 
 pub mod admin;
 pub mod identity;
+pub mod join;
 pub mod kube;
 pub mod listener;
 pub mod peer;
-pub mod join;

@@ -3,10 +3,8 @@
 pub mod bundle_manifest;
 pub mod bundle_recipe;
 pub mod cluster;
-pub mod cluster_status;
-pub(crate) mod cluster_check;
-pub(crate) mod cluster_rules;
 pub mod cluster_record;
+pub mod cluster_status;
 pub mod join;
 pub mod kinds;
 pub mod kv;
@@ -14,5 +12,7 @@ pub mod located;
 pub mod node_config;
 pub mod status;
 
+pub(crate) mod cluster_check;
+pub(crate) mod cluster_rules;
 pub(crate) mod cluster_check;
 pub(crate) mod cluster_rules;
