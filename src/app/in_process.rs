@@ -16,6 +16,7 @@ use crate::client::{
 use crate::logic::selector::{FieldSelector, LabelSelector};
 use crate::model::kinds::{self, Kind, Subresource};
 use crate::model::status::Status;
+use crate::objects::fields::FieldValidation;
 use crate::objects::{
     Address, Change, DeleteRequest, ListRequest, Objects, Patch, PatchType, Propagation,
     WatchRequest, WriteOptions,
@@ -155,7 +156,12 @@ impl ObjectApi for InProcessApi {
         let address = Address::new(target, namespace, name);
         let subresource = subresource_of(target, subresource)?;
         let patch = Patch { kind, body: patch.clone() };
-        Ok(self.objects.patch(&address, subresource, &patch, WriteOptions::default()).await?)
+        let options = WriteOptions::default();
+        let patched = self
+            .objects
+            .patch(&address, subresource, &patch, FieldValidation::Ignore, options)
+            .await?;
+        Ok(patched.0)
     }
 
     async fn delete(

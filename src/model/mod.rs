@@ -3,7 +3,9 @@
 pub mod bundle_manifest;
 pub mod bundle_recipe;
 pub mod cluster;
+pub(crate) mod cluster_check;
 pub mod cluster_record;
+pub(crate) mod cluster_rules;
 pub mod cluster_status;
 pub mod join;
 pub mod kinds;
@@ -11,8 +13,3 @@ pub mod kv;
 pub mod located;
 pub mod node_config;
 pub mod status;
-
-pub(crate) mod cluster_check;
-pub(crate) mod cluster_rules;
-pub(crate) mod cluster_check;
-pub(crate) mod cluster_rules;
