@@ -98,8 +98,8 @@ pub struct ScaledSet {
 }
 
 /// Sizes after the Deployment was scaled in the middle of a rollout: the difference is
-/// shared in proportion to the present sizes. `sets` are ordered as Kubernetes does:
-/// when growing newest first, when shrinking oldest first.
+/// shared in proportion to the present sizes. `sets` are ordered as Kubernetes does it:
+/// largest first, and among equals newest first when growing, oldest when shrinking.
 pub fn proportional_sizes(desired: i32, max_surge: i32, sets: &[ScaledSet]) -> Vec<i32> {
     let total: i32 = sets.iter().map(|set| set.wanted).sum();
     let allowed = if desired > 0 { desired + max_surge } else { 0 };
