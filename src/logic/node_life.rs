@@ -155,7 +155,9 @@ mod tests {
         watch.observe("b1", "t3", S * 20);
         assert_eq!(watch.judge("a1", S * 20), Life::Alive { until: S * 30 });
         assert_eq!(watch.judge("c1", S * 20), Life::Alive { until: S * 30 });
-        watch.observe("b1", "t4", S * 29);
+        for second in 21..30 {
+            watch.observe("b1", &second.to_string(), S * second);
+        }
         assert_eq!(watch.judge("a1", S * 30), Life::Dead);
     }
 
