@@ -13,6 +13,8 @@
 //! when *we* saw the heartbeat change, on our own monotonic clock.
 //! Invariants: a controller that has just started gives every node the full time before
 //! it judges; a time during which *we* were deaf does not count as the node's silence.
+//! When no node at all beats, the store or we are the likelier cause: then the bound is
+//! three times as long, and the first beat that comes gives everybody the full time.
 //! Not here: taints and evictions (controllers/node_life.rs).
 
 use std::collections::HashMap;
@@ -31,13 +33,9 @@ struct Pulse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// Check again at this time of the caller's clock.
-    Alive {
-        until: Duration,
-    },
+    Alive { until: Duration },
     /// Not judged yet: we have not listened long enough.
-    Unjudged {
-        until: Duration,
-    },
+    Unjudged { until: Duration },
     Dead,
 }
 
@@ -48,11 +46,13 @@ pub struct NodeWatch {
     pulses: HashMap<String, Pulse>,
     /// Silence before this moment proves nothing.
     deaf_until: Duration,
+    /// When any node's heart was last seen to beat.
+    last_beat: Duration,
 }
 
 impl NodeWatch {
     pub fn new(dead_after: Duration) -> Self {
-        Self { dead_after, pulses: HashMap::new(), deaf_until: Duration::ZERO }
+        Self { dead_after, pulses: HashMap::new(), deaf_until: Duration::ZERO, last_beat: Duration::ZERO }
     }
 
     /// Takes a node's current heartbeat (any text that changes with each beat).
@@ -61,6 +61,10 @@ impl NodeWatch {
             Some(pulse) if pulse.heartbeat == heartbeat => {}
             Some(pulse) => {
                 *pulse = Pulse { heartbeat: heartbeat.to_owned(), seen_at: now, unheard: false };
+                if self.all_silent(now) {
+                    self.was_deaf(now);
+                }
+                self.last_beat = now;
             }
             None => {
                 let pulse = Pulse { heartbeat: heartbeat.to_owned(), seen_at: now, unheard: true };
@@ -74,6 +78,11 @@ impl NodeWatch {
         self.deaf_until = self.deaf_until.max(now);
     }
 
+    /// Several nodes have been heard or awaited, and none of them beats.
+    fn all_silent(&self, now: Duration) -> bool {
+        self.pulses.len() > 1 && now.saturating_sub(self.last_beat) >= self.dead_after / 2
+    }
+
     /// The node is gone from the cluster.
     pub fn forget(&mut self, node: &str) {
         self.pulses.remove(node);
@@ -84,7 +93,8 @@ impl NodeWatch {
         let Some(pulse) = self.pulses.get(node) else {
             return Life::Unjudged { until: now + self.dead_after };
         };
-        let until = pulse.seen_at.max(self.deaf_until) + self.dead_after;
+        let patience = if self.all_silent(now) { 3 } else { 1 };
+        let until = pulse.seen_at.max(self.deaf_until) + self.dead_after * patience;
         if now >= until {
             Life::Dead
         } else if pulse.unheard {
@@ -132,6 +142,23 @@ mod tests {
         watch.observe("a1", "2030", S);
         watch.observe("a1", "2020", S * 8);
         assert_eq!(watch.judge("a1", S * 12), Life::Alive { until: S * 18 });
+    }
+
+    #[test]
+    fn when_all_are_silent_nobody_is_judged_soon_and_the_first_beat_gives_time_to_all() {
+        let mut watch = NodeWatch::new(S * 10);
+        for node in ["a1", "b1", "c1"] {
+            watch.observe(node, "t1", S);
+            watch.observe(node, "t2", S * 2);
+        }
+        assert!(matches!(watch.judge("a1", S * 13), Life::Alive { .. }));
+        watch.observe("b1", "t3", S * 20);
+        assert_eq!(watch.judge("a1", S * 20), Life::Alive { until: S * 30 });
+        assert_eq!(watch.judge("c1", S * 20), Life::Alive { until: S * 30 });
+        for second in 21..30 {
+            watch.observe("b1", &second.to_string(), S * second);
+        }
+        assert_eq!(watch.judge("a1", S * 30), Life::Dead);
     }
 
     proptest! {

@@ -65,7 +65,8 @@ pub fn new_set_size(desired: i32, bounds: Bounds, new: SetState, all_wanted: i32
 /// The next sizes of the old ReplicaSets, oldest first, in a rolling update.
 ///
 /// First pods that are not available anyway are taken away, then available ones as long
-/// as enough others are.
+/// as enough others are. A set's `available` is its status and so may be older than its
+/// `wanted`; pods beyond `wanted` are on their way out and do not count.
 pub fn old_set_sizes(desired: i32, bounds: Bounds, new: SetState, old: &[SetState]) -> Vec<i32> {
     let mut sizes: Vec<i32> = old.iter().map(|set| set.wanted).collect();
     let all_wanted: i32 = new.wanted + sizes.iter().sum::<i32>();
@@ -77,7 +78,8 @@ pub fn old_set_sizes(desired: i32, bounds: Bounds, new: SetState, old: &[SetStat
         *size -= ill;
         budget -= ill;
     }
-    let available: i32 = new.available + old.iter().map(|set| set.available).sum::<i32>();
+    let counted = |set: &SetState| set.available.min(set.wanted);
+    let available: i32 = counted(&new) + old.iter().map(counted).sum::<i32>();
     let mut spare = (available - min_available).max(0);
     for size in &mut sizes {
         let step = (*size).clamp(0, spare);
@@ -98,8 +100,8 @@ pub struct ScaledSet {
 }
 
 /// Sizes after the Deployment was scaled in the middle of a rollout: the difference is
-/// shared in proportion to the present sizes. `sets` are ordered as Kubernetes does:
-/// when growing newest first, when shrinking oldest first.
+/// shared in proportion to the present sizes. `sets` are ordered as Kubernetes does it:
+/// largest first, and among equals newest first when growing, oldest when shrinking.
 pub fn proportional_sizes(desired: i32, max_surge: i32, sets: &[ScaledSet]) -> Vec<i32> {
     let total: i32 = sets.iter().map(|set| set.wanted).sum();
     let allowed = if desired > 0 { desired + max_surge } else { 0 };

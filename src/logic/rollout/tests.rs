@@ -38,6 +38,9 @@ fn ill_old_pods_go_first() {
     // Kubernetes: ten wanted, two of the old are ill, two may be missing.
     let bounds = Bounds { max_surge: 0, max_unavailable: 2 };
     assert_eq!(old_set_sizes(10, bounds, set(0, 0), &[set(10, 8)]), [8]);
+    // A status that is older than the last resize allows no second one.
+    let bounds = Bounds { max_surge: 1, max_unavailable: 1 };
+    assert_eq!(old_set_sizes(4, bounds, set(2, 0), &[set(3, 4)]), [3]);
     // Old pods stay while the new ones are not available yet.
     let bounds = Bounds { max_surge: 1, max_unavailable: 0 };
     assert_eq!(old_set_sizes(3, bounds, set(1, 0), &[set(3, 3)]), [3]);
@@ -80,7 +83,8 @@ proptest! {
         let mut new = set(0, 0);
         let mut old: Vec<SetState> = start.iter().map(|size| set(*size, *size)).collect();
         let floor = desired - bounds.max_unavailable;
-        let mut pace = pace.into_iter().chain(std::iter::repeat(1));
+        let mut reported = start;
+        let mut pace = pace.into_iter().chain([1, 2].into_iter().cycle());
         for _ in 0..400 {
             let wanted = |old: &[SetState]| old.iter().map(|set| set.wanted).sum::<i32>();
             let before = new.wanted + wanted(&old);
@@ -90,7 +94,13 @@ proptest! {
             new.available = new.available.min(size);
 
             let available_before = new.available + old.iter().map(|s| s.available).sum::<i32>();
-            let sizes = old_set_sizes(desired, bounds, new, &old);
+            // The status may lag behind the last resize.
+            let lagging: Vec<SetState> = old.iter().zip(&reported)
+                .map(|(now, available)| set(now.wanted, *available)).collect();
+            let lags = pace.next().unwrap_or(1) % 2 == 1;
+            let sizes =
+                old_set_sizes(desired, bounds, new, if lags { &lagging } else { &old });
+            reported = old.iter().map(|set| set.available).collect();
             for (set, size) in old.iter_mut().zip(sizes) {
                 prop_assert!((0..=set.wanted).contains(&size));
                 set.wanted = size;
