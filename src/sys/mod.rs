@@ -15,6 +15,8 @@ pub mod namespaces;
 pub mod netlink;
 pub mod pid1;
 pub mod process;
+pub mod host_facts;
+pub mod pod_files;
 pub mod services;
 pub mod systemd;
 pub mod tls;
