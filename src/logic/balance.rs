@@ -128,7 +128,7 @@ fn endpoints_of(
                 && Transport::parse(slice_port.protocol.as_deref()) == Some(transport);
             let number = slice_port.port.and_then(|number| u16::try_from(number).ok());
             let (true, Some(number)) = (same, number) else { continue };
-            for endpoint in slice.endpoints.iter().filter(|e| unready_too || is_ready(e)) {
+            for endpoint in slice.endpoints.iter().flatten().filter(|e| unready_too || is_ready(e)) {
                 // All addresses of one endpoint are the same endpoint; the API says to
                 // use the first.
                 let address = endpoint.addresses.first().and_then(|text| text.parse().ok());

@@ -191,7 +191,7 @@ impl Zone {
     fn add_headless(&mut self, owner: &str, slices: &[&EndpointSlice], unready_too: bool) {
         self.names.entry(owner.to_owned()).or_default();
         for slice in slices.iter().filter(|slice| slice.address_type == "IPv4") {
-            for endpoint in slice.endpoints.iter().filter(|e| unready_too || is_ready(e)) {
+            for endpoint in slice.endpoints.iter().flatten().filter(|e| unready_too || is_ready(e)) {
                 let Some(address) = first_address(endpoint) else { continue };
                 let label = match endpoint.hostname.as_deref() {
                     Some(hostname) if !hostname.is_empty() => hostname.to_owned(),
