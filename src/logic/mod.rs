@@ -19,3 +19,6 @@ pub mod schedule_filter;
 pub mod schedule_resources;
 pub mod selector;
 pub mod workqueue;
+pub mod balance;
+pub mod dns_records;
+pub mod ipam;
