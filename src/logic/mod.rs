@@ -1,7 +1,10 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
+pub mod balance;
+pub mod dns_records;
 pub mod endpoints;
 pub mod gc;
+pub mod ipam;
 pub mod node_life;
 pub mod patch;
 pub mod pod_phase;
@@ -19,6 +22,3 @@ pub mod schedule_filter;
 pub mod schedule_resources;
 pub mod selector;
 pub mod workqueue;
-pub mod balance;
-pub mod dns_records;
-pub mod ipam;
