@@ -199,7 +199,11 @@ fn show_report(report: &UpReport, output: Output) -> anyhow::Result<()> {
     for step in &report.steps {
         say(&format!("{:>8.1} s  {}", step.seconds, step.name));
     }
-    say(&format!("{:>8.1} s  in all; the lab is in {}", report.total_seconds, report.dir.display()));
+    say(&format!(
+        "{:>8.1} s  in all; the lab is in {}",
+        report.total_seconds,
+        report.dir.display()
+    ));
     Ok(())
 }
 
@@ -215,7 +219,16 @@ fn show_status(status: &LabStatus, output: Output) -> anyhow::Result<ExitCode> {
 fn say_status(status: &LabStatus) {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["HOST", "CENTER", "ADDRESS", "STATE", "PROCESSES", "API", "REGISTRY", "SERVICES"]);
+    table.set_header([
+        "HOST",
+        "CENTER",
+        "ADDRESS",
+        "STATE",
+        "PROCESSES",
+        "API",
+        "REGISTRY",
+        "SERVICES",
+    ]);
     for host in &status.hosts {
         let port = |service: &str| {
             let ports = status.forwards.as_ref().and_then(|all| all.hosts.get(&host.name));

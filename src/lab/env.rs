@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use super::error::{LabError, files};
 use super::Lab;
+use super::error::{LabError, files};
 use crate::sys::tree;
 
 /// Where the product puts them on the first master.
@@ -24,13 +24,14 @@ impl Lab {
         let read = |name: &str| self.read_from_master(name);
         if let Some(text) = read(KUBECONFIG)? {
             let path = self.dir.kubeconfig();
-            let changed = point_at(&text, &format!("https://127.0.0.1:{api}")).map_err(|reason| {
-                LabError::Answer {
-                    host: self.record.hosts[0].name.clone(),
-                    command: format!("read /{KUBECONFIG}"),
-                    reason,
-                }
-            })?;
+            let changed =
+                point_at(&text, &format!("https://127.0.0.1:{api}")).map_err(|reason| {
+                    LabError::Answer {
+                        host: self.record.hosts[0].name.clone(),
+                        command: format!("read /{KUBECONFIG}"),
+                        reason,
+                    }
+                })?;
             tree::replace(&path, changed.as_bytes(), 0o600)
                 .map_err(files("write the lab's kubeconfig"))?;
             env.push(("KUBECONFIG", path.to_string_lossy().into_owned()));

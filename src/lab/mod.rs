@@ -86,7 +86,8 @@ impl Lab {
         match self.record.hosts.iter().find(|plan| plan.name == name) {
             Some(plan) => Ok(host::Host::new(self, plan)),
             None => {
-                let all: Vec<&str> = self.record.hosts.iter().map(|one| one.name.as_str()).collect();
+                let all: Vec<&str> =
+                    self.record.hosts.iter().map(|one| one.name.as_str()).collect();
                 Err(LabError::NoHost { name: name.to_owned(), known: all.join(", ") })
             }
         }

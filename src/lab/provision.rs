@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::Lab;
 use super::command::run_on;
 use super::error::{LabError, files};
 use super::host::Host;
 use super::layout::cluster_file;
 use super::root::{BUNDLE, TRUST};
 use super::up::Steps;
-use super::Lab;
 use crate::sys::tree;
 use crate::sys::waiting::wait_until;
 
@@ -42,8 +42,17 @@ fn init(lab: &Lab, first: &Host<'_>) -> Result<(), LabError> {
     tree::replace(&path, cluster_file(&lab.record.hosts).as_bytes(), 0o644)
         .map_err(files("write the cluster file"))?;
     let verb = [
-        "init", "--config", CLUSTER_FILE, "--bundle", BUNDLE, "--trust", TRUST, "--node",
-        first.name(), "-o", "json",
+        "init",
+        "--config",
+        CLUSTER_FILE,
+        "--bundle",
+        BUNDLE,
+        "--trust",
+        TRUST,
+        "--node",
+        first.name(),
+        "-o",
+        "json",
     ];
     run_on(first, first.holdfast(&verb), INSTALL_LIMIT).map(drop)
 }
@@ -86,8 +95,17 @@ fn token(first: &Host<'_>) -> Result<String, LabError> {
 fn join(first: &Host<'_>, host: &Host<'_>, token: &str) -> Result<(), LabError> {
     let server = format!("https://{}:6443", first.address());
     let verb = [
-        "join", "--server", &server, "--token", token, "--bundle", BUNDLE, "--trust", TRUST,
-        "--node", host.name(),
+        "join",
+        "--server",
+        &server,
+        "--token",
+        token,
+        "--bundle",
+        BUNDLE,
+        "--trust",
+        TRUST,
+        "--node",
+        host.name(),
     ];
     run_on(host, host.holdfast(&verb), INSTALL_LIMIT).map(drop)
 }

@@ -72,7 +72,9 @@ impl LabDir {
     /// `path` must exist.
     pub(crate) fn open(path: &Path) -> Result<Self, LabError> {
         let absolute = path.canonicalize();
-        absolute.map(Self).map_err(|source| LabError::Files { action: "open the lab's directory", source })
+        absolute
+            .map(Self)
+            .map_err(|source| LabError::Files { action: "open the lab's directory", source })
     }
 
     pub(crate) fn path(&self) -> &Path {

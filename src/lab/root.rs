@@ -22,8 +22,22 @@ pub(super) const TRUST: &str = "/bundle.pub";
 pub(super) fn lay_disk(host: &Host<'_>, hosts: &[HostPlan]) -> Result<(), LabError> {
     let root = host.root();
     let dirs = [
-        "dev", "etc/docker", "etc/holdfast/services", "mnt", "opt", "proc", "run", "sys", "tmp",
-        "usr/bin", "usr/sbin", "usr/lib", "usr/local/bin", "var/lib", "var/log", "var/tmp",
+        "dev",
+        "etc/docker",
+        "etc/holdfast/services",
+        "mnt",
+        "opt",
+        "proc",
+        "run",
+        "sys",
+        "tmp",
+        "usr/bin",
+        "usr/sbin",
+        "usr/lib",
+        "usr/local/bin",
+        "var/lib",
+        "var/log",
+        "var/tmp",
     ];
     for dir in dirs {
         tree::make_dir(&root.join(dir)).map_err(files("lay a host's disk"))?;
@@ -45,7 +59,10 @@ fn etc(name: &str, hosts: &[HostPlan]) -> Vec<(&'static str, String)> {
     vec![
         ("hostname", format!("{name}\n")),
         ("hosts", names),
-        ("passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n".into()),
+        (
+            "passwd",
+            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n".into(),
+        ),
         ("group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n".into()),
         ("nsswitch.conf", "hosts: files dns\n".into()),
         ("resolv.conf", "# A lab host has no name server of its own.\n".into()),

@@ -71,8 +71,7 @@ impl Lab {
         require_root()?;
         let switch_running = self.switch().is_ok();
         let daemon_running = self.daemon_pid().is_some();
-        let outbound_packets =
-            if switch_running { Some(self.outbound_packets()?) } else { None };
+        let outbound_packets = if switch_running { Some(self.outbound_packets()?) } else { None };
         let hosts: Vec<HostStatus> =
             self.each_host().map(|host| look(&host)).collect::<Result<_, _>>()?;
         let all_run = hosts.iter().all(|host| host.state == HostState::Running);
@@ -96,8 +95,7 @@ fn look(host: &Host<'_>) -> Result<HostStatus, LabError> {
         Some(_) if host.group().is_frozen() => HostState::Stopped,
         Some(_) => HostState::Running,
     };
-    let services =
-        if state == HostState::Running { services(host)? } else { Vec::new() };
+    let services = if state == HostState::Running { services(host)? } else { Vec::new() };
     Ok(HostStatus {
         name: host.name().to_owned(),
         center: host.plan().center.clone(),

@@ -104,12 +104,14 @@ pub fn lay_devices(root: &Path) -> Result<(), MountError> {
         let path = dev.join(name);
         let mode = Mode::from_bits_truncate(mode);
         mknod(&path, SFlag::S_IFCHR, mode, makedev(major, minor))
-            .and_then(|()| nix::sys::stat::fchmodat(
-                nix::fcntl::AT_FDCWD,
-                &path,
-                mode,
-                nix::sys::stat::FchmodatFlags::FollowSymlink,
-            ))
+            .and_then(|()| {
+                nix::sys::stat::fchmodat(
+                    nix::fcntl::AT_FDCWD,
+                    &path,
+                    mode,
+                    nix::sys::stat::FchmodatFlags::FollowSymlink,
+                )
+            })
             .map_err(|source| MountError::Make { path, source: source.into() })?;
     }
     let links = [

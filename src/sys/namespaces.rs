@@ -140,7 +140,10 @@ pub fn unshare_host(name: &str) -> Result<(), NamespaceError> {
 
 /// Starts PID 1 of the host that the calling thread made by [`unshare_host`]: in the
 /// control groups behind `entrances`, which become the roots of what it sees.
-#[expect(unsafe_code, reason = "pre_exec runs in the forked child; the closures only make system calls")]
+#[expect(
+    unsafe_code,
+    reason = "pre_exec runs in the forked child; the closures only make system calls"
+)]
 pub fn spawn_first(mut command: Command, entrances: Vec<File>) -> Result<Child, NamespaceError> {
     join_before_exec(&mut command, entrances);
     // SAFETY: unshare(2) is a bare system call; nothing is allocated and no lock is taken.
@@ -183,7 +186,10 @@ pub fn spawn_in_host(
 
 /// Makes the child join control groups before it becomes the program, so that no moment
 /// exists in which it could escape a clean-up.
-#[expect(unsafe_code, reason = "pre_exec runs in the forked child; the closure only writes to open files")]
+#[expect(
+    unsafe_code,
+    reason = "pre_exec runs in the forked child; the closure only writes to open files"
+)]
 pub fn join_before_exec(command: &mut Command, mut entrances: Vec<File>) {
     // SAFETY: between fork and exec the closure calls nothing but write(2) on files that
     // were opened before; it allocates nothing and takes no lock.

@@ -14,7 +14,9 @@ use futures::TryStreamExt;
 use ipnet::Ipv4Net;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::RouteType;
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
 
 use crate::sys::namespaces::NetworkNamespace;
 
@@ -188,10 +190,7 @@ impl Links {
         Ok(self.find(name)?.header.index)
     }
 
-    fn find(
-        &self,
-        name: &str,
-    ) -> Result<rtnetlink::packet_route::link::LinkMessage, NetlinkError> {
+    fn find(&self, name: &str) -> Result<rtnetlink::packet_route::link::LinkMessage, NetlinkError> {
         let mut links = self.handle.link().get().match_name(name.to_owned()).execute();
         match self.runtime.block_on(links.try_next()) {
             Ok(Some(message)) => Ok(message),

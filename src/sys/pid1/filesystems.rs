@@ -22,7 +22,12 @@ pub(super) fn mount_missing() -> Result<(), MountError> {
     }
     let wanted = [
         ("sysfs", "/sys", quiet, ""),
-        ("devpts", "/dev/pts", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5"),
+        (
+            "devpts",
+            "/dev/pts",
+            MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
+            "newinstance,ptmxmode=0666,mode=620,gid=5",
+        ),
         ("tmpfs", "/dev/shm", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=1777"),
         ("mqueue", "/dev/mqueue", quiet, ""),
         ("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755"),
@@ -97,7 +102,7 @@ pub(super) fn settle_own_cgroup() {
     for root in [Path::new(CGROUPS), &Path::new(CGROUPS).join("unified")] {
         let Ok(controllers) = fs::read_to_string(root.join("cgroup.controllers")) else { continue };
         let leaf = root.join(LEAF);
-        // The directory may be there from the launcher.
+        // The appliance finds one from before its restart.
         let _ = fs::create_dir(&leaf);
         let _ = fs::write(leaf.join("cgroup.procs"), "0");
         for controller in controllers.split_whitespace() {

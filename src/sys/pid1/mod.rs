@@ -159,7 +159,8 @@ fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     const WANTED: u64 = 1_048_576;
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let most = if setrlimit(Resource::RLIMIT_NOFILE, WANTED, WANTED).is_ok() { return } else { hard };
+        let most =
+            if setrlimit(Resource::RLIMIT_NOFILE, WANTED, WANTED).is_ok() { return } else { hard };
         // Without the right to raise the ceiling, take all that is allowed.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }

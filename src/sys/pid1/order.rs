@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn services_start_after_those_they_name() {
-        let found = order(&[("api", &["store", "engine"]), ("engine", &[]), ("store", &["engine"])]);
+        let found =
+            order(&[("api", &["store", "engine"]), ("engine", &[]), ("store", &["engine"])]);
         assert_eq!(found, ["engine", "store", "api"]);
     }
 

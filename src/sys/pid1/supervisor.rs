@@ -81,7 +81,8 @@ impl Supervisor {
     /// Starts by the file as it is now; `Ok(false)` when a running stop comes first.
     fn start(&mut self, name: &str) -> Result<bool, String> {
         let file = self.load(name)?;
-        let unit = self.units.entry(name.to_owned()).or_insert_with(|| Unit::new(name, file.clone()));
+        let unit =
+            self.units.entry(name.to_owned()).or_insert_with(|| Unit::new(name, file.clone()));
         unit.set_file(file);
         let now = unit.start(Instant::now()).map_err(|error| error.to_string())?;
         if !self.started.iter().any(|one| one == name) {
@@ -103,7 +104,8 @@ impl Supervisor {
                 Some(unit) => return unit.stop(now, None, Some(answer)),
                 None => self.state(&name),
             },
-            ServiceRequest::Restart { name } => match (self.load(&name), self.units.get_mut(&name)) {
+            ServiceRequest::Restart { name } => match (self.load(&name), self.units.get_mut(&name))
+            {
                 (Ok(file), Some(unit)) => {
                     unit.set_file(file);
                     return unit.restart(now, answer);

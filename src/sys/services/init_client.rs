@@ -43,8 +43,9 @@ impl InitClient {
     /// One question, blocking.
     pub fn ask(&self, request: &ServiceRequest) -> Result<ServiceAnswer, ServiceError> {
         let (action, name) = describe(request);
-        let answer = exchange(&self.socket, request)
-            .map_err(|source| ServiceError::Unreachable { action, name: name.to_owned(), source })?;
+        let answer = exchange(&self.socket, request).map_err(|source| {
+            ServiceError::Unreachable { action, name: name.to_owned(), source }
+        })?;
         match answer.error {
             Some(reason) => Err(ServiceError::Refused { action, name: name.to_owned(), reason }),
             None => Ok(answer),
