@@ -44,7 +44,9 @@ pub fn down(dir: &Path) -> Result<DownReport, LabError> {
     groups.remove()?;
     let mounts = mounts::unmount_below(&dir.hosts())?;
     for path in dir.contents() {
-        tree::remove(&path).map_err(files("remove the lab's files"))?;
+        for path in [tree::beside(&path), path] {
+            tree::remove(&path).map_err(files("remove the lab's files"))?;
+        }
     }
     let empty = tree::list(dir.path()).map_err(files("read the lab's directory"))?.is_empty();
     if empty && record.is_some_and(|record| record.made_dir) {

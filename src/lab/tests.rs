@@ -40,6 +40,15 @@ fn plays_the_child() {
         }
         ["lab", "switch"] => hold_switch(),
         ["lab", "daemon", "--dir", dir] => run_daemon(Path::new(dir), program()).unwrap(),
+        ["up", dir] => {
+            let options = UpOptions {
+                layout: Layout::Three,
+                dir: dir.into(),
+                bundle: None,
+                program: program(),
+            };
+            up(&options, &|_| ()).unwrap();
+        }
         ["greet", port] => greet(port.parse().unwrap()),
         ["knock", address] => {
             let mut said = String::new();
@@ -316,4 +325,33 @@ fn a_directory_with_other_things_in_it_is_refused_untouched() {
     assert!(matches!(error, LabError::Foreign { .. }), "{error}");
     down(&place.path()).unwrap();
     assert_eq!(std::fs::read_to_string(place.path().join("mine")).unwrap(), "text");
+}
+
+#[test]
+fn an_up_that_is_killed_anywhere_can_be_repeated_or_taken_down() {
+    let Some(place) = TestLab::new(Layout::Three) else { return };
+    let path = place.path().to_string_lossy().into_owned();
+    let start = || {
+        let own = std::env::current_exe().unwrap();
+        let mut command = program().command(own, &["up", &path]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let begun = std::time::Instant::now();
+    assert!(start().wait().unwrap().success());
+    let whole = begun.elapsed();
+    down(&place.path()).unwrap();
+    place.assert_nothing_left();
+    for part in 1..12 {
+        let mut child = start();
+        std::thread::park_timeout(whole * part / 11);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if part % 2 == 0 {
+            assert!(place.up().status().unwrap().healthy);
+        }
+        down(&place.path()).unwrap();
+        // Killed between the directory and the record, nobody knows whose it is.
+        let _ = std::fs::remove_dir(place.path());
+        place.assert_nothing_left();
+    }
 }

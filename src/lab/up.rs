@@ -19,7 +19,7 @@ use crate::sys::tree;
 pub struct UpOptions {
     pub layout: Layout,
     pub dir: PathBuf,
-    /// Without one the hosts are bare: nothing is installed on them.
+    /// Without one the hosts are bare; a lab that has one keeps it.
     pub bundle: Option<Bundle>,
     pub program: Program,
 }
@@ -82,7 +82,7 @@ pub fn up(options: &UpOptions, say: &dyn Fn(&str)) -> Result<UpReport, LabError>
     steps.run("make the switch", || lab.ensure_switch())?;
     steps.run("boot the hosts", || boot_all(&lab))?;
     steps.run("open the ways in", || lab.ensure_daemon())?;
-    if options.bundle.is_some() {
+    if lab.record.bundle.is_some() {
         provision::install(&lab, &mut steps)?;
     }
     let total = steps.begun.elapsed();
@@ -107,8 +107,15 @@ fn prepare(options: &UpOptions) -> Result<Lab, LabError> {
             let path = dir.path().to_owned();
             return Err(LabError::OtherLayout { dir: path, found: found.layout });
         }
+        // After a reboot of the machine the groups are gone, and their place may be.
+        Some(found) if !found.group.exists() => {
+            Record { group: Group::plan(&dir.group_name())?, ..found }
+        }
         Some(found) => found,
         None => {
+            // Left by one that was killed while it wrote its first record.
+            tree::remove(&tree::beside(&dir.record_path()))
+                .map_err(files("remove a torn record"))?;
             let there = tree::list(dir.path()).map_err(files("read the lab's directory"))?;
             if !there.is_empty() {
                 return Err(LabError::Foreign { dir: dir.path().to_owned() });
@@ -116,8 +123,10 @@ fn prepare(options: &UpOptions) -> Result<Lab, LabError> {
             Record::new(options.layout, Group::plan(&dir.group_name())?, made_dir)
         }
     };
-    let (bundle, trust) = bundle.unzip();
-    let record = Record { bundle, trust, ..record };
+    let record = match bundle {
+        Some((bundle, trust)) => Record { bundle: Some(bundle), trust: Some(trust), ..record },
+        None => record,
+    };
     dir.write(&record)?;
     if !dir.program().exists() {
         tree::copy_program(&options.program.file, &dir.program())

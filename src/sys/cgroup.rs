@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::waiting::wait_until;
 
-/// The leaf that holds a version 2 group's own processes, because inner groups may not.
+/// The leaf that a version 2 group's first process moves to, because groups that hand
+/// controllers down may hold no process themselves.
 pub const LEAF: &str = "init";
 
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +172,8 @@ impl Group {
             let below = dir.path.strip_prefix(&dir.base).unwrap_or(&dir.path);
             let mut path = dir.base.clone();
             for level in below {
-                if dir.unified {
+                // The base belongs to the machine and stays as it is.
+                if dir.unified && path != dir.base {
                     hand_controllers_down(&path);
                 }
                 let parent = path.clone();
@@ -179,18 +181,17 @@ impl Group {
                 make_dir(&path)?;
                 inherit_cpuset(&parent, &path)?;
             }
-            if dir.unified {
-                make_dir(&path.join(LEAF))?;
-            }
         }
         Ok(())
     }
 
-    /// Opens the files through which a process joins: writing `0` moves the writer.
+    /// Opens the files through which a process joins: writing `0` moves the writer. Once
+    /// the group's first process has made a leaf for itself, others join it there.
     pub fn entrances(&self) -> Result<Vec<File>, CgroupError> {
         let mut files = Vec::new();
         for dir in &self.dirs {
-            let at = if dir.unified { dir.path.join(LEAF) } else { dir.path.clone() };
+            let leaf = dir.path.join(LEAF);
+            let at = if dir.unified && leaf.is_dir() { &leaf } else { &dir.path };
             let path = at.join("cgroup.procs");
             let file = OpenOptions::new().write(true).open(&path);
             files.push(file.map_err(|source| CgroupError::Write { path, source })?);

@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
     let path = path.to_owned();
@@ -28,13 +28,18 @@ pub fn make_dir_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at(path))
 }
 
+/// Where a new version of a file lies until it is complete; a crash may leave it there.
+pub fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
 /// Replaces a file: written beside it, flushed, renamed, and the rename flushed too.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     make_dir(parent)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let beside = path.with_file_name(name);
+    let beside = beside(path);
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(true)
@@ -54,9 +59,7 @@ pub fn write_once(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 
 /// Copies a program so that later changes of the original do not show.
 pub fn copy_program(from: &Path, to: &Path) -> io::Result<()> {
-    let mut name = to.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let beside = to.with_file_name(name);
+    let beside = beside(to);
     fs::copy(from, &beside).map_err(at(from))?;
     fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).map_err(at(&beside))?;
     fs::rename(&beside, to).map_err(at(to))

@@ -102,7 +102,7 @@ pub(super) fn settle_own_cgroup() {
     for root in [Path::new(CGROUPS), &Path::new(CGROUPS).join("unified")] {
         let Ok(controllers) = fs::read_to_string(root.join("cgroup.controllers")) else { continue };
         let leaf = root.join(LEAF);
-        // The directory may be there from the launcher.
+        // The appliance finds one from before its restart.
         let _ = fs::create_dir(&leaf);
         let _ = fs::write(leaf.join("cgroup.procs"), "0");
         for controller in controllers.split_whitespace() {
