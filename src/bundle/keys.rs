@@ -7,9 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{
-    DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey,
-};
+use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
@@ -148,7 +146,8 @@ impl TrustedKeys {
     /// The identity of the trusted key that made this signature.
     pub(super) fn signer(&self, message: &[u8], signature: &[u8; 64]) -> Option<&str> {
         let signature = Signature::from_bytes(signature);
-        let signed = self.keys.iter().find(|(_, key)| key.verify_strict(message, &signature).is_ok());
+        let signed =
+            self.keys.iter().find(|(_, key)| key.verify_strict(message, &signature).is_ok());
         signed.map(|(id, _)| id.as_str())
     }
 }
@@ -189,7 +188,9 @@ mod tests {
     fn only_the_signer_verifies() {
         let (a, b) = (KeyPair::from_seed([1; 32]), KeyPair::from_seed([2; 32]));
         let mut trusted = TrustedKeys::default();
-        trusted.add_pem(&format!("{}{}", b.public_pem().unwrap(), a.public_pem().unwrap())).unwrap();
+        trusted
+            .add_pem(&format!("{}{}", b.public_pem().unwrap(), a.public_pem().unwrap()))
+            .unwrap();
         let signature = a.sign(b"m");
         assert_eq!(trusted.signer(b"m", &signature), Some(a.id().as_str()));
         assert_eq!(trusted.signer(b"n", &signature), None);

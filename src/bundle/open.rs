@@ -115,8 +115,7 @@ impl Bundle {
     }
 
     pub(super) fn reader(&self, entry: &Entry) -> Result<EntryReader, BundleError> {
-        let missing =
-            || BundleError::NoEntry { path: self.path.clone(), name: entry.name.clone() };
+        let missing = || BundleError::NoEntry { path: self.path.clone(), name: entry.name.clone() };
         let found = self.manifest.entries.binary_search_by(|other| other.name.cmp(&entry.name));
         let index = found.map_err(|_| missing())?;
         let EntryBody::File { packed_size, .. } = &entry.body else { return Err(missing()) };

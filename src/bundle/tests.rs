@@ -44,7 +44,8 @@ fn recipe(dir: &Path) -> PathBuf {
 }
 
 fn inputs(dir: &Path) -> Vec<Input> {
-    let noise: Vec<u8> = (0..70_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let noise: Vec<u8> =
+        (0..70_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let link = InputBody::Link { target: "dockerd".into() };
     let mut inputs = vec![
         file("engine/bin/dockerd", noise, 0o755),

@@ -266,12 +266,7 @@ struct Packed {
     packed_sha256: String,
 }
 
-fn pack_stream(
-    source: &mut dyn Read,
-    size: u64,
-    frame: &Path,
-    level: i32,
-) -> io::Result<Packed> {
+fn pack_stream(source: &mut dyn Read, size: u64, frame: &Path, level: i32) -> io::Result<Packed> {
     let out = Counting { inner: bundle_file::create(frame)?, hash: Sha256::new(), count: 0 };
     let mut encoder = zstd::Encoder::new(io::BufWriter::with_capacity(1 << 17, out), level)?;
     // The size in the frame lets zstd choose its window by it and readers reserve space.

@@ -41,8 +41,7 @@ impl TreeDraft {
     pub fn file(&self, name: &str, mode: u32, source: &mut dyn Read) -> io::Result<u64> {
         let path = self.draft.join(name);
         fs::create_dir_all(super::bundle_file::folder_of(&path))?;
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let written = io::copy(source, &mut file)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.sync_all()?;
@@ -72,7 +71,9 @@ impl TreeDraft {
 
 impl Drop for TreeDraft {
     fn drop(&mut self) {
-        if !self.done && let Err(error) = remove(&self.draft) {
+        if !self.done
+            && let Err(error) = remove(&self.draft)
+        {
             tracing::warn!(path = %self.draft.display(), %error, "cannot remove a partial tree");
         }
     }

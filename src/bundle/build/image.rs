@@ -150,7 +150,8 @@ fn assemble(recipe: &ImageRecipe, tar: &[u8], gzip: Vec<u8>) -> Result<BuiltImag
 
 fn config_json(recipe: &ImageRecipe, tar: &[u8]) -> Result<Vec<u8>, String> {
     let text = |error: oci_spec::OciSpecError| error.to_string();
-    let env: Vec<String> = recipe.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let env: Vec<String> =
+        recipe.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut run = ConfigBuilder::default()
         .entrypoint(recipe.entrypoint.clone())
         .user(recipe.user.clone())
@@ -216,8 +217,7 @@ fn hex_digest(bytes: &[u8]) -> String {
 
 /// The images as an OCI layout, ready to go into a bundle below `images/`.
 pub fn layout_inputs(images: &[BuiltImage]) -> Result<Vec<Input>, BuildError> {
-    let wrong =
-        |reason: String| BuildError::Recipe { recipe: PathBuf::from(INDEX_ENTRY), reason };
+    let wrong = |reason: String| BuildError::Recipe { recipe: PathBuf::from(INDEX_ENTRY), reason };
     let input = |name: String, bytes: Vec<u8>| Input {
         name,
         body: InputBody::Bytes { bytes, mode: 0o644 },

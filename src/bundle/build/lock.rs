@@ -49,8 +49,7 @@ pub(super) fn load_yaml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T
 pub fn write_lock(path: &Path, lock: &Lock) -> Result<(), BuildError> {
     let body = serde_saphyr::to_string(lock)
         .map_err(|error| BuildError::Config { path: path.into(), reason: error.to_string() })?;
-    let text =
-        format!("# Written by `holdfast bundle lock --refresh`; not to be edited.\n{body}");
+    let text = format!("# Written by `holdfast bundle lock --refresh`; not to be edited.\n{body}");
     bundle_file::replace(path, 0o644, text.as_bytes()).map_err(|source| io("write", path, source))
 }
 
@@ -168,7 +167,8 @@ impl Closure<'_> {
         }
         let mut packages: BTreeMap<String, LockedPackage> = BTreeMap::new();
         for (soname, name) in provided {
-            let package = packages.entry(name).or_insert_with_key(|name| self.known[name].0.clone());
+            let package =
+                packages.entry(name).or_insert_with_key(|name| self.known[name].0.clone());
             package.libraries.push(soname);
         }
         Ok(packages.into_values().collect())

@@ -216,7 +216,10 @@ mod tests {
         let file = Content::File { bytes: vec![7], mode: 0o644 };
         let mut files = Files::new();
         files.insert("lib/x86_64-linux-gnu/libx.so.1.2".into(), file);
-        files.insert("usr/lib/x86_64-linux-gnu/libx.so.1".into(), Content::Link("libx.so.1.2".into()));
+        files.insert(
+            "usr/lib/x86_64-linux-gnu/libx.so.1".into(),
+            Content::Link("libx.so.1.2".into()),
+        );
         files.insert("lib/liby.so".into(), Content::Link("liby.so".into()));
         assert_eq!(library(&files, "libx.so.1"), Some(&[7][..]));
         assert_eq!(library(&files, "liby.so"), None);

@@ -56,8 +56,7 @@ fn bar(name: &str, total: u64) -> ProgressBar {
 
 impl Progress for TerminalProgress {
     fn begin(&self, phase: &str, total_bytes: u64) {
-        let bar =
-            if self.interactive { bar(phase, total_bytes) } else { ProgressBar::hidden() };
+        let bar = if self.interactive { bar(phase, total_bytes) } else { ProgressBar::hidden() };
         if !self.interactive {
             line(&format!("{phase} ..."));
         }
@@ -85,7 +84,11 @@ impl Progress for TerminalProgress {
         self.with(|there| {
             if let Some(phase) = there.take() {
                 phase.bar.finish_and_clear();
-                line(&format!("{} done in {:.1} s", phase.name, phase.since.elapsed().as_secs_f64()));
+                line(&format!(
+                    "{} done in {:.1} s",
+                    phase.name,
+                    phase.since.elapsed().as_secs_f64()
+                ));
             }
         });
     }
