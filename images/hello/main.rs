@@ -63,7 +63,11 @@ async fn main() -> std::process::ExitCode {
         println!("PORT {port:?} is not a port number");
         return std::process::ExitCode::from(64);
     };
-    match serve(port).await {
+    let served = match tokio::net::TcpListener::bind(("0.0.0.0", port)).await {
+        Ok(listener) => serve(listener).await,
+        Err(error) => Err(error),
+    };
+    match served {
         Ok(code) => std::process::ExitCode::from(code),
         Err(error) => {
             println!("cannot serve on port {port}: {error}");
@@ -72,9 +76,8 @@ async fn main() -> std::process::ExitCode {
     }
 }
 
-async fn serve(port: u16) -> std::io::Result<u8> {
+async fn serve(listener: tokio::net::TcpListener) -> std::io::Result<u8> {
     let service = Service::new();
-    let listener = tokio::net::TcpListener::bind(("0.0.0.0", port)).await?;
     println!("listening on {}", listener.local_addr()?);
     let mut exit = service.exit.subscribe();
     let mut asked = service.exit.subscribe();
@@ -221,4 +224,57 @@ async fn exit(
     };
     service.exit.send_replace(Some(code));
     "exiting\n".into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks over a real connection, as a probe does.
+    async fn ask(address: SocketAddr, path: &str) -> (u16, String) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: me\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer.split_once("\r\n\r\n").unwrap().1.to_string())
+    }
+
+    async fn conversation(address: SocketAddr) {
+        let (status, body) = ask(address, "/").await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &body["visits"], &body["host"]), (200, &json!(1), &json!("me")));
+        let (_, body) = ask(address, "/any/path").await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["visits"], 2);
+
+        assert_eq!(ask(address, "/control/fail?target=no").await.0, 400);
+        assert_eq!(ask(address, "/control/fail?target=ready").await.0, 200);
+        assert_eq!(ask(address, "/readyz").await.0, 500);
+        assert_eq!(ask(address, "/healthz").await.0, 200);
+        assert_eq!(ask(address, "/control/fail").await.0, 200);
+        assert_eq!(ask(address, "/healthz").await.0, 500);
+        assert_eq!(ask(address, "/control/recover").await.0, 200);
+        assert_eq!(ask(address, "/readyz").await.0, 200);
+
+        assert_eq!(ask(address, "/control/hang").await.0, 200);
+        let mut hanging = std::pin::pin!(ask(address, "/"));
+        let early = tokio::time::timeout(Duration::from_millis(200), &mut hanging).await;
+        assert!(early.is_err(), "it answered while hanging");
+        assert_eq!(ask(address, "/control/recover").await.0, 200);
+        assert_eq!(hanging.await.0, 200);
+
+        assert_eq!(ask(address, "/control/exit?code=x").await.0, 400);
+        assert_eq!(ask(address, "/control/exit?code=7").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn it_misbehaves_and_recovers_as_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (code, ()) = tokio::join!(serve(listener), conversation(address));
+        assert_eq!(code.unwrap(), 7);
+    }
 }

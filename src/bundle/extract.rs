@@ -72,6 +72,12 @@ impl Bundle {
         self.extract_tree("engine", prefix, progress)
     }
 
+    /// Whether exactly this bundle's engine stands at `prefix`; reads all of it.
+    pub fn engine_stands_at(&self, prefix: &Path) -> Result<bool, BundleError> {
+        let entries: Vec<(&str, &Entry)> = self.manifest().below("engine").collect();
+        tree_on_disk(prefix, &entries)
+    }
+
     /// Makes `folder` the playbooks' tree.
     pub fn extract_playbooks(
         &self,
@@ -103,10 +109,12 @@ impl Bundle {
         progress: &dyn Progress,
     ) -> Result<Outcome, BundleError> {
         let entries: Vec<(&str, &Entry)> = self.manifest().below(folder).collect();
+        let failed = |source| write_error(place, source);
         if tree_on_disk(place, &entries)? {
+            // A run that was killed right after the swap left its leavings.
+            bundle_tree::sweep(place).map_err(failed)?;
             return Ok(Outcome::Unchanged);
         }
-        let failed = |source| write_error(place, source);
         let draft = TreeDraft::start(place).map_err(failed)?;
         progress.begin("extract", plain_bytes(entries.iter().map(|(_, entry)| *entry)));
         for (name, entry) in entries {

@@ -25,6 +25,8 @@ mod keys;
 mod open;
 mod progress;
 #[cfg(test)]
+mod proof;
+#[cfg(test)]
 mod tests;
 mod write;
 

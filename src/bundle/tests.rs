@@ -313,6 +313,57 @@ fn an_interrupted_extraction_leaves_the_old_tree_and_the_next_one_finishes() {
     assert_eq!(bundle.extract_engine(&place, &Silent).unwrap(), Outcome::Unchanged);
 }
 
+const KILL_DIR: &str = "HOLDFAST_TEST_KILL_DIR";
+
+/// The part of the next test that is killed: swaps two trees until its end.
+fn extract_for_ever(dir: &Path) -> ! {
+    let mut trusted = TrustedKeys::default();
+    trusted.add_pem(&KeyPair::from_seed([7; 32]).public_pem().unwrap()).unwrap();
+    let bundles = ["a", "b"].map(|name| Bundle::open(&dir.join(name), &trusted).unwrap());
+    loop {
+        for bundle in &bundles {
+            bundle.extract_engine(&dir.join("place/engine"), &Silent).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_killed_extraction_leaves_a_whole_tree() {
+    if let Some(dir) = std::env::var_os(KILL_DIR) {
+        extract_for_ever(Path::new(&dir));
+    }
+    let fixture = Fixture::new();
+    let a = fixture.open(&fixture.write("a")).unwrap();
+    let mut other = inputs(fixture.dir.path());
+    other.push(file("engine/lib/more", b"more".to_vec(), 0o644));
+    write_bundle(&fixture.path("b"), other, &release(), &fixture.key, &Silent).unwrap();
+    let b = fixture.open(&fixture.path("b")).unwrap();
+    let place = fixture.path("place/engine");
+    let seed = 0x5eed_0003;
+    let mut random = StdRng::seed_from_u64(seed);
+    for round in 0..30 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["bundle::tests::a_killed_extraction_leaves_a_whole_tree", "--exact"])
+            .env(KILL_DIR, fixture.dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let wait = std::time::Duration::from_micros(random.random_range(0..60_000));
+        #[expect(clippy::disallowed_methods, reason = "the moment of the kill is what varies")]
+        std::thread::sleep(wait);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if !place.exists() {
+            continue;
+        }
+        let whole = [&a, &b].iter().any(|bundle| bundle.engine_stands_at(&place).unwrap());
+        assert!(whole, "seed {seed:#x}: round {round} left a partial tree");
+    }
+    a.extract_engine(&place, &Silent).unwrap();
+    let left: Vec<_> = std::fs::read_dir(fixture.path("place")).unwrap().collect();
+    assert_eq!(left.len(), 1, "seed {seed:#x}: {left:?}");
+}
+
 #[test]
 fn images_are_reproducible_and_readable_as_an_oci_layout() {
     let fixture = Fixture::new();

@@ -98,6 +98,14 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
 }
 
+/// Removes a file; no error when it is not there.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Creates or empties a file for writing.
 pub fn create(path: &Path) -> io::Result<File> {
     File::create(path)

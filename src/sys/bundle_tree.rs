@@ -25,15 +25,10 @@ pub struct TreeDraft {
 impl TreeDraft {
     /// Starts an empty tree that will stand at `place`.
     pub fn start(place: &Path) -> io::Result<Self> {
-        let name = place.file_name().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "the destination has no name")
-        })?;
-        let folder = super::bundle_file::folder_of(place);
-        fs::create_dir_all(&folder)?;
-        let draft = folder.join(format!(".{}.partial", name.to_string_lossy()));
-        remove(&draft)?;
+        fs::create_dir_all(super::bundle_file::folder_of(place))?;
+        sweep(place)?;
+        let draft = beside(place, "partial")?;
         fs::create_dir(&draft)?;
-        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755))?;
         Ok(Self { place: place.to_path_buf(), draft, done: false })
     }
 
@@ -57,7 +52,7 @@ impl TreeDraft {
 
     /// Puts the tree in its place.
     pub fn commit(mut self) -> io::Result<()> {
-        sync_folders(&self.draft)?;
+        settle_folders(&self.draft)?;
         if self.place.symlink_metadata().is_ok() {
             exchange(&self.draft, &self.place)?;
         } else {
@@ -77,6 +72,21 @@ impl Drop for TreeDraft {
             tracing::warn!(path = %self.draft.display(), %error, "cannot remove a partial tree");
         }
     }
+}
+
+/// Removes what a killed run left beside `place`; the tree itself stays as it is.
+pub fn sweep(place: &Path) -> io::Result<()> {
+    remove(&beside(place, "partial")?)?;
+    remove(&beside(place, "old")?)
+}
+
+/// The hidden neighbour of `place` for a purpose.
+fn beside(place: &Path, purpose: &str) -> io::Result<PathBuf> {
+    let name = place.file_name().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "the destination has no name")
+    })?;
+    let hidden = format!(".{}.{purpose}", name.to_string_lossy());
+    Ok(super::bundle_file::folder_of(place).join(hidden))
 }
 
 /// All files and links below `root`, relative, sorted; empty when it does not exist.
@@ -125,13 +135,15 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn sync_folders(folder: &Path) -> io::Result<()> {
+/// Syncs every folder and gives it the mode that no umask of the caller can spoil.
+fn settle_folders(folder: &Path) -> io::Result<()> {
     for item in fs::read_dir(folder)? {
         let item = item?;
         if item.file_type()?.is_dir() {
-            sync_folders(&item.path())?;
+            settle_folders(&item.path())?;
         }
     }
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     File::open(folder)?.sync_all()
 }
 
@@ -143,7 +155,7 @@ fn exchange(draft: &Path, place: &Path) -> io::Result<()> {
         Err(error)
             if matches!(error.raw_os_error(), Some(nix::libc::EINVAL | nix::libc::ENOSYS)) =>
         {
-            let aside = draft.with_extension("old");
+            let aside = beside(place, "old")?;
             remove(&aside)?;
             fs::rename(place, &aside)?;
             fs::rename(draft, place)?;

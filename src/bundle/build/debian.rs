@@ -63,6 +63,8 @@ impl Cache {
         if path.is_file() && self.digest(package)? == package.sha256 {
             return Ok(());
         }
+        // What is wrong must go: apt-get takes a file that is there for the right one.
+        bundle_file::remove(&path).map_err(|e| io("remove", &path, e))?;
         let wanted = format!("{}={}", package.name, package.version);
         let mut tried = apt(&["download", "-q", &wanted], &self.folder);
         if tried.is_err() && !*updated {
