@@ -22,3 +22,4 @@ pub mod schedule_filter;
 pub mod schedule_resources;
 pub mod selector;
 pub mod workqueue;
+pub mod mvcc;
