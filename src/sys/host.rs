@@ -89,6 +89,7 @@ pub fn memory_bytes() -> Option<(u64, u64)> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSystem {
     pub path: PathBuf,
+    pub total_bytes: u64,
     pub free_bytes: u64,
     pub free_inodes: u64,
     /// Kernel magic number of the type.
@@ -114,6 +115,7 @@ pub fn file_system(path: &Path) -> std::io::Result<FileSystem> {
         other => format!("{other:#x}"),
     };
     Ok(FileSystem {
+        total_bytes: stat.blocks() * stat.block_size() as u64,
         free_bytes: stat.blocks_available() * stat.block_size() as u64,
         free_inodes: stat.files_free(),
         path,

@@ -19,8 +19,6 @@ use axum::{Json, Router, middleware};
 
 use crate::model::cluster_status::ClusterStatus;
 
-pub use signin::{ADMIN_PASSWORD_KEY, hash_password};
-
 /// What the page needs of the node behind it.
 #[async_trait]
 pub trait AdminBackend: Send + Sync + Debug + 'static {

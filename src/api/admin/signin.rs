@@ -1,7 +1,7 @@
 //! Who may see the admin page: an administrator's certificate, or the password.
 
 use argon2::password_hash::phc::PasswordHash;
-use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use argon2::{Argon2, PasswordVerifier};
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -11,17 +11,8 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::api::identity::PeerIdentity;
 
-/// Where the store keeps the administrator's argon2 hash (PHC string format).
-pub const ADMIN_PASSWORD_KEY: &str = "/holdfast/admin/password";
-
 /// The only local account so far.
 const ADMIN_USER: &str = "admin";
-
-/// The PHC string to store for a password; salted, so two calls differ.
-pub fn hash_password(password: &str) -> Result<String, String> {
-    let hashed = Argon2::default().hash_password(password.as_bytes());
-    hashed.map(|hash| hash.to_string()).map_err(|error| error.to_string())
-}
 
 fn verify(password: &str, stored: &str) -> bool {
     let Ok(parsed) = PasswordHash::new(stored) else { return false };
@@ -62,11 +53,13 @@ pub(super) async fn require_admin(
 
 #[cfg(test)]
 mod tests {
+    use argon2::PasswordHasher;
+
     use super::*;
 
     #[test]
     fn only_the_right_password_verifies() {
-        let stored = hash_password("correct horse").unwrap();
+        let stored = Argon2::default().hash_password(b"correct horse").unwrap().to_string();
         assert!(verify("correct horse", &stored));
         assert!(!verify("battery staple", &stored));
         assert!(!verify("correct horse", "not a hash"));
