@@ -1,1 +1,4 @@
 //! Listeners: one folder per protocol.
+
+pub mod identity;
+pub mod oci;
