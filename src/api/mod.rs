@@ -6,3 +6,5 @@ pub mod join;
 pub mod kube;
 pub mod listener;
 pub mod peer;
+pub mod identity;
+pub mod oci;

@@ -83,6 +83,11 @@ pub(crate) async fn remove(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Removes a temporary file where waiting is impossible; what stays is cleared at start.
+pub(crate) fn remove_now(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
 /// Makes the file look new to collection; a missing one is no error.
 pub(crate) async fn touch(path: PathBuf) -> io::Result<()> {
     blocking(move || match fs::File::options().append(true).open(&path) {
