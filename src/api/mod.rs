@@ -5,6 +5,5 @@ pub mod identity;
 pub mod join;
 pub mod kube;
 pub mod listener;
-pub mod peer;
-pub mod identity;
 pub mod oci;
+pub mod peer;
