@@ -21,7 +21,7 @@ use crate::base::ids::MemberId;
 use crate::model::cluster::PlacedNode;
 use crate::model::cluster_record::{
     ADMIN_PASSWORD_KEY, CLUSTER_KEY, ClusterBootstrap, ClusterRecord, NEXT_MEMBER_KEY,
-    NODES_PREFIX, NodeRecord,
+    NODES_PREFIX, NodeRecord, TokenRecord,
 };
 use crate::model::join::{JoinAnswer, JoinRequest};
 use crate::model::kv::{Op, RangeRequest, TxnRequest};
@@ -156,7 +156,7 @@ impl JoinService {
         let kv = self.input.kv.as_ref();
         let token_key = token_key(token_id);
         let node_key = node_key(&request.node_name);
-        let token = read_record(kv, &token_key).await?;
+        let token = read_record::<TokenRecord>(kv, &token_key).await?;
         let record = self.cluster().await?;
         let placed = record.cluster.node(&request.node_name);
         let asked = match (&placed, request.roles.is_empty()) {

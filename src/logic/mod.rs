@@ -1,1 +1,3 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
+
+pub mod preflight;

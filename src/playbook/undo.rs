@@ -5,7 +5,6 @@
 //! reached after what was put into it; a directory that holds something foreign stays.
 //! Not here: stopping what uses the files (`install/reset`).
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
