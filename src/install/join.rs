@@ -49,6 +49,7 @@ pub async fn join(command: &JoinCommand, tools: &Tools) -> Result<InstallReport,
     if let Some(log) = &found {
         same_purpose(log, &purpose)?;
         if log.is_complete() {
+            files::remove_file(&answer_path(paths))?;
             let config = read_config(&paths.node_config())?;
             return Ok(report(&config, true, Vec::new(), Vec::new()));
         }
