@@ -20,3 +20,57 @@ pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
 pub const NODE_HEARTBEAT: Duration = Duration::from_secs(2);
 /// Silence after which a node is taken for dead and its pods are replaced.
 pub const NODE_DEAD_AFTER: Duration = Duration::from_secs(10);
+/// How long a client waits for a connection to one API server before it tries the next.
+pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a client waits for the answer to one request that is not a stream.
+pub const CLIENT_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often a client pings an open connection, and how long it waits for the echo;
+/// this is how a watch notices that its server died without a word.
+pub const CLIENT_PING: Duration = Duration::from_secs(3);
+/// Objects asked for in one page of a list.
+pub const CLIENT_LIST_PAGE: u32 = 2_000;
+/// Longest line of a watch stream, bytes: one object and its envelope.
+pub const CLIENT_WATCH_LINE_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Bounds of a client's pause between two attempts to watch or list.
+pub const CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(50);
+pub const CLIENT_BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// Events that may wait to be written, and distinct ones whose repetition is counted.
+pub const EVENT_QUEUE: usize = 1_024;
+/// How long an event is kept after it last happened.
+pub const EVENT_TTL: Duration = Duration::from_secs(3_600);
+/// Bounds of a controller's pause before it tries a failed key again.
+pub const CONTROLLER_BACKOFF_MIN: Duration = Duration::from_millis(20);
+pub const CONTROLLER_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// How long a ReplicaSet waits for its own writes to show in its cache before it asks
+/// the API itself.
+pub const CONTROLLER_EXPECTATION_WAIT: Duration = Duration::from_secs(5);
+/// Pods one ReplicaSet creates or deletes in one step (Kubernetes' burst).
+pub const REPLICASET_BURST: usize = 500;
+/// Pods bound in one pass of the scheduler.
+pub const SCHEDULER_BATCH: usize = 500;
+/// Endpoints in one EndpointSlice (Kubernetes' default).
+pub const ENDPOINTS_PER_SLICE: usize = 100;
+/// Ended pods that are kept for people to look at; the oldest go first.
+pub const ENDED_PODS_KEPT: usize = 500;
+/// How long pods stay on a dead node before they are replaced.
+pub const DEAD_NODE_GRACE: Duration = Duration::from_secs(1);
+/// How long the container engine may take to answer before it counts as silent.
+pub const ENGINE_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an image pull may show no progress before it counts as silent.
+pub const IMAGE_PULL_SILENCE: Duration = Duration::from_secs(120);
+/// Size at which a container's log file is rotated (Docker's notation).
+pub const CONTAINER_LOG_MAX_SIZE: &str = "10m";
+/// Log files kept for one container, the current one included.
+pub const CONTAINER_LOG_FILES: u32 = 3;
+/// How often the agent compares all containers with all pods, events or not.
+pub const AGENT_RELIST: Duration = Duration::from_secs(5);
+/// How often a pod is looked at when nothing seems to happen to it.
+pub const POD_RESYNC: Duration = Duration::from_secs(15);
+/// Longest grace that a pod without an API object gets before it is killed.
+pub const ORPHAN_GRACE_MAX: Duration = Duration::from_secs(30);
+/// Most pods on one node (the kubelet's default).
+pub const NODE_MAX_PODS: u32 = 110;
+/// Longest termination message kept, bytes (the kubelet's).
+pub const TERMINATION_MESSAGE_MAX_BYTES: usize = 4_096;
+/// Events that may wait to be written; more are dropped, with a trace.
+pub const AGENT_EVENT_QUEUE: usize = 256;

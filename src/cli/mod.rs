@@ -1,1 +1,84 @@
 //! The command line: one file per verb, output and exit codes only.
+
+pub mod bundle;
+pub mod connection;
+pub mod exit;
+pub mod host_init;
+pub mod lab;
+pub mod printer;
+pub mod probe;
+pub mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::exit::Exit;
+
+/// Bare hosts to a container cloud that survives the loss of a center.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, propagate_version = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Bundle(bundle::BundleArgs),
+    /// Several hosts on this machine, to try, test and break a cluster.
+    Lab(lab::LabArgs),
+    Status(status::StatusArgs),
+    #[command(hide = true)]
+    HostInit,
+    #[command(hide = true)]
+    Probe(probe::ProbeArgs),
+}
+
+/// Runs the verb that the command line names.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => {
+            // clap prints help and version to stdout and mistakes to stderr itself.
+            let _terminal_gone = refusal.print();
+            let code = if refusal.use_stderr() { Exit::Usage } else { Exit::Done };
+            return code.into();
+        }
+    };
+    dispatch(cli.verb)
+}
+
+fn dispatch(verb: Verb) -> ExitCode {
+    match verb {
+        Verb::Bundle(args) => settled(bundle::run(args, &mut std::io::stdout().lock())),
+        Verb::Lab(args) => passed_on(lab::run(args)),
+        Verb::HostInit => passed_on(host_init::run()),
+        Verb::Status(args) => blocking(status::run(args)).into(),
+        Verb::Probe(args) => match blocking(probe::run(args)) {
+            Ok(code) => ExitCode::from(code),
+            Err(reason) => {
+                printer::error(&reason);
+                Exit::Failed.into()
+            }
+        },
+    }
+}
+
+/// Runs a verb that waits for others on a runtime of its own.
+fn blocking<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("threads and an event queue can be made").block_on(work)
+}
+
+fn settled(result: anyhow::Result<()>) -> ExitCode {
+    passed_on(result.map(|()| Exit::Done.into()))
+}
+
+/// The verb's own exit code, or 1 with what went wrong.
+fn passed_on(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        printer::error(&format!("{error:#}"));
+        Exit::Failed.into()
+    })
+}

@@ -1,7 +1,23 @@
 //! Typed access to our own Kubernetes-shaped API, over HTTPS or in process.
 
 pub mod api;
+pub mod events;
+pub mod http;
+pub mod informer;
+pub mod key;
+pub mod kubeconfig;
+pub mod typed;
+mod wire;
+
+#[cfg(test)]
+pub(crate) mod fake;
 
 pub use api::{
-    ApiError, DeleteOptions, ListOptions, ObjectApi, ObjectList, PatchKind, ResourceRef, WatchEvent,
+    ApiError, DeleteOptions, ListOptions, ObjectApi, ObjectList, PatchKind, ResourceRef, SharedApi,
+    WatchEvent,
 };
+pub use events::{EventRecorder, EventWriter};
+pub use http::{HttpApi, HttpConfig};
+pub use informer::{Change, Informer, TypedInformer};
+pub use key::ObjectKey;
+pub use typed::{Kind, Typed};

@@ -1,1 +1,27 @@
 //! Controllers: each drives the cluster from what is stored towards what is asked.
+//!
+//! All are level-triggered: they look at what is, never at what happened, so that first
+//! start, restart and failover are one code path. They run on the leader only; whoever
+//! starts [`ControllerSet::run`] cancels it when leadership is lost.
+
+mod deployment;
+mod endpointslice;
+mod event_ttl;
+mod gc;
+mod graph;
+mod informers;
+mod namespace;
+mod node_life;
+mod ownership;
+mod pod_cleanup;
+mod replicaset;
+mod replicaset_expect;
+mod runner;
+mod scheduler;
+mod set;
+
+#[cfg(test)]
+mod tests;
+
+pub use runner::ControllerError;
+pub use set::{ControllerOptions, ControllerSet};

@@ -220,7 +220,8 @@ fn read_node(node: &Located, path: &str, findings: &mut Findings) -> DraftNode {
         return DraftNode { name: None, address: None, roles: Vec::new() };
     }
     let mut roles = Vec::new();
-    let listed = if node.get("roles").is_some() { list(node, path, "roles", findings) } else { &[] };
+    let listed =
+        if node.get("roles").is_some() { list(node, path, "roles", findings) } else { &[] };
     for (i, item) in listed.iter().enumerate() {
         let here = format!("{path}.roles[{i}]");
         let role = match item.scalar().as_deref() {
@@ -275,12 +276,7 @@ fn known_keys(
     true
 }
 
-fn list<'a>(
-    node: &'a Located,
-    path: &str,
-    key: &str,
-    findings: &mut Findings,
-) -> &'a [Located] {
+fn list<'a>(node: &'a Located, path: &str, key: &str, findings: &mut Findings) -> &'a [Located] {
     let Some(value) = node.get(key) else { return &[] };
     match &value.tree {
         Tree::List(items) if !items.is_empty() => items,

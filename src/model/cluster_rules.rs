@@ -27,11 +27,8 @@ pub(crate) fn check(draft: &Draft, findings: &mut Findings) -> Vec<IpNet> {
     let services =
         or_default(&draft.service_range, spec.service_range, "spec.network.serviceRange");
     if overlap(&pods.value, &services.value) {
-        let (later, first) = if services.line >= pods.line {
-            (&services, &pods)
-        } else {
-            (&pods, &services)
-        };
+        let (later, first) =
+            if services.line >= pods.line { (&services, &pods) } else { (&pods, &services) };
         let message = format!("{} overlaps {} ({})", later.value, first.value, first.path);
         findings.problem(later.line, &later.path, message);
     }
@@ -51,9 +48,7 @@ fn nodes(draft: &Draft) -> impl Iterator<Item = &DraftNode> {
 
 /// RFC 1123 label: what names a host, a node object and part of a certificate.
 pub(crate) fn is_label(name: &str) -> bool {
-    let edge = |c: Option<char>| {
-        c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-    };
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     name.len() <= 63
         && edge(name.chars().next())
         && edge(name.chars().last())
@@ -202,10 +197,8 @@ fn check_named(named: &[&At<IpNet>], pods: &At<IpNet>, findings: &mut Findings) 
 fn check_room(center: &DraftCenter, aggregate: &IpNet, prefix: u8, findings: &mut Findings) {
     let slices = aggregate.subnets(prefix).map_or(0, |slices| slices.take(65_537).count());
     if slices < center.nodes.len() {
-        let (line, path) = center
-            .pod_range
-            .as_ref()
-            .map_or((center.line, &center.path), |at| (at.line, &at.path));
+        let (line, path) =
+            center.pod_range.as_ref().map_or((center.line, &center.path), |at| (at.line, &at.path));
         let message = format!(
             "{aggregate} holds {slices} node range(s) of /{prefix}, the center has {} nodes",
             center.nodes.len()

@@ -38,10 +38,7 @@ fn a_good_file_resolves_every_range() {
     assert_eq!(range("c1"), "10.244.128.0/24");
     let placed = cluster.node("a1").expect("listed");
     let taken = ["10.244.64.0/24".parse().expect("net"), "10.244.65.0/24".parse().expect("net")];
-    assert_eq!(
-        cluster.pod_range_for(&placed, &taken).expect("room").to_string(),
-        "10.244.66.0/24"
-    );
+    assert_eq!(cluster.pod_range_for(&placed, &taken).expect("room").to_string(), "10.244.66.0/24");
     let json = serde_json::to_string(&cluster).expect("serializes");
     assert_eq!(serde_json::from_str::<Cluster>(&json).expect("reads back"), cluster);
 }
@@ -100,10 +97,8 @@ fn all_problems_come_together_in_line_order() {
 
 #[test]
 fn overlapping_center_ranges_and_missing_control_are_refused() {
-    let text = GOOD.replace(
-        "        - name: c\n",
-        "        - name: c\n          podRange: 10.244.32.0/19\n",
-    );
+    let text = GOOD
+        .replace("        - name: c\n", "        - name: c\n          podRange: 10.244.32.0/19\n");
     let problems = Cluster::parse(&text).expect_err("overlap").0;
     assert!(problems[0].message.contains("overlaps 10.244.0.0/18 on line 14"), "{problems:?}");
     let text = GOOD.replace("control, worker", "worker").replace("[control]", "[worker]");

@@ -46,8 +46,12 @@ pub struct Status {
     pub reason: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<StatusDetails>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub code: u16,
+}
+
+fn is_zero(code: &u16) -> bool {
+    *code == 0
 }
 
 /// `plural` or `plural.group`, as Kubernetes names a resource in messages.
@@ -122,7 +126,11 @@ impl Status {
     }
 
     pub fn forbidden(plural: &str, group: &str, name: &str, why: &str) -> Self {
-        let message = format!("{} \"{name}\" is forbidden: {why}", qualified(plural, group));
+        let subject = match name {
+            "" => qualified(plural, group),
+            name => format!("{} \"{name}\"", qualified(plural, group)),
+        };
+        let message = format!("{subject} is forbidden: {why}");
         Self::failure(403, "Forbidden", message).about(plural, group, name)
     }
 
@@ -147,6 +155,33 @@ impl Status {
     /// Nobody can answer now (no leader, overload); the same request may be repeated.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::failure(503, "ServiceUnavailable", message)
+    }
+
+    /// The write was sent, and nobody can say whether it happened.
+    pub fn timeout(message: impl Into<String>) -> Self {
+        Self::failure(504, "Timeout", message)
+    }
+
+    /// No such resource type; what a client gets for a misspelt one.
+    pub fn unknown_resource() -> Self {
+        Self::failure(404, "NotFound", "the server could not find the requested resource")
+    }
+
+    /// The success that a delete answers with.
+    pub fn deleted(plural: &str, group: &str, name: &str, uid: &str) -> Self {
+        let mut status = Self::failure(200, "", "").about(plural, group, name);
+        status.status = "Success".into();
+        status.code = 0;
+        if let Some(details) = &mut status.details {
+            details.uid = uid.into();
+        }
+        status
+    }
+
+    /// Tells clients when to come back, seconds.
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.details.get_or_insert_default().retry_after_seconds = Some(seconds);
+        self
     }
 
     pub fn is_not_found(&self) -> bool {

@@ -1,1 +1,107 @@
 //! Kubernetes-shaped objects over the replicated store.
+//!
+//! One generic path for all kinds: what differs between two kinds is looked up in
+//! [`crate::model::kinds`]. Every change is one transaction guarded by the object's last
+//! revision, so two writers never overwrite each other unseen.
+//!
+//! ```text
+//! create  decode → default → validate → admit (namespace, addresses) → txn
+//! update  fetch → change → decode → default → validate → txn, again if raced
+//! delete  finalizers or grace left? mark : remove
+//! watch   store events → selector transitions → ADDED / MODIFIED / DELETED
+//! ```
+//!
+//! Invariants: `resourceVersion` is the store revision of the object's last change and is
+//! never stored; a write that changes nothing writes nothing; an object with finalizers
+//! is never removed. Not here: paths, media types, Tables (`api/kube`), controllers.
+
+pub mod access;
+mod admission;
+mod binding;
+mod bootstrap;
+mod create;
+mod delete;
+pub mod fields;
+mod key;
+#[cfg(test)]
+pub(crate) mod memory_kv;
+mod read;
+mod refusal;
+mod scale;
+mod service_ip;
+mod stored;
+mod update;
+mod watch;
+
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+use serde_json::Value;
+
+pub use delete::{DeleteRequest, Deletion, Propagation};
+pub use read::{ListRequest, Listing};
+pub use update::{Patch, PatchType};
+pub use watch::{Change, WatchRequest};
+
+use crate::model::kinds::Kind;
+use crate::model::status::Status;
+use crate::store::Kv;
+
+/// What the object layer must know of the cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct ObjectsOptions {
+    /// Services get their cluster addresses from here.
+    pub service_range: Ipv4Net,
+}
+
+/// The object layer; shared by the API, controllers and agent of a control node.
+#[derive(Debug)]
+pub struct Objects {
+    kv: Arc<dyn Kv>,
+    options: ObjectsOptions,
+}
+
+/// Which object a call is about.
+#[derive(Clone, Debug)]
+pub struct Address {
+    pub kind: &'static Kind,
+    /// Empty for cluster-wide kinds.
+    pub namespace: String,
+    pub name: String,
+}
+
+impl Address {
+    pub fn new(kind: &'static Kind, namespace: Option<&str>, name: &str) -> Self {
+        let namespace = namespace.unwrap_or_default().to_owned();
+        Self { kind, namespace, name: name.to_owned() }
+    }
+
+    fn not_found(&self) -> Status {
+        Status::not_found(self.kind.plural, self.kind.group, &self.name)
+    }
+
+    fn conflict(&self, why: &str) -> Status {
+        Status::conflict(self.kind.plural, self.kind.group, &self.name, why)
+    }
+}
+
+/// How a write is done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WriteOptions {
+    /// Everything but the write itself.
+    pub dry_run: bool,
+}
+
+impl Objects {
+    pub fn new(kv: Arc<dyn Kv>, options: ObjectsOptions) -> Self {
+        Self { kv, options }
+    }
+}
+
+/// A text in the object, empty if absent.
+fn str_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

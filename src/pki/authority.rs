@@ -134,8 +134,8 @@ impl Authority {
             action: "read the authority's certificate",
             reason,
         };
-        let ders = tls_keys::certificates(certificate)
-            .map_err(|error| unreadable(chain(&error)))?;
+        let ders =
+            tls_keys::certificates(certificate).map_err(|error| unreadable(chain(&error)))?;
         let described = super::inspect::describe(certificate, "ca")
             .map_err(|error| unreadable(chain(&error)))?;
         if described.key_fingerprint != super::node_key::fingerprint_of_pair(&key) {

@@ -3,5 +3,31 @@
 //! What others use is [`Kv`] (data) and [`Store`] (membership, life).
 
 pub mod api;
+mod codec;
+mod disk;
+mod health;
+mod kv;
+mod log;
+mod member;
+mod membership;
+mod message;
+mod outbound;
+mod propose;
+mod raft_network;
+mod receive;
+mod runtime;
+mod state;
+mod status;
+#[cfg(test)]
+mod tests;
+mod types;
+mod watch;
 
 pub use api::{Kv, PeerError, PeerNetwork, PeerTarget, StoreError};
+pub use codec::CodecError;
+pub use disk::{DiskWork, HostDisk, StoreDisk};
+pub use log::LogError;
+pub use member::{OpenError, Store, StoreConfig, StoreDeps};
+pub use runtime::seed_this_thread;
+pub use state::StateError;
+pub use status::{MemberInfo, StoreStatus};

@@ -186,7 +186,8 @@ pub enum Cgroups {
 pub fn cgroups() -> Cgroups {
     if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         Cgroups::V2
-    } else if Path::new("/sys/fs/cgroup/memory").is_dir() && Path::new("/sys/fs/cgroup/cpu").exists()
+    } else if Path::new("/sys/fs/cgroup/memory").is_dir()
+        && Path::new("/sys/fs/cgroup/cpu").exists()
     {
         Cgroups::V1
     } else {

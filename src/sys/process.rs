@@ -88,7 +88,10 @@ mod tests {
     async fn output_and_status_come_back() {
         let program = Program::new(&["sh", "-c", "echo out; echo err >&2; exit 3"]);
         let finished = program.run(Duration::from_secs(30)).await.expect("runs");
-        assert_eq!((finished.code, finished.stdout.trim(), finished.stderr.trim()), (3, "out", "err"));
+        assert_eq!(
+            (finished.code, finished.stdout.trim(), finished.stderr.trim()),
+            (3, "out", "err")
+        );
     }
 
     #[tokio::test]

@@ -4,6 +4,8 @@
 //! and the appliance) it is our own supervisor, which reads one YAML file per service
 //! from [`SERVICE_DIR`] and takes requests on [`CONTROL_SOCKET`].
 
+pub mod init_client;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -121,10 +121,12 @@ impl ServerCertVerifier for PinnedAuthority {
             .into_owned();
         let mut roots = RootCertStore::empty();
         roots.add(authority.clone())?;
-        let usual =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let usual = WebPkiServerVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::clone(&self.provider),
+        )
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
         let verified =
             usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
         *self.seen.lock().expect("no holder of the lock panics") = Some(authority);

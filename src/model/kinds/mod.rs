@@ -1,1 +1,191 @@
-//! The table of object kinds: the one place that knows what each kind looks like.
+//! The one table of kinds: everything that differs between two kinds stands here as data.
+//!
+//! Why a table: some eighty kinds are served by one generic path (`objects/`, `api/kube/`);
+//! names, columns, defaults, validation, merge keys and selectable fields must therefore
+//! be looked up and not be scattered over the handlers.
+//!
+//! Invariants: a kind's `decode` drops what Kubernetes does not know; `default` and
+//! `validate` see decoded objects only; all functions are pure (the time is passed in).
+//! Not here: how objects are stored (`objects/`), how they travel (`api/kube/`).
+
+mod defaults;
+mod human;
+mod lists;
+mod print;
+mod problems;
+mod table;
+mod validate;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use human::human_duration;
+pub use lists::{ListRule, ListSchema, rule_for};
+pub use problems::Problems;
+pub use table::KINDS;
+pub use validate::meta::{is_dns_label, is_label_value, is_qualified_name, validate_metadata};
+
+/// Which names an object of the kind may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// RFC 1123 subdomain: most kinds.
+    Subdomain,
+    /// RFC 1123 label: namespaces.
+    Label,
+    /// RFC 1035 label: services.
+    Label1035,
+}
+
+/// A part of an object with a path of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subresource {
+    /// `status` is written here and nowhere else.
+    Status,
+    /// `autoscaling/v1` `Scale`, at the usual places in `spec` and `status`.
+    Scale,
+    /// A pod's log; answered by `api/kube`.
+    Log,
+    /// Sets a pod's node, once.
+    Binding,
+    /// A delete that asks first; without disruption budgets it is a delete.
+    Eviction,
+    /// Writes a namespace's `spec.finalizers`.
+    Finalize,
+}
+
+impl Subresource {
+    /// Its path segment.
+    pub fn name(self) -> &'static str {
+        match self {
+            Subresource::Status => "status",
+            Subresource::Scale => "scale",
+            Subresource::Log => "log",
+            Subresource::Binding => "binding",
+            Subresource::Eviction => "eviction",
+            Subresource::Finalize => "finalize",
+        }
+    }
+
+    /// Group, version and kind of what travels, where it is not the object itself.
+    pub fn body_kind(self) -> Option<(&'static str, &'static str, &'static str)> {
+        match self {
+            Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
+            Subresource::Binding => Some(("", "v1", "Binding")),
+            Subresource::Eviction => Some(("policy", "v1", "Eviction")),
+            Subresource::Status | Subresource::Log | Subresource::Finalize => None,
+        }
+    }
+
+    /// The verbs that discovery lists.
+    pub fn verbs(self) -> &'static [&'static str] {
+        match self {
+            Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
+            Subresource::Log => &["get"],
+            Subresource::Binding | Subresource::Eviction => &["create"],
+            Subresource::Finalize => &["update"],
+        }
+    }
+}
+
+/// One column of a kind's Table.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    pub name: &'static str,
+    /// `string` or `integer`.
+    pub data_type: &'static str,
+    /// `name` for the column that names the object.
+    pub format: &'static str,
+    /// 0 is always shown; 1 only with `-o wide`.
+    pub priority: i32,
+    pub cell: fn(&Value, Timestamp) -> Value,
+}
+
+/// A field that a field selector may name.
+#[derive(Clone, Copy, Debug)]
+pub struct SelectableField {
+    pub name: &'static str,
+    /// JSON pointer of the field; absent reads as empty.
+    pub pointer: &'static str,
+}
+
+/// Turns a JSON object into the kind's type and back, so that only known fields remain.
+pub type Decode = fn(Value) -> Result<Value, serde_json::Error>;
+
+/// Everything the generic layers must know about a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// Empty for the core group.
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub plural: &'static str,
+    pub singular: &'static str,
+    pub short_names: &'static [&'static str],
+    pub categories: &'static [&'static str],
+    pub namespaced: bool,
+    pub name_rule: NameRule,
+    pub verbs: &'static [&'static str],
+    pub subresources: &'static [Subresource],
+    /// `metadata.generation` counts changes of everything but metadata and status.
+    pub generation: bool,
+    pub columns: &'static [Column],
+    pub fields: &'static [SelectableField],
+    /// How lists are merged: strategic merge patch, and later server-side apply.
+    pub lists: &'static [ListSchema],
+    /// JSON pointers that never change after creation.
+    pub immutable: &'static [&'static str],
+    pub decode: Decode,
+    pub default: fn(&mut Value),
+    pub validate: fn(&Value, &mut Problems),
+    /// What an update may not do: `(old, new)`; both decoded and defaulted.
+    pub validate_update: fn(&Value, &Value, &mut Problems),
+    /// A status sent with a create is kept; otherwise it is for the status path only.
+    pub status_on_create: bool,
+    /// What only the server sets on a new object, such as a first status.
+    pub on_create: fn(&mut Value),
+}
+
+impl Kind {
+    /// `v1` or `group/version`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    pub fn has(&self, subresource: Subresource) -> bool {
+        self.subresources.contains(&subresource)
+    }
+
+    pub fn subresource(&self, name: &str) -> Option<Subresource> {
+        self.subresources.iter().copied().find(|subresource| subresource.name() == name)
+    }
+}
+
+/// The kind served at a path.
+pub fn by_path(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+    KINDS
+        .iter()
+        .find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
+}
+
+/// The kind by the words in a manifest.
+pub fn by_kind(api_version: &str, name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.kind == name && kind.api_version() == api_version)
+}
+
+/// Every group and version served, core first, in table order.
+pub fn group_versions() -> Vec<(&'static str, &'static str)> {
+    let mut seen = Vec::new();
+    for kind in KINDS {
+        if !seen.contains(&(kind.group, kind.version)) {
+            seen.push((kind.group, kind.version));
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests;

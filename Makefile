@@ -1,0 +1,65 @@
+# Holdfast: the commands people use. `make help` lists them.
+
+TARGET   := x86_64-unknown-linux-musl
+BINARY   := target/$(TARGET)/release/holdfast
+BUILD    := .build
+BUNDLE   := $(BUILD)/holdfast.hfb
+KEY      := $(BUILD)/signing.key
+LAB      := $(BUILD)/lab
+LAYOUT   ?= three
+CARGO    := cargo
+SOURCES  := $(shell find src images -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock .cargo/config.toml
+CONTENTS := $(shell find images bundle ansible-free-playbooks -type f 2>/dev/null)
+
+.PHONY: help build bundle lab lab-down test test-fast test-lab fix bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BUILD)/tools-build: .ci/install-build
+	@mkdir -p $(BUILD)
+	.ci/install-build
+	@touch $@
+
+$(BINARY): $(SOURCES) | $(BUILD)/tools-build
+	$(CARGO) build --release --locked --bins
+	@touch $@
+
+build: $(BINARY) ## the static binary
+
+$(KEY): | $(BINARY)
+	$(BINARY) bundle keygen $(KEY)
+
+$(BUNDLE): $(BINARY) $(CONTENTS) | $(KEY)
+	$(BINARY) bundle build --appliance bundle/appliance.yaml --lock bundle/packages.lock \
+	  --key $(KEY) --cache $(BUILD)/cache --binary $(BINARY) -o $@
+
+bundle: $(BUNDLE) ## the signed offline bundle
+
+lab: $(BUNDLE) ## three masters on this machine, with the sample deployed
+	@$(BINARY) lab down --dir $(LAB)
+	@$(BINARY) lab up --layout $(LAYOUT) --dir $(LAB) --bundle $(BUNDLE) --trust $(KEY).pub \
+	  --sample bundle/samples/hello.yaml
+
+lab-down: ## ends the lab and leaves nothing behind
+	@$(BINARY) lab down --dir $(LAB)
+
+test: ## everything: installs what the tests need, ends with the summary
+	.ci/test all
+
+test-fast: ## format, clippy, unit tests, structure, simulation
+	.ci/test fast
+
+test-lab: ## real processes, namespaces and engines
+	.ci/test lab
+
+fix: ## formats and applies clippy's machine-applicable advice
+	$(CARGO) fmt
+	$(CARGO) clippy --fix --allow-dirty --allow-staged --release --all-targets
+
+bench: $(BUNDLE) ## measures and prints the table of benchmarks.md
+	.ci/bench
+
+clean: lab-down ## removes what was built
+	rm -rf $(BUILD)
+	$(CARGO) clean

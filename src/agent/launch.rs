@@ -1,0 +1,347 @@
+//! Making and starting a pod's containers.
+//!
+//! Invariants: a name that is taken by the same pod is adopted, never made twice; the
+//! image is always one by digest that the engine holds; a container is made whole
+//! (volumes, environment, files) before it is started.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+use tokio::time::Instant;
+
+use super::AgentError;
+use super::container_spec::{
+    Attempt, SpecContext, check_non_root, member_spec, sandbox_spec,
+};
+use super::env::{EnvContext, environment};
+use super::events::Gravity;
+use super::handler::{Question, Respondent, ask};
+use super::labels::POD_UID;
+use super::pod_source::DesiredPod;
+use super::pod_worker::{Acted, PodWorker, Trouble};
+use super::ports::ImageError;
+use super::volumes;
+use crate::engine::EngineError;
+use crate::engine::port::ContainerSpec;
+use crate::logic::probe::ProbeOutcome;
+use crate::logic::restart::back_off;
+use crate::logic::restart_facts::PodFacts;
+use crate::logic::restart_plan::{StopReason, Waiting};
+use crate::sys::pod_files;
+
+const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a container could not be made, as its status says it.
+enum Refusal {
+    /// Tried again with back-off; the words are the status's.
+    Waits { reason: &'static str, message: String },
+    /// Not the container's fault (silent engine, files): the round fails.
+    Round(AgentError),
+}
+
+impl From<AgentError> for Refusal {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Config { reason } => {
+                Refusal::Waits { reason: "CreateContainerConfigError", message: reason }
+            }
+            AgentError::Engine(EngineError::Refused { message, .. }) => {
+                Refusal::Waits { reason: "CreateContainerError", message }
+            }
+            other => Refusal::Round(other),
+        }
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        AgentError::from(error).into()
+    }
+}
+
+impl PodWorker {
+    pub(super) async fn new_sandbox(
+        &mut self,
+        spec: &PodSpec,
+        attempt: u32,
+    ) -> Result<Acted, AgentError> {
+        let image = self.context.config.node.pause_image.clone();
+        let image = match self.ensure_image(&image, "IfNotPresent", None).await {
+            Ok(image) => image,
+            Err(Refusal::Round(error)) => return Err(error),
+            Err(Refusal::Waits { message, .. }) => {
+                let message = format!("Failed to create pod sandbox: {message}");
+                self.event(None, Gravity::Warning, "FailedCreatePodSandBox", message.clone());
+                return Err(AgentError::config(message));
+            }
+        };
+        let body = sandbox_spec(&self.spec_context(spec), image, attempt);
+        let id = self.create_or_adopt(&body).await?;
+        self.context.engine.start(&id).await?;
+        Ok(Acted::Yes)
+    }
+
+    fn spec_context<'a>(&'a self, spec: &'a PodSpec) -> SpecContext<'a> {
+        SpecContext {
+            node: self.context.node_name(),
+            identity: &self.identity,
+            spec,
+            cgroup_parent: self.context.config.cgroup_parent.as_deref(),
+        }
+    }
+
+    async fn create_or_adopt(&self, body: &ContainerSpec) -> Result<String, AgentError> {
+        match self.context.engine.create(body).await {
+            Err(EngineError::NameTaken { name }) => {
+                let found = self.context.engine.inspect(&name).await?;
+                match found {
+                    Some(found) if found.labels.get(POD_UID) == body.labels.get(POD_UID) => {
+                        Ok(found.id)
+                    }
+                    _ => Err(EngineError::NameTaken { name }.into()),
+                }
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Makes and starts an attempt, or notes why not and when to try again.
+    pub(super) async fn launch(
+        &mut self,
+        desired: &DesiredPod,
+        spec: &PodSpec,
+        facts: &PodFacts,
+        pod_ip: &str,
+        name: &str,
+        numbers: (u32, u32),
+    ) -> Result<Acted, AgentError> {
+        if let Some(trouble) = self.troubles.get(name) {
+            let left = trouble.due.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                return Ok(Acted::Later(left));
+            }
+        }
+        let inits = spec.init_containers.iter().flatten();
+        let Some(container) = inits.chain(&spec.containers).find(|one| one.name == name) else {
+            return Ok(Acted::No);
+        };
+        match self.make(desired, spec, facts, pod_ip, container, numbers).await {
+            Ok(id) => {
+                self.troubles.remove(name);
+                self.event(Some(name), Gravity::Normal, "Created", format!("Created container: {name}"));
+                self.start_member(spec, name, &id).await?;
+                Ok(Acted::Yes)
+            }
+            Err(Refusal::Round(error)) => Err(error),
+            Err(Refusal::Waits { reason, message }) => {
+                Ok(self.trouble(name, reason, message))
+            }
+        }
+    }
+
+    fn trouble(&mut self, name: &str, reason: &'static str, message: String) -> Acted {
+        let count = self.troubles.get(name).map_or(0, |trouble| trouble.count) + 1;
+        let pause = back_off(count + 1);
+        self.event(Some(name), Gravity::Warning, "Failed", format!("Error: {reason}: {message}"));
+        let (reason, message) = if reason == "ErrImagePull" && count > 1 {
+            ("ImagePullBackOff", format!("Back-off pulling image: {message}"))
+        } else {
+            (reason, message)
+        };
+        if reason == "ImagePullBackOff" {
+            self.event(Some(name), Gravity::Normal, "BackOff", message.clone());
+        }
+        let waiting = Waiting { reason: reason.to_owned(), message: Some(message) };
+        let due = Instant::now() + pause;
+        self.troubles.insert(name.to_owned(), Trouble { waiting, count, due });
+        // The new reason is in the status of the next round, which starts at once.
+        Acted::Yes
+    }
+
+    async fn make(
+        &mut self,
+        desired: &DesiredPod,
+        spec: &PodSpec,
+        facts: &PodFacts,
+        pod_ip: &str,
+        container: &Container,
+        (attempt, restart_step): (u32, u32),
+    ) -> Result<String, Refusal> {
+        let Some(sandbox) = facts.sandbox() else {
+            return Err(Refusal::Round(AgentError::config("the sandbox is gone")));
+        };
+        let prepared =
+            volumes::prepare(&self.dir, &self.identity, spec, &self.context.config_maps).await;
+        if let Err(error) = &prepared {
+            let message = format!("MountVolume.SetUp failed: {error}");
+            self.event(None, Gravity::Warning, "FailedMount", message);
+        }
+        prepared?;
+        let named = container.image.clone().unwrap_or_default();
+        let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+        let before = facts.latest(&container.name).filter(|fact| fact.spec_image == named);
+        let held = before.map(|fact| fact.pulled_image.clone());
+        let image = self.ensure_image(&named, policy, held).await?;
+        let user = self.context.engine.image(&image).await?.unwrap_or_default().user;
+        check_non_root(spec, container, &user)?;
+        let host_ip = self.context.host_ip();
+        let api = self.context.config.node.network.api_address().to_string();
+        let host = &self.context.host;
+        let memory = i64::try_from(host.memory_bytes).unwrap_or(i64::MAX);
+        let env = environment(
+            &EnvContext {
+                pod: &desired.pod,
+                spec,
+                identity: &self.identity,
+                host_ip: &host_ip,
+                pod_ip,
+                api_service: (&api, 443),
+                config_maps: &self.context.config_maps,
+                node_cpu_milli: i64::try_from(host.cpus).unwrap_or(1) * 1_000,
+                node_memory_bytes: memory,
+            },
+            container,
+        )
+        .await?;
+        let last_words = self.dir.termination_log(&container.name, attempt);
+        pod_files::touch_file(&last_words, 0o666)
+            .map_err(AgentError::files("make", &last_words))?;
+        let attempt = Attempt {
+            container,
+            attempt,
+            restart_step,
+            sandbox_id: &sandbox.id,
+            image: &image,
+            env: &env,
+            memory_capacity_bytes: memory,
+        };
+        let body = member_spec(&self.spec_context(spec), &self.dir, &attempt)?;
+        Ok(self.create_or_adopt(&body).await?)
+    }
+
+    /// The image by digest, in the engine. `held` is what a former attempt ran on; it is
+    /// good enough when nobody can be asked.
+    async fn ensure_image(
+        &self,
+        named: &str,
+        policy: &str,
+        held: Option<String>,
+    ) -> Result<String, Refusal> {
+        let engine = &self.context.engine;
+        let mut held_here = None;
+        if let Some(held) = held
+            && engine.image(&held).await?.is_some()
+        {
+            if policy != "Always" {
+                return Ok(held);
+            }
+            held_here = Some(held);
+        }
+        let pull = match self.context.images.resolve(named).await {
+            Ok(image) => image.pull,
+            Err(ImageError::Lookup { image, reason }) => match held_here {
+                Some(held) => return Ok(held),
+                None => {
+                    let message = format!("cannot look up image {image}: {reason}");
+                    return Err(Refusal::Waits { reason: "ErrImagePull", message });
+                }
+            },
+            Err(error @ ImageError::Invalid { .. }) => {
+                let message = error.to_string();
+                return Err(Refusal::Waits { reason: "InvalidImageName", message });
+            }
+            Err(error @ ImageError::Absent { .. }) => {
+                let message = error.to_string();
+                return Err(Refusal::Waits { reason: "ErrImagePull", message });
+            }
+        };
+        if engine.image(&pull).await?.is_some() {
+            let message = format!("Container image \"{named}\" already present on machine");
+            self.event(None, Gravity::Normal, "Pulled", message);
+            return Ok(pull);
+        }
+        if policy == "Never" {
+            let message = format!("Container image \"{named}\" is not present with pull policy of Never");
+            return Err(Refusal::Waits { reason: "ErrImageNeverPull", message });
+        }
+        self.event(None, Gravity::Normal, "Pulling", format!("Pulling image \"{named}\""));
+        match engine.pull(&pull).await {
+            Ok(()) => {
+                let message = format!("Successfully pulled image \"{named}\"");
+                self.event(None, Gravity::Normal, "Pulled", message);
+                Ok(pull)
+            }
+            Err(error) if error.is_unknown() => Err(Refusal::Round(error.into())),
+            Err(error) => {
+                Err(Refusal::Waits { reason: "ErrImagePull", message: error.to_string() })
+            }
+        }
+    }
+
+    /// Starts what was made and runs its postStart hook.
+    pub(super) async fn start_member(
+        &mut self,
+        spec: &PodSpec,
+        name: &str,
+        id: &str,
+    ) -> Result<(), AgentError> {
+        match self.context.engine.start(id).await {
+            Ok(()) => {
+                self.event(Some(name), Gravity::Normal, "Started", format!("Started container {name}"));
+            }
+            // The engine keeps the reason with the container, where the next round finds
+            // it as an end of this attempt.
+            Err(EngineError::Refused { message, .. }) => {
+                self.event(Some(name), Gravity::Warning, "Failed", format!("Error: {message}"));
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let hook = spec.containers.iter().find(|one| one.name == name).and_then(|container| {
+            let hook = container.lifecycle.as_ref()?.post_start.as_ref()?;
+            Some((container.clone(), Question::of_hook(hook)?))
+        });
+        if let Some((container, question)) = hook
+            && let ProbeOutcome::Failure(why) = self.ask_hook(container, id, &question).await
+        {
+            let message = format!("PostStartHook failed: {why}");
+            self.event(Some(name), Gravity::Warning, "FailedPostStartHook", message);
+            self.context.engine.stop(id, Duration::from_secs(1)).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn ask_hook(
+        &self,
+        container: Container,
+        id: &str,
+        question: &Question,
+    ) -> ProbeOutcome {
+        let pod_ip = self.attached.as_ref().map(|(_, ip)| ip.clone()).unwrap_or_default();
+        let respondent = Respondent { container, container_id: id.to_owned(), pod_ip };
+        let engine = self.context.engine.as_ref();
+        ask(engine, &self.context.http, &respondent, question, HOOK_TIMEOUT).await
+    }
+
+    /// Stops one container of a pod that goes on.
+    pub(super) async fn stop_for(
+        &mut self,
+        spec: &PodSpec,
+        id: &str,
+        name: &str,
+        reason: StopReason,
+    ) -> Result<(), AgentError> {
+        let why = match reason {
+            StopReason::Liveness => format!("Container {name} failed liveness probe, will be restarted"),
+            StopReason::Startup => format!("Container {name} failed startup probe, will be restarted"),
+            StopReason::ImageChanged => {
+                format!("Container {name} definition changed, will be restarted")
+            }
+            StopReason::SandboxGone | StopReason::Superfluous => format!("Stopping container {name}"),
+        };
+        self.event(Some(name), Gravity::Normal, "Killing", why);
+        let seconds = u64::try_from(super::container_spec::grace_seconds(spec)).unwrap_or(30);
+        self.context.engine.stop(id, Duration::from_secs(seconds)).await?;
+        Ok(())
+    }
+}

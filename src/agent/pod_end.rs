@@ -1,0 +1,166 @@
+//! Ending a pod: stop its containers, give back its address, remove its traces.
+//!
+//! The same road for a deleted pod and for one that vanished from the API while this
+//! node was away. Invariants: a pod that merely is not known is never ended, only one
+//! that the API itself says is gone or elsewhere; the API object goes last, so a killed
+//! agent finds it again and finishes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::PodSpec;
+
+use super::AgentError;
+use super::events::Gravity;
+use super::handler::Question;
+use super::labels::GRACE;
+use super::pod_source::{DesiredPod, PODS};
+use super::pod_worker::{Next, PodWorker, deletion_grace};
+use crate::base::limits::{AGENT_RELIST, ORPHAN_GRACE_MAX};
+use crate::client::DeleteOptions;
+use crate::logic::restart_facts::PodFacts;
+use crate::sys::pod_files;
+
+impl PodWorker {
+    pub(super) async fn end(
+        &mut self,
+        desired: Option<Arc<DesiredPod>>,
+    ) -> Result<Next, AgentError> {
+        if desired.is_none() && !self.is_gone_from_api().await? {
+            return Ok(Next::After(AGENT_RELIST));
+        }
+        let spec = desired.as_ref().and_then(|desired| desired.pod.spec.clone());
+        let facts = self.observe(spec.as_ref()).await?;
+        let grace = match &desired {
+            Some(desired) => {
+                Duration::from_secs(u64::try_from(deletion_grace(desired)).unwrap_or(30))
+            }
+            None => self.labelled_grace(&facts).min(ORPHAN_GRACE_MAX),
+        };
+        self.stop_all(spec.as_ref(), &facts, grace).await?;
+        self.prober.stop();
+        for sandbox in &facts.sandboxes {
+            self.context.engine.stop(&sandbox.id, Duration::ZERO).await?;
+        }
+        self.context.network.detach(&self.identity.uid).await?;
+        if let Some(desired) = &desired {
+            self.report_end(desired).await?;
+        }
+        let ids = facts.containers.iter().map(|one| &one.id);
+        for id in ids.chain(facts.sandboxes.iter().map(|one| &one.id)) {
+            self.context.engine.remove(id).await?;
+        }
+        self.remove_files().await?;
+        if desired.is_some() {
+            self.delete_object().await?;
+        }
+        tracing::info!(
+            pod = format!("{}/{}", self.identity.namespace, self.identity.name),
+            uid = self.identity.uid,
+            "the pod is gone from this node"
+        );
+        Ok(Next::Done)
+    }
+
+    /// Asks the API itself, because a list may be older than the pod.
+    async fn is_gone_from_api(&self) -> Result<bool, AgentError> {
+        let identity = &self.identity;
+        if identity.name.is_empty() {
+            return Ok(true);
+        }
+        match self.context.api.get(&PODS, Some(&identity.namespace), &identity.name).await {
+            Ok(raw) => {
+                let text = |path: &str| raw.pointer(path).and_then(serde_json::Value::as_str);
+                let same = text("/metadata/uid") == Some(identity.uid.as_str());
+                let here = text("/spec/nodeName") == Some(self.context.node_name());
+                Ok(!(same && here))
+            }
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The grace that the pod had, from its containers' labels.
+    fn labelled_grace(&self, facts: &PodFacts) -> Duration {
+        let ids = facts.containers.iter().map(|one| &one.id);
+        ids.filter_map(|id| self.seen.get(id)?.labels.get(GRACE)?.parse().ok())
+            .map(Duration::from_secs)
+            .max()
+            .unwrap_or(ORPHAN_GRACE_MAX)
+    }
+
+    /// All at once, each with its hook first; the hook's time counts as grace.
+    async fn stop_all(
+        &mut self,
+        spec: Option<&PodSpec>,
+        facts: &PodFacts,
+        grace: Duration,
+    ) -> Result<(), AgentError> {
+        let begun = Instant::now();
+        let running: Vec<_> = facts.containers.iter().filter(|one| one.is_running()).collect();
+        for fact in &running {
+            let message = format!("Stopping container {}", fact.name);
+            self.event(Some(&fact.name), Gravity::Normal, "Killing", message);
+        }
+        let hooks: Vec<_> = running
+            .iter()
+            .filter(|fact| !self.pre_stopped.contains(&fact.id))
+            .filter_map(|fact| {
+                let container = spec?.containers.iter().find(|one| one.name == fact.name)?;
+                let hook = container.lifecycle.as_ref()?.pre_stop.as_ref()?;
+                Some((container.clone(), fact.id.clone(), Question::of_hook(hook)?))
+            })
+            .collect();
+        if !hooks.is_empty() && !grace.is_zero() {
+            self.pre_stopped.extend(hooks.iter().map(|(_, id, _)| id.clone()));
+            let asked = join_all(hooks.iter().map(|(container, id, question)| {
+                self.ask_hook(container.clone(), id, question)
+            }));
+            // A hook that fails or lasts too long does not keep the container alive.
+            let outcome = tokio::time::timeout(grace, asked).await;
+            tracing::debug!(pod = self.identity.name, ?outcome, "preStop hooks");
+        }
+        let left = grace.saturating_sub(begun.elapsed());
+        let stops = running.iter().map(|fact| self.context.engine.stop(&fact.id, left));
+        for outcome in join_all(stops).await {
+            outcome?;
+        }
+        Ok(())
+    }
+
+    /// The last status, with every container's end. It is worth a try, not a failure.
+    async fn report_end(&mut self, desired: &DesiredPod) -> Result<(), AgentError> {
+        let facts = self.observe(desired.pod.spec.as_ref()).await?;
+        let verdicts = Default::default();
+        let waiting = Default::default();
+        let outcome =
+            self.write_status(desired, &facts, &verdicts, &waiting, None, true).await;
+        if let Err(error) = outcome {
+            tracing::debug!(pod = self.identity.name, %error, "the last status was not written");
+        }
+        Ok(())
+    }
+
+    async fn remove_files(&self) -> Result<(), AgentError> {
+        let root = self.dir.root().to_owned();
+        let path = root.clone();
+        let removed = tokio::task::spawn_blocking(move || pod_files::remove_tree(&path)).await;
+        let removed = removed.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        removed.map_err(AgentError::files("remove", root))
+    }
+
+    async fn delete_object(&self) -> Result<(), AgentError> {
+        let options = DeleteOptions {
+            grace_period_seconds: Some(0),
+            uid: Some(self.identity.uid.clone()),
+            ..DeleteOptions::default()
+        };
+        let (namespace, name) = (self.identity.namespace.as_str(), self.identity.name.as_str());
+        match self.context.api.delete(&PODS, Some(namespace), name, &options).await {
+            // Gone already, or another pod of the same name has taken its place.
+            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+            other => Ok(other?),
+        }
+    }
+}

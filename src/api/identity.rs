@@ -1,0 +1,32 @@
+//! Who is calling, as the TLS client certificate says it.
+
+/// User and groups: the certificate's common name and its organizations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerIdentity {
+    pub user: String,
+    pub groups: Vec<String>,
+}
+
+impl PeerIdentity {
+    /// Read from a certificate that the handshake has verified; `None` without a name.
+    pub fn from_certificate(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+        let subject = certificate.subject();
+        let user = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+        let groups = subject
+            .iter_organization()
+            .filter_map(|name| name.as_str().ok().map(str::to_owned))
+            .collect();
+        Some(Self { user, groups })
+    }
+
+    /// The certificate of one of the cluster's own nodes.
+    pub fn is_node(&self) -> bool {
+        self.groups.iter().any(|group| group == "system:nodes")
+    }
+
+    /// A cluster administrator.
+    pub fn is_admin(&self) -> bool {
+        self.groups.iter().any(|group| group == "system:masters")
+    }
+}

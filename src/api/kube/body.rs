@@ -1,0 +1,112 @@
+//! Request bodies: JSON, YAML or Kubernetes' protobuf, all to JSON values.
+
+use axum::body::Body;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde_json::Value;
+
+use super::protobuf;
+use crate::base::limits::API_BODY_MAX_BYTES;
+use crate::model::status::Status;
+use crate::objects::{DeleteRequest, Patch, PatchType, Propagation};
+
+fn content_type(headers: &HeaderMap) -> &str {
+    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim()
+}
+
+fn unsupported(accepted: &str) -> Status {
+    let message = format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
+    Status::failure(415, "UnsupportedMediaType", message)
+}
+
+async fn bytes(body: Body) -> Result<bytes::Bytes, Status> {
+    axum::body::to_bytes(body, API_BODY_MAX_BYTES).await.map_err(|_| {
+        let message = format!("Request entity too large: limit is {API_BODY_MAX_BYTES}");
+        Status::failure(413, "RequestEntityTooLarge", message)
+    })
+}
+
+fn from_json(bytes: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Status::bad_request(format!("the object provided is unrecognized (must be of type object): couldn't get version/kind; json parse error: {error}"))
+    })
+}
+
+fn from_yaml(bytes: &[u8]) -> Result<Value, Status> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Status::bad_request("the body of the request is not UTF-8"))?;
+    serde_saphyr::from_str(text)
+        .map_err(|error| Status::bad_request(format!("yaml: cannot be read: {error}")))
+}
+
+/// The object in a body; `Null` for an empty one.
+pub(super) async fn object(headers: &HeaderMap, body: Body) -> Result<Value, Status> {
+    let bytes = bytes(body).await?;
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    match content_type(headers) {
+        "" | "application/json" => from_json(&bytes),
+        "application/yaml" => from_yaml(&bytes),
+        protobuf::MEDIA_TYPE => protobuf::decode(&bytes),
+        _ => Err(unsupported(
+            "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        )),
+    }
+}
+
+/// The patch in a body.
+pub(super) async fn patch(headers: &HeaderMap, body: Body) -> Result<Patch, Status> {
+    let kind = match content_type(headers) {
+        "application/json-patch+json" => PatchType::Json,
+        "application/merge-patch+json" => PatchType::Merge,
+        "application/strategic-merge-patch+json" => PatchType::Strategic,
+        _ => {
+            return Err(unsupported("application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"));
+        }
+    };
+    // YAML is a superset of JSON, and Kubernetes takes either in a patch.
+    let bytes = bytes(body).await?;
+    let body = from_json(&bytes).or_else(|error| from_yaml(&bytes).map_err(|_| error))?;
+    Ok(Patch { kind, body })
+}
+
+/// `DeleteOptions` from a body and the query; the body has the last word.
+pub(super) fn delete_request(
+    body: &Value,
+    options: &super::options::Options,
+) -> Result<DeleteRequest, Status> {
+    let grace = match body.get("gracePeriodSeconds").and_then(Value::as_i64) {
+        Some(seconds) => Some(seconds),
+        None => options.number("gracePeriodSeconds")?,
+    };
+    let policy = body
+        .get("propagationPolicy")
+        .and_then(Value::as_str)
+        .or_else(|| options.get("propagationPolicy"));
+    let orphan = body.get("orphanDependents").and_then(Value::as_bool);
+    let propagation = match policy {
+        None | Some("") if orphan == Some(true) => Propagation::Orphan,
+        None | Some("" | "Background") => Propagation::Background,
+        Some("Foreground") => Propagation::Foreground,
+        Some("Orphan") => Propagation::Orphan,
+        Some(other) => {
+            return Err(Status::bad_request(format!("propagationPolicy: Unsupported value: {other:?}: supported values: \"Background\", \"Foreground\", \"Orphan\"")));
+        }
+    };
+    let condition = |field: &str| {
+        let value = body.get("preconditions").and_then(|conditions| conditions.get(field));
+        value.and_then(Value::as_str).map(str::to_owned)
+    };
+    let in_body = body.get("dryRun").and_then(Value::as_array);
+    let dry_run = options.write()?.dry_run
+        || in_body.is_some_and(|list| list.iter().any(|stage| stage == "All"));
+    Ok(DeleteRequest {
+        grace_period_seconds: grace,
+        propagation,
+        uid: condition("uid"),
+        resource_version: condition("resourceVersion"),
+        dry_run,
+    })
+}

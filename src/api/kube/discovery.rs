@@ -1,0 +1,188 @@
+//! What is served, in both of Kubernetes' discovery forms.
+//!
+//! The aggregated form (one document) is what kubectl asks for first; the plain one
+//! (a document per group and version) is for everything else.
+
+use axum::Json;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::accept;
+use super::respond::json_response;
+use crate::model::kinds::{self, KINDS, Kind};
+use crate::model::status::Status;
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// `GET /version`.
+pub(super) async fn version() -> Json<Value> {
+    Json(json!({
+        "major": "1",
+        "minor": "32",
+        "gitVersion": "v1.32.0+holdfast",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": "linux/amd64",
+    }))
+}
+
+fn wants_aggregated(headers: &HeaderMap) -> bool {
+    accept::ranges(headers).iter().any(|range| {
+        range.is_json()
+            && range.parameter("as") == Some("APIGroupDiscoveryList")
+            && range.parameter("v") == Some("v2")
+    })
+}
+
+fn groups() -> Vec<&'static str> {
+    let mut groups: Vec<&str> = kinds::group_versions().iter().map(|(group, _)| *group).collect();
+    groups.dedup();
+    groups
+}
+
+fn versions(group: &str) -> Vec<&'static str> {
+    let all = kinds::group_versions();
+    all.iter().filter(|(own, _)| *own == group).map(|(_, version)| *version).collect()
+}
+
+fn kinds_of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = &'static Kind> + 'a {
+    KINDS.iter().filter(move |kind| kind.group == group && kind.version == version)
+}
+
+/// `GET /api` (the core group) or `GET /apis` (all others).
+pub(super) fn root(legacy: bool, headers: &HeaderMap) -> Response {
+    if wants_aggregated(headers) {
+        let items: Vec<Value> = groups()
+            .into_iter()
+            .filter(|group| group.is_empty() == legacy)
+            .map(aggregated_group)
+            .collect();
+        let body = json!({
+            "kind": "APIGroupDiscoveryList",
+            "apiVersion": "apidiscovery.k8s.io/v2",
+            "metadata": {},
+            "items": items,
+        });
+        let mut response = json_response(StatusCode::OK, &body);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
+        return response;
+    }
+    let body = if legacy {
+        json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+    } else {
+        let named = groups().into_iter().filter(|group| !group.is_empty());
+        let items: Vec<Value> = named.map(plain_group).collect();
+        json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": items})
+    };
+    json_response(StatusCode::OK, &body)
+}
+
+/// `GET /apis/GROUP`.
+pub(super) fn group(name: &str) -> Result<Response, Status> {
+    if !groups().contains(&name) {
+        return Err(Status::unknown_resource());
+    }
+    let mut body = plain_group(name);
+    body["kind"] = "APIGroup".into();
+    body["apiVersion"] = "v1".into();
+    Ok(json_response(StatusCode::OK, &body))
+}
+
+fn plain_group(group: &str) -> Value {
+    let versions: Vec<Value> = versions(group)
+        .into_iter()
+        .map(|version| json!({"groupVersion": format!("{group}/{version}"), "version": version}))
+        .collect();
+    json!({"name": group, "versions": versions, "preferredVersion": versions[0]})
+}
+
+/// `GET /api/v1` or `GET /apis/GROUP/VERSION`.
+pub(super) fn resources(group: &str, version: &str) -> Result<Response, Status> {
+    let mut list = Vec::new();
+    for kind in kinds_of(group, version) {
+        list.push(json!({
+            "name": kind.plural,
+            "singularName": kind.singular,
+            "namespaced": kind.namespaced,
+            "kind": kind.kind,
+            "verbs": kind.verbs,
+            "shortNames": kind.short_names,
+            "categories": kind.categories,
+        }));
+        for subresource in kind.subresources {
+            let mut entry = json!({
+                "name": format!("{}/{}", kind.plural, subresource.name()),
+                "singularName": "",
+                "namespaced": kind.namespaced,
+                "kind": kind.kind,
+                "verbs": subresource.verbs(),
+            });
+            if let Some((group, version, body)) = subresource.body_kind() {
+                entry["group"] = group.into();
+                entry["version"] = version.into();
+                entry["kind"] = body.into();
+            }
+            list.push(entry);
+        }
+    }
+    if list.is_empty() {
+        return Err(Status::unknown_resource());
+    }
+    let name =
+        if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let body = json!({
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": name,
+        "resources": list,
+    });
+    Ok(json_response(StatusCode::OK, &body))
+}
+
+fn aggregated_group(group: &'static str) -> Value {
+    let versions: Vec<Value> = versions(group)
+        .into_iter()
+        .map(|version| {
+            let resources: Vec<Value> = kinds_of(group, version).map(aggregated_kind).collect();
+            json!({"version": version, "freshness": "Current", "resources": resources})
+        })
+        .collect();
+    json!({"metadata": {"name": group}, "versions": versions})
+}
+
+fn aggregated_kind(kind: &Kind) -> Value {
+    let own = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    let subresources: Vec<Value> = kind
+        .subresources
+        .iter()
+        .map(|subresource| {
+            let response = match subresource.body_kind() {
+                Some((group, version, kind)) => {
+                    json!({"group": group, "version": version, "kind": kind})
+                }
+                None => own.clone(),
+            };
+            json!({
+                "subresource": subresource.name(),
+                "responseKind": response,
+                "verbs": subresource.verbs(),
+            })
+        })
+        .collect();
+    let scope = if kind.namespaced { "Namespaced" } else { "Cluster" };
+    json!({
+        "resource": kind.plural,
+        "responseKind": own,
+        "scope": scope,
+        "singularResource": kind.singular,
+        "verbs": kind.verbs,
+        "shortNames": kind.short_names,
+        "categories": kind.categories,
+        "subresources": subresources,
+    })
+}

@@ -1,0 +1,63 @@
+//! The Kubernetes API over HTTP: paths, media types, discovery, Tables, watches, logs.
+//!
+//! ```text
+//! request → path → identity → access → body → objects → Table? → response
+//! ```
+//! Invariants: every refusal is a `Status`; nothing is answered without an identity but
+//! health and version. Not here: what objects are and may become (`objects/`,
+//! `model/kinds/`), TLS (the listener inserts [`super::identity::PeerIdentity`]).
+
+mod accept;
+mod body;
+mod discovery;
+mod dispatch;
+mod health;
+mod logs;
+mod openapi;
+mod options;
+mod path;
+mod protobuf;
+mod respond;
+mod table;
+mod watch;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{any, get};
+
+pub use logs::{LogOptions, LogStream, PodLogs};
+
+use crate::base::limits::API_BODY_MAX_BYTES;
+use crate::objects::Objects;
+
+/// What the handlers work with.
+#[derive(Clone, Debug)]
+pub struct KubeState {
+    pub objects: Arc<Objects>,
+    pub logs: Arc<dyn PodLogs>,
+}
+
+/// All paths of the Kubernetes API; may be merged with other routers.
+pub fn router(state: KubeState) -> Router {
+    Router::new()
+        .route("/version", get(discovery::version))
+        .route("/healthz", get(health::alive))
+        .route("/livez", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/openapi/v2", get(openapi::v2))
+        .route("/openapi/v3", get(openapi::v3_index))
+        .route("/openapi/v3/{*rest}", get(openapi::v3))
+        .route("/api", any(dispatch::handle))
+        .route("/api/{*rest}", any(dispatch::handle))
+        .route("/apis", any(dispatch::handle))
+        .route("/apis/{*rest}", any(dispatch::handle))
+        .layer(DefaultBodyLimit::max(API_BODY_MAX_BYTES))
+        .with_state(state)
+}
+
+#[cfg(test)]
+mod kubectl_tests;
+#[cfg(test)]
+mod tests;

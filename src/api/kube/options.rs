@@ -1,0 +1,103 @@
+//! Query parameters of resource requests.
+//!
+//! Invariant: a parameter that cannot be read is refused, never ignored; unknown ones
+//! are ignored, as Kubernetes does.
+
+use std::collections::HashMap;
+
+use crate::logic::selector::{FieldSelector, LabelSelector};
+use crate::model::kinds::Kind;
+use crate::model::status::Status;
+use crate::objects::fields::FieldValidation;
+use crate::objects::{ListRequest, WatchRequest, WriteOptions};
+
+/// The parameters by name; of a repeated one the last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options(pub(super) HashMap<String, String>);
+
+impl Options {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Status> {
+        match self.get(name) {
+            None | Some("false" | "0") => Ok(false),
+            Some("true" | "1") => Ok(true),
+            Some(other) => Err(invalid(name, other)),
+        }
+    }
+
+    pub(super) fn number(&self, name: &str) -> Result<Option<i64>, Status> {
+        self.get(name).map(|text| text.parse().map_err(|_| invalid(name, text))).transpose()
+    }
+
+    pub(super) fn write(&self) -> Result<WriteOptions, Status> {
+        match self.get("dryRun") {
+            None => Ok(WriteOptions { dry_run: false }),
+            Some("All") => Ok(WriteOptions { dry_run: true }),
+            Some(other) => Err(invalid("dryRun", other)),
+        }
+    }
+
+    pub(super) fn field_validation(&self) -> Result<FieldValidation, Status> {
+        match self.get("fieldValidation") {
+            None | Some("Warn") => Ok(FieldValidation::Warn),
+            Some("Strict") => Ok(FieldValidation::Strict),
+            Some("Ignore") => Ok(FieldValidation::Ignore),
+            Some(other) => Err(invalid("fieldValidation", other)),
+        }
+    }
+
+    fn selectors(&self, kind: &Kind) -> Result<(LabelSelector, FieldSelector), Status> {
+        let bad = |error: crate::logic::selector::SelectorError| {
+            Status::bad_request(error.to_string())
+        };
+        let labels =
+            LabelSelector::parse(self.get("labelSelector").unwrap_or_default()).map_err(bad)?;
+        let text = self.get("fieldSelector").unwrap_or_default();
+        let fields = FieldSelector::parse(text, kind.fields).map_err(bad)?;
+        Ok((labels, fields))
+    }
+
+    /// `name` narrows the list to one object.
+    pub(super) fn list(
+        &self,
+        kind: &'static Kind,
+        namespace: Option<&str>,
+    ) -> Result<ListRequest, Status> {
+        let (labels, fields) = self.selectors(kind)?;
+        let limit = self.number("limit")?.unwrap_or_default();
+        Ok(ListRequest {
+            kind,
+            namespace: namespace.map(str::to_owned),
+            labels,
+            fields,
+            limit: usize::try_from(limit).unwrap_or_default(),
+            continue_token: self.get("continue").map(str::to_owned),
+            resource_version: self.get("resourceVersion").map(str::to_owned),
+            exact: self.get("resourceVersionMatch") == Some("Exact"),
+        })
+    }
+
+    pub(super) fn watch(
+        &self,
+        kind: &'static Kind,
+        namespace: Option<&str>,
+    ) -> Result<WatchRequest, Status> {
+        let (labels, fields) = self.selectors(kind)?;
+        Ok(WatchRequest {
+            kind,
+            namespace: namespace.map(str::to_owned),
+            labels,
+            fields,
+            resource_version: self.get("resourceVersion").map(str::to_owned),
+            send_initial_events: self.flag("sendInitialEvents")?,
+            bookmarks: self.flag("allowWatchBookmarks")?,
+        })
+    }
+}
+
+fn invalid(name: &str, value: &str) -> Status {
+    Status::bad_request(format!("{name}: Invalid value: {value:?}"))
+}

@@ -1,0 +1,119 @@
+//! One HTTPS listener: accepts, does the handshake, says who calls, serves a router.
+//!
+//! Invariants: a broken handshake or connection ends that connection only; on stop the
+//! open requests get a grace period, then the connections are dropped; a handshake that
+//! hangs holds nothing but itself.
+//! Not here: which routes (the folders beside), starting it (`app/supervise`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::api::identity::PeerIdentity;
+
+/// How long a client may take for its handshake.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long open requests may go on after a stop was asked for.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(3);
+
+/// The address a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemoteAddress(pub SocketAddr);
+
+/// Serves until `cancel`; then drains.
+pub async fn serve(
+    socket: TcpListener,
+    tls: Arc<ServerConfig>,
+    router: Router,
+    cancel: CancellationToken,
+) -> std::io::Result<()> {
+    let acceptor = TlsAcceptor::from(tls);
+    let connections = TaskTracker::new();
+    loop {
+        let (stream, remote) = tokio::select! {
+            () = cancel.cancelled() => break,
+            accepted = socket.accept() => match accepted {
+                Ok(pair) => pair,
+                // Out of descriptors or a connection already gone: the listener lives on.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            },
+        };
+        let work = connection(stream, remote, acceptor.clone(), router.clone(), cancel.clone());
+        connections.spawn(work);
+    }
+    connections.close();
+    if tokio::time::timeout(DRAIN_DEADLINE, connections.wait()).await.is_err() {
+        tracing::debug!(open = connections.len(), "connections dropped after the drain deadline");
+    }
+    Ok(())
+}
+
+async fn connection(
+    stream: TcpStream,
+    remote: SocketAddr,
+    acceptor: TlsAcceptor,
+    router: Router,
+    cancel: CancellationToken,
+) {
+    let _best_effort = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%remote, %error, "handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let certificates = stream.get_ref().1.peer_certificates();
+    let identity = certificates
+        .and_then(|chain| chain.first())
+        .and_then(|der| PeerIdentity::from_certificate(der));
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request: Request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(RemoteAddress(remote));
+        if let Some(identity) = identity.clone() {
+            request.extensions_mut().insert(identity);
+        }
+        router.clone().oneshot(request)
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(Some(1_000))
+        .keep_alive_interval(Some(Duration::from_secs(10)))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder.http1().timer(TokioTimer::new());
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = cancel.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            match tokio::time::timeout(DRAIN_DEADLINE, served).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%remote, %error, "connection ended badly");
+    }
+}

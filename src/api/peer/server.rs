@@ -1,0 +1,68 @@
+//! The routes of the peer listener.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::api::identity::PeerIdentity;
+use crate::model::status::Status;
+
+/// Largest peer message, bytes: a batch of log entries or a piece of a snapshot.
+const MESSAGE_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// What a node offers to its peers; `app/wire` implements it over store and registry.
+#[async_trait]
+pub trait PeerServices: Send + Sync + Debug + 'static {
+    /// Hands a message to the store and brings its answer back.
+    async fn receive(&self, message: Bytes) -> Result<Bytes, String>;
+
+    /// Opens a blob of the registry; `None` if it is not here.
+    async fn blob(&self, digest: &str) -> Result<Option<Body>, String>;
+}
+
+type Services = Arc<dyn PeerServices>;
+
+/// Serves peers; everyone without a node certificate is refused.
+pub fn router(services: Services) -> Router {
+    Router::new()
+        .route(super::MESSAGE_PATH, post(message))
+        .route(&format!("{}{{digest}}", super::BLOB_PATH), get(blob))
+        .layer(middleware::from_fn(nodes_only))
+        .layer(DefaultBodyLimit::max(MESSAGE_MAX_BYTES))
+        .with_state(services)
+}
+
+async fn nodes_only(
+    identity: Option<Extension<PeerIdentity>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match identity {
+        Some(Extension(identity)) if identity.is_node() => next.run(request).await,
+        _ => (StatusCode::FORBIDDEN, Json(Status::unauthorized())).into_response(),
+    }
+}
+
+async fn message(State(services): State<Services>, body: Bytes) -> Response {
+    match services.receive(body).await {
+        Ok(answer) => answer.into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
+    }
+}
+
+async fn blob(State(services): State<Services>, Path(digest): Path<String>) -> Response {
+    match services.blob(&digest).await {
+        Ok(Some(body)) => body.into_response(),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(reason) => (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response(),
+    }
+}

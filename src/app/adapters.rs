@@ -1,0 +1,139 @@
+//! Small adapters: what one module declares as a trait, done by another.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+
+use crate::agent::ports::{ImageError, ImageSource, PodNetwork, PodNetworkError, ResolvedImage};
+use crate::api::peer::{HttpPeers, PeerServices};
+use crate::base::chain::chain;
+use crate::base::ids::MemberId;
+use crate::install::join_service::Membership;
+use crate::network::PodNet;
+use crate::registry::{BlobPeers, BlobStream, Digest, PeerFetchError, Registry, RegistryError};
+use crate::store::Store;
+
+/// The agent's network port over [`PodNet`].
+#[derive(Debug)]
+pub struct AgentNetwork(pub Arc<PodNet>);
+
+#[async_trait]
+impl PodNetwork for AgentNetwork {
+    async fn attach(&self, pod_uid: &str, pid: i32) -> Result<IpAddr, PodNetworkError> {
+        self.0.attach(pod_uid, pid).await.map_err(|error| PodNetworkError::Attach {
+            pod_uid: pod_uid.into(),
+            reason: chain(&error),
+        })
+    }
+
+    async fn detach(&self, pod_uid: &str) -> Result<(), PodNetworkError> {
+        self.0.detach(pod_uid).await.map_err(|error| PodNetworkError::Detach {
+            pod_uid: pod_uid.into(),
+            reason: chain(&error),
+        })
+    }
+
+    async fn attached(&self) -> Result<Vec<String>, PodNetworkError> {
+        Ok(self.0.attached().await)
+    }
+
+    fn dns_server(&self) -> IpAddr {
+        self.0.dns_server()
+    }
+}
+
+/// The agent's image port over this node's registry.
+#[derive(Debug)]
+pub struct RegistryImages {
+    pub registry: Arc<Registry>,
+    /// This node's registry as the engine reaches it.
+    pub endpoint: SocketAddr,
+}
+
+#[async_trait]
+impl ImageSource for RegistryImages {
+    async fn resolve(&self, image: &str) -> Result<ResolvedImage, ImageError> {
+        let found = self.registry.resolve(image).await.map_err(|error| match error {
+            RegistryError::NameInvalid { .. } => {
+                ImageError::Invalid { image: image.into(), reason: chain(&error) }
+            }
+            RegistryError::NameUnknown { .. } | RegistryError::ManifestUnknown { .. } => {
+                ImageError::Absent { image: image.into() }
+            }
+            other => ImageError::Lookup { image: image.into(), reason: chain(&other) },
+        })?;
+        let digest = found.digest.to_string();
+        Ok(ResolvedImage { pull: format!("{}/{}@{digest}", self.endpoint, found.repository), digest })
+    }
+}
+
+/// Admission's way into Raft's membership.
+#[derive(Debug)]
+pub struct StoreMembership(pub Arc<Store>);
+
+#[async_trait]
+impl Membership for StoreMembership {
+    async fn add_member(
+        &self,
+        member: MemberId,
+        name: &str,
+        peer_address: &str,
+        voter: bool,
+    ) -> Result<(), String> {
+        self.0.add_member(member, name, peer_address, voter).await.map_err(|error| chain(&error))
+    }
+}
+
+/// What this node offers to its peers.
+#[derive(Debug)]
+pub struct NodePeerServices {
+    pub store: Arc<Store>,
+    pub registry: Arc<Registry>,
+}
+
+#[async_trait]
+impl PeerServices for NodePeerServices {
+    async fn receive(&self, message: Bytes) -> Result<Bytes, String> {
+        Ok(self.store.receive(message).await)
+    }
+
+    async fn blob(&self, digest: &str) -> Result<Option<Body>, String> {
+        let digest: Digest = digest.parse().map_err(|error| chain(&error))?;
+        let found = self.registry.local_blob(&digest).await.map_err(|error| chain(&error))?;
+        Ok(found.map(Body::from_stream))
+    }
+}
+
+/// Blobs from whichever member of the store holds them.
+#[derive(Debug)]
+pub struct MemberBlobs {
+    pub store: Arc<Store>,
+    pub peers: HttpPeers,
+}
+
+#[async_trait]
+impl BlobPeers for MemberBlobs {
+    async fn fetch(&self, digest: &Digest) -> Result<BlobStream, PeerFetchError> {
+        let own = self.store.member_id();
+        let mut silent = Vec::new();
+        for member in self.store.status().members.iter().filter(|member| member.member != own) {
+            match self.peers.blob(&member.address, &digest.to_string()).await {
+                Ok(Some(answer)) => {
+                    let bytes = answer.bytes_stream().map_err(std::io::Error::other);
+                    return Ok(bytes.boxed());
+                }
+                Ok(None) => {}
+                Err(error) => silent.push(chain(&error)),
+            }
+        }
+        if silent.is_empty() {
+            Err(PeerFetchError::Nowhere)
+        } else {
+            Err(PeerFetchError::Unreachable { reason: silent.join("; ") })
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The API as controllers of this process use it: the object layer without HTTP.
+//!
+//! Why not over HTTPS as the agent does: controllers run where the store is and may do
+//! everything; going through a socket would cost them latency and a certificate.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use serde_json::Value;
+
+use crate::client::{
+    ApiError, DeleteOptions, ListOptions, ObjectApi, ObjectList, PatchKind, ResourceRef, WatchEvent,
+};
+use crate::logic::selector::{FieldSelector, LabelSelector};
+use crate::model::kinds::{self, Kind, Subresource};
+use crate::model::status::Status;
+use crate::objects::fields::FieldValidation;
+use crate::objects::{
+    Address, Change, DeleteRequest, ListRequest, Objects, Patch, PatchType, Propagation,
+    WatchRequest, WriteOptions,
+};
+
+/// [`ObjectApi`] over [`Objects`].
+#[derive(Clone, Debug)]
+pub struct InProcessApi {
+    objects: Arc<Objects>,
+}
+
+impl InProcessApi {
+    pub fn new(objects: Arc<Objects>) -> Self {
+        Self { objects }
+    }
+}
+
+fn kind_of(resource: &ResourceRef) -> Result<&'static Kind, ApiError> {
+    kinds::by_path(resource.group, resource.version, resource.plural).ok_or_else(|| {
+        Status::failure(404, "NotFound", "the server could not find the requested resource").into()
+    })
+}
+
+fn subresource_of(kind: &Kind, name: Option<&str>) -> Result<Option<Subresource>, ApiError> {
+    let Some(name) = name else { return Ok(None) };
+    let found = kind.subresource(name);
+    found.map(Some).ok_or_else(|| Status::method_not_allowed().into())
+}
+
+fn labels_of(options: &ListOptions) -> Result<LabelSelector, ApiError> {
+    let text = options.label_selector.as_deref().unwrap_or_default();
+    LabelSelector::parse(text).map_err(|error| Status::bad_request(error.to_string()).into())
+}
+
+fn fields_of(kind: &Kind, options: &ListOptions) -> Result<FieldSelector, ApiError> {
+    let text = options.field_selector.as_deref().unwrap_or_default();
+    FieldSelector::parse(text, kind.fields)
+        .map_err(|error| Status::bad_request(error.to_string()).into())
+}
+
+fn event_of(change: Change) -> Result<WatchEvent, ApiError> {
+    Ok(match change {
+        Change::Added(object) => WatchEvent::Added(object),
+        Change::Modified(object) => WatchEvent::Modified(object),
+        Change::Deleted(object) => WatchEvent::Deleted(object),
+        Change::Bookmark { revision, .. } => WatchEvent::Bookmark(revision.to_string()),
+        Change::Error(status) => WatchEvent::Error(status),
+    })
+}
+
+#[async_trait]
+impl ObjectApi for InProcessApi {
+    async fn get(
+        &self,
+        resource: &ResourceRef,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Value, ApiError> {
+        let address = Address::new(kind_of(resource)?, namespace, name);
+        Ok(self.objects.get(&address, None).await?)
+    }
+
+    async fn list(
+        &self,
+        resource: &ResourceRef,
+        namespace: Option<&str>,
+        options: &ListOptions,
+    ) -> Result<ObjectList, ApiError> {
+        let kind = kind_of(resource)?;
+        let listing = self
+            .objects
+            .list(&ListRequest {
+                labels: labels_of(options)?,
+                fields: fields_of(kind, options)?,
+                limit: options.limit.unwrap_or_default() as usize,
+                continue_token: options.continue_token.clone(),
+                resource_version: options.resource_version.clone(),
+                ..ListRequest::all(kind, namespace)
+            })
+            .await?;
+        Ok(ObjectList {
+            items: listing.items,
+            resource_version: listing.revision.to_string(),
+            continue_token: listing.continue_token,
+        })
+    }
+
+    async fn create(
+        &self,
+        resource: &ResourceRef,
+        namespace: Option<&str>,
+        object: &Value,
+    ) -> Result<Value, ApiError> {
+        let kind = kind_of(resource)?;
+        let options = WriteOptions::default();
+        Ok(self.objects.create(kind, namespace, object.clone(), options).await?)
+    }
+
+    async fn update(
+        &self,
+        resource: &ResourceRef,
+        namespace: Option<&str>,
+        name: &str,
+        subresource: Option<&str>,
+        object: &Value,
+    ) -> Result<Value, ApiError> {
+        let kind = kind_of(resource)?;
+        let address = Address::new(kind, namespace, name);
+        let options = WriteOptions::default();
+        let subresource = subresource_of(kind, subresource)?;
+        if subresource == Some(Subresource::Binding) {
+            self.objects.bind(&address, object, options).await?;
+            return Ok(object.clone());
+        }
+        Ok(self.objects.update(&address, subresource, object.clone(), options).await?)
+    }
+
+    async fn patch(
+        &self,
+        resource: &ResourceRef,
+        namespace: Option<&str>,
+        name: &str,
+        subresource: Option<&str>,
+        kind: PatchKind,
+        patch: &Value,
+    ) -> Result<Value, ApiError> {
+        let target = kind_of(resource)?;
+        let kind = match kind {
+            PatchKind::Json => PatchType::Json,
+            PatchKind::Merge => PatchType::Merge,
+            PatchKind::Strategic => PatchType::Strategic,
+            PatchKind::Apply => {
+                let text = "server-side apply is not served";
+                return Err(Status::failure(415, "UnsupportedMediaType", text).into());
+            }
+        };
+        let address = Address::new(target, namespace, name);
+        let subresource = subresource_of(target, subresource)?;
+        let patch = Patch { kind, body: patch.clone() };
+        let options = WriteOptions::default();
+        let patched = self
+            .objects
+            .patch(&address, subresource, &patch, FieldValidation::Ignore, options)
+            .await?;
+        Ok(patched.0)
+    }
+
+    async fn delete(
+        &self,
+        resource: &ResourceRef,
+        namespace: Option<&str>,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<(), ApiError> {
+        let address = Address::new(kind_of(resource)?, namespace, name);
+        let propagation = match options.propagation_policy.as_deref() {
+            None | Some("Background") => Propagation::Background,
+            Some("Foreground") => Propagation::Foreground,
+            Some("Orphan") => Propagation::Orphan,
+            Some(other) => {
+                let text = format!("unknown propagation policy {other:?}");
+                return Err(Status::bad_request(text).into());
+            }
+        };
+        let request = DeleteRequest {
+            grace_period_seconds: options.grace_period_seconds,
+            propagation,
+            uid: options.uid.clone(),
+            resource_version: options.resource_version.clone(),
+            dry_run: false,
+        };
+        self.objects.delete(&address, &request).await?;
+        Ok(())
+    }
+
+    async fn watch(
+        &self,
+        resource: &ResourceRef,
+        namespace: Option<&str>,
+        options: &ListOptions,
+    ) -> Result<BoxStream<'static, Result<WatchEvent, ApiError>>, ApiError> {
+        let kind = kind_of(resource)?;
+        let changes = self
+            .objects
+            .watch(&WatchRequest {
+                kind,
+                namespace: namespace.map(str::to_owned),
+                labels: labels_of(options)?,
+                fields: fields_of(kind, options)?,
+                resource_version: options.resource_version.clone(),
+                send_initial_events: false,
+                bookmarks: true,
+            })
+            .await?;
+        Ok(changes.map(event_of).boxed())
+    }
+}

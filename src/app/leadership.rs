@@ -1,0 +1,105 @@
+//! Runs what must run once per cluster, on the store's leader only.
+//!
+//! Why the store's leader: it is elected anyway, and a controller beside it reads the
+//! newest state without asking another node. Two may overlap for a moment after a
+//! change; every write is guarded by a revision, so that is harmless.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::base::chain::chain;
+use crate::client::SharedApi;
+use crate::controllers::{ControllerOptions, ControllerSet};
+use crate::model::kv::Revision;
+use crate::objects::Objects;
+use crate::store::{Kv, Store};
+
+/// How often history is forgotten, and thereby how long it is kept at least.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
+/// How soon the bootstrap objects are tried again.
+const BOOTSTRAP_RETRY: Duration = Duration::from_millis(500);
+
+/// What a leader needs.
+#[derive(Clone, Debug)]
+pub struct Leadership {
+    pub store: Arc<Store>,
+    pub objects: Arc<Objects>,
+    pub api: SharedApi,
+}
+
+impl Leadership {
+    /// Follows the election until cancelled.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), Infallible> {
+        let mut leader = self.store.leader();
+        let own = self.store.member_id();
+        loop {
+            let leads = *leader.borrow_and_update() == Some(own);
+            if leads {
+                let term = cancel.child_token();
+                tracing::info!("this member leads; starting the controllers");
+                let work = self.lead(term.clone());
+                tokio::pin!(work);
+                loop {
+                    tokio::select! {
+                        () = &mut work => break,
+                        changed = leader.changed() => {
+                            if changed.is_err() || *leader.borrow_and_update() != Some(own) {
+                                tracing::info!("this member leads no longer; stopping the controllers");
+                                term.cancel();
+                                work.await;
+                                break;
+                            }
+                        }
+                    }
+                }
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                changed = leader.changed() => {
+                    if changed.is_err() {
+                        cancel.cancelled().await;
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything a leader does, until `term` is cancelled.
+    async fn lead(&self, term: CancellationToken) {
+        let bootstrap = async {
+            while let Err(error) = self.objects.ensure_bootstrap().await {
+                tracing::debug!(error = chain(&error), "cannot make the first objects yet");
+                tokio::time::sleep(BOOTSTRAP_RETRY).await;
+            }
+        };
+        tokio::select! {
+            () = term.cancelled() => return,
+            () = bootstrap => {}
+        }
+        let controllers =
+            ControllerSet::new(ControllerOptions::default()).run(self.api.clone(), term.clone());
+        tokio::join!(controllers, self.compact(term.clone()));
+    }
+
+    /// Forgets history that is older than one interval, like Kubernetes' API server.
+    async fn compact(&self, term: CancellationToken) {
+        let mut last: Revision = 0;
+        loop {
+            tokio::select! {
+                () = term.cancelled() => return,
+                () = tokio::time::sleep(COMPACTION_INTERVAL) => {}
+            }
+            let newest = self.store.status().revision;
+            if last > 0
+                && let Err(error) = self.store.compact(last).await
+            {
+                tracing::warn!(error = chain(&error), revision = last, "cannot compact");
+            }
+            last = newest;
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The package lock: reading, checking, and renewing it.
+//!
+//! Why libraries are found by soname and not by package dependencies: docker.io depends on
+//! some eighty packages, perl among them; its programs need two dozen libraries.
+//! Invariants: a renewed lock is closed: every soname that any taken file needs is
+//! provided by a locked package, which names it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+
+use super::debian::{Cache, Content, Files, update};
+use super::error::{BuildError, io};
+use super::{elf, tree};
+use crate::bundle::progress::Progress;
+use crate::model::bundle_recipe::{Appliance, LOCK_FORMAT, Lock, LockedPackage};
+use crate::sys::bundle_file;
+
+/// Reads `appliance.yaml` and reports all that is wrong with it.
+pub fn load_appliance(path: &Path) -> Result<Appliance, BuildError> {
+    let appliance: Appliance = load_yaml(path)?;
+    let problems = appliance.problems();
+    if problems.is_empty() {
+        return Ok(appliance);
+    }
+    Err(BuildError::Config { path: path.into(), reason: problems.join("; ") })
+}
+
+/// Reads `packages.lock`.
+pub fn load_lock(path: &Path) -> Result<Lock, BuildError> {
+    if !path.exists() {
+        let reason = "there is none yet".to_string();
+        return Err(BuildError::LockStale { path: path.into(), reason });
+    }
+    let lock: Lock = load_yaml(path)?;
+    if lock.format == LOCK_FORMAT {
+        return Ok(lock);
+    }
+    let reason = format!("its format is {}, this program reads {LOCK_FORMAT}", lock.format);
+    Err(BuildError::LockStale { path: path.into(), reason })
+}
+
+pub(super) fn load_yaml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, BuildError> {
+    let text = bundle_file::read_text(path).map_err(|source| io("read", path, source))?;
+    serde_saphyr::from_str(&text)
+        .map_err(|error| BuildError::Config { path: path.into(), reason: error.to_string() })
+}
+
+/// Writes `packages.lock`.
+pub fn write_lock(path: &Path, lock: &Lock) -> Result<(), BuildError> {
+    let body = serde_saphyr::to_string(lock)
+        .map_err(|error| BuildError::Config { path: path.into(), reason: error.to_string() })?;
+    let text = format!("# Written by `holdfast bundle lock --refresh`; not to be edited.\n{body}");
+    bundle_file::replace(path, 0o644, text.as_bytes()).map_err(|source| io("write", path, source))
+}
+
+/// Whether the lock has what the appliance asks for.
+pub(super) fn check(appliance: &Appliance, lock: &Lock, path: &Path) -> Result<(), BuildError> {
+    let stale = |reason: String| BuildError::LockStale { path: path.into(), reason };
+    if lock.architecture != appliance.architecture {
+        return Err(stale(format!("it is for architecture {}", lock.architecture)));
+    }
+    let names = appliance.package_names();
+    let missing: Vec<&str> = names.filter(|name| lock.package(name).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(stale(format!("it lacks {}", missing.join(", "))))
+}
+
+/// Makes a new lock from what the mirrors offer now.
+pub fn refresh(
+    appliance: &Appliance,
+    cache: &Path,
+    progress: &dyn Progress,
+) -> Result<Lock, BuildError> {
+    let files = Cache::open(cache)?;
+    progress.begin("resolve packages", 0);
+    progress.item("package lists");
+    update(Path::new("/"))?;
+    let mut closure = Closure { cache: &files, progress, known: BTreeMap::new() };
+    let mut queue = VecDeque::new();
+    let mut locked = BTreeMap::new();
+    for recipe in &appliance.engine.packages {
+        progress.item(&recipe.name);
+        let package = files.newest(&recipe.name)?;
+        let found = files.unpack(&package, |path| tree::asks_for(recipe, path))?;
+        let taken = tree::take(recipe, &found)?;
+        let needed = needed_by(taken.iter().map(|(name, content)| (name.as_str(), content)))?;
+        queue.push_back((package.clone(), needed));
+        locked.insert(package.name.clone(), package);
+    }
+    for name in &appliance.tools {
+        progress.item(name);
+        locked.insert(name.clone(), files.newest(name)?);
+    }
+    for package in closure.resolve(queue)? {
+        match locked.get_mut(&package.name) {
+            Some(there) => there.libraries = package.libraries,
+            None => {
+                locked.insert(package.name.clone(), package);
+            }
+        }
+    }
+    progress.end();
+    Ok(Lock {
+        format: LOCK_FORMAT,
+        architecture: appliance.architecture.clone(),
+        packages: locked.into_values().collect(),
+    })
+}
+
+/// The sonames that these files need.
+fn needed_by<'a>(
+    files: impl Iterator<Item = (&'a str, &'a Content)>,
+) -> Result<BTreeSet<String>, BuildError> {
+    let mut needed = BTreeSet::new();
+    for (name, content) in files {
+        if let Content::File { bytes, .. } = content
+            && let Some(linkage) = elf::linkage(name, bytes)?
+        {
+            needed.extend(linkage.needed);
+        }
+    }
+    Ok(needed)
+}
+
+/// Finds the packages of libraries by walking dependencies only as far as needed.
+struct Closure<'a> {
+    cache: &'a Cache,
+    progress: &'a dyn Progress,
+    known: BTreeMap<String, (LockedPackage, Files)>,
+}
+
+impl Closure<'_> {
+    /// The packages that provide what the queue needs, each with the sonames taken.
+    fn resolve(
+        &mut self,
+        mut queue: VecDeque<(LockedPackage, BTreeSet<String>)>,
+    ) -> Result<Vec<LockedPackage>, BuildError> {
+        let mut provided: BTreeMap<String, String> = BTreeMap::new();
+        while let Some((package, needed)) = queue.pop_front() {
+            let mut open: BTreeSet<String> =
+                needed.into_iter().filter(|soname| !provided.contains_key(soname)).collect();
+            if open.is_empty() {
+                continue;
+            }
+            let mut candidates = self.cache.dependencies(&package)?;
+            candidates.retain(|name| is_library(name));
+            // A package may bring its own libraries; it comes last because it can be large.
+            candidates.push(package.name.clone());
+            for candidate in candidates {
+                if open.is_empty() {
+                    break;
+                }
+                let (provider, libraries) = self.open(&candidate)?;
+                for soname in open.clone() {
+                    let Some(bytes) = tree::library(libraries, &soname) else { continue };
+                    let further = elf::linkage(&soname, bytes)?.unwrap_or_default().needed;
+                    queue.push_back((provider.clone(), further.into_iter().collect()));
+                    provided.insert(soname.clone(), candidate.clone());
+                    open.remove(&soname);
+                }
+            }
+            if let Some(library) = open.pop_first() {
+                return Err(BuildError::LibraryMissing { library, needed_by: package.name });
+            }
+        }
+        let mut packages: BTreeMap<String, LockedPackage> = BTreeMap::new();
+        for (soname, name) in provided {
+            let package =
+                packages.entry(name).or_insert_with_key(|name| self.known[name].0.clone());
+            package.libraries.push(soname);
+        }
+        Ok(packages.into_values().collect())
+    }
+
+    fn open(&mut self, name: &str) -> Result<(LockedPackage, &Files), BuildError> {
+        if !self.known.contains_key(name) {
+            self.progress.item(name);
+            let package = self.cache.newest(name)?;
+            let files = self.cache.unpack(&package, tree::is_library_path)?;
+            self.known.insert(name.into(), (package, files));
+        }
+        let (package, files) = &self.known[name];
+        Ok((package.clone(), files))
+    }
+}
+
+/// Debian's naming: shared libraries are in packages `lib…`, zlib is the exception.
+fn is_library(package: &str) -> bool {
+    package.starts_with("lib") || package == "zlib1g"
+}

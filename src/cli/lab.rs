@@ -1,0 +1,302 @@
+//! `holdfast lab`: several hosts on this machine, to try, test and break a cluster.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::base::chain::chain;
+use crate::lab::{
+    Bundle, Fault, HostState, Lab, LabError, LabStatus, Layout, LayoutError, Program, UpOptions,
+    UpReport, down, hold_switch, run_daemon, up,
+};
+
+/// Exit codes as the interface page lists them.
+const ATTENTION: u8 = 2;
+const USAGE: u8 = 64;
+/// Lines of each log that are shown after a failure.
+const LOG_LINES: usize = 25;
+
+#[derive(Args, Debug)]
+pub struct LabArgs {
+    #[command(subcommand)]
+    verb: LabVerb,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+/// Which lab.
+#[derive(Args, Debug)]
+struct Dir {
+    /// The lab's directory
+    #[arg(long, env = "HOLDFAST_LAB_DIR", value_name = "DIR")]
+    dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabVerb {
+    /// Bring a lab up; repeating it finishes what was begun
+    Up {
+        /// one: a single master; three: three masters in three centers
+        #[arg(long)]
+        layout: String,
+        #[command(flatten)]
+        dir: Dir,
+        /// The bundle to install; without it the hosts stay bare
+        #[arg(long, requires = "trust", value_name = "FILE")]
+        bundle: Option<PathBuf>,
+        /// The public key that the bundle must be signed for
+        #[arg(long, value_name = "FILE")]
+        trust: Option<PathBuf>,
+        /// Leave everything as it is when a step fails
+        #[arg(long)]
+        keep_on_failure: bool,
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// Print export lines for a shell: eval "$(holdfast lab env --dir D)"
+    Env {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Show what runs, and how many packets left the lab's own addresses
+    Status {
+        #[command(flatten)]
+        dir: Dir,
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// Kill, stop or start a host
+    Fault {
+        #[arg(value_enum)]
+        fault: FaultName,
+        node: String,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Run a command on a host, with this terminal
+    Exec {
+        node: String,
+        #[command(flatten)]
+        dir: Dir,
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Take the lab down; leaves nothing, also after a crash
+    Down {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    #[command(hide = true)]
+    Daemon {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    #[command(hide = true)]
+    Switch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FaultName {
+    /// End everything in it at once, as a power cut does
+    Kill,
+    /// Freeze everything in it
+    Stop,
+    /// Thaw a stopped host, boot a killed one
+    Start,
+}
+
+/// Runs the verb. Blocks; must be called outside of any runtime.
+pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
+    match args.verb {
+        LabVerb::Up { layout, dir, bundle, trust, keep_on_failure, output } => {
+            let layout: Layout = match layout.parse() {
+                Ok(layout) => layout,
+                Err(error @ (LayoutError::NotServed | LayoutError::Unknown(_))) => {
+                    complain(&error.to_string());
+                    return Ok(ExitCode::from(USAGE));
+                }
+            };
+            let bundle = bundle.zip(trust).map(|(file, trust)| Bundle { file, trust });
+            let options = UpOptions { layout, dir: dir.dir, bundle, program: Program::current()? };
+            bring_up(&options, keep_on_failure, output)
+        }
+        LabVerb::Env { dir } => {
+            for (name, value) in open(&dir)?.env()? {
+                say(&format!("export {name}={}", quote(&value)));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        LabVerb::Status { dir, output } => show_status(&open(&dir)?.status()?, output),
+        LabVerb::Fault { fault, node, dir } => {
+            let fault = match fault {
+                FaultName::Kill => Fault::Kill,
+                FaultName::Stop => Fault::Stop,
+                FaultName::Start => Fault::Start,
+            };
+            open(&dir)?.fault(fault, &node)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        LabVerb::Exec { node, dir, command } => {
+            let code = open(&dir)?.exec(&node, &command)?;
+            Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+        }
+        LabVerb::Down { dir } => take_down(&dir.dir),
+        LabVerb::Daemon { dir } => {
+            run_daemon(&dir.dir, Program::current()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        LabVerb::Switch => hold_switch(),
+    }
+}
+
+fn open(dir: &Dir) -> Result<Lab, LabError> {
+    Lab::open(&dir.dir, Program::current()?)
+}
+
+fn bring_up(options: &UpOptions, keep: bool, output: Output) -> anyhow::Result<ExitCode> {
+    match up(options, &complain) {
+        Ok(report) => {
+            show_report(&report, output)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            complain(&format!("lab up failed: {}", chain(&error)));
+            let ours = !matches!(
+                error,
+                LabError::NotRoot | LabError::Foreign { .. } | LabError::OtherLayout { .. }
+            );
+            if ours {
+                show_last_words(options);
+                if keep {
+                    complain("everything is kept as it is; `holdfast lab down` removes it");
+                } else {
+                    complain("taking the lab down; --keep-on-failure would leave it");
+                    down(&options.dir)?;
+                }
+            }
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn show_last_words(options: &UpOptions) {
+    let Ok(lab) = Lab::open(&options.dir, options.program.clone()) else { return };
+    for tail in lab.last_words(LOG_LINES).unwrap_or_default() {
+        complain(&format!("---- {}\n{}", tail.name, tail.text));
+    }
+}
+
+fn show_report(report: &UpReport, output: Output) -> anyhow::Result<()> {
+    if output == Output::Json {
+        say(&serde_json::to_string_pretty(report)?);
+        return Ok(());
+    }
+    for step in &report.steps {
+        say(&format!("{:>8.1} s  {}", step.seconds, step.name));
+    }
+    say(&format!(
+        "{:>8.1} s  in all; the lab is in {}",
+        report.total_seconds,
+        report.dir.display()
+    ));
+    Ok(())
+}
+
+fn show_status(status: &LabStatus, output: Output) -> anyhow::Result<ExitCode> {
+    if output == Output::Json {
+        say(&serde_json::to_string_pretty(status)?);
+    } else {
+        say_status(status);
+    }
+    Ok(if status.healthy { ExitCode::SUCCESS } else { ExitCode::from(ATTENTION) })
+}
+
+fn say_status(status: &LabStatus) {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header([
+        "HOST",
+        "CENTER",
+        "ADDRESS",
+        "STATE",
+        "PROCESSES",
+        "API",
+        "REGISTRY",
+        "SERVICES",
+    ]);
+    for host in &status.hosts {
+        let port = |service: &str| {
+            let ports = status.forwards.as_ref().and_then(|all| all.hosts.get(&host.name));
+            let port = ports.and_then(|ports| ports.get(service));
+            port.map_or("-".to_owned(), |port| format!("127.0.0.1:{port}"))
+        };
+        let state = match host.state {
+            HostState::Running => "running",
+            HostState::Stopped => "stopped",
+            HostState::Down => "down",
+        };
+        let service = |one: &crate::lab::ServiceStatus| {
+            format!("{} {}", one.name, if one.running { "runs" } else { "down" })
+        };
+        let services: Vec<String> = host.services.iter().map(service).collect();
+        table.add_row([
+            host.name.clone(),
+            host.center.clone(),
+            host.address.to_string(),
+            state.to_owned(),
+            host.processes.to_string(),
+            port("api"),
+            port("registry"),
+            services.join(", "),
+        ]);
+    }
+    say(&table.to_string());
+    let runs = |running: bool| if running { "running" } else { "gone" };
+    say(&format!("switch: {}", runs(status.switch_running)));
+    say(&format!("daemon: {}", runs(status.daemon_running)));
+    if let Some(forwards) = &status.forwards {
+        for (service, port) in &forwards.any {
+            say(&format!("{service}: 127.0.0.1:{port} (the first host that answers)"));
+        }
+    }
+    match status.outbound_packets {
+        Some(count) => say(&format!("outbound packets: {count}")),
+        None => say("outbound packets: unknown, the switch is gone"),
+    }
+}
+
+fn take_down(dir: &Path) -> anyhow::Result<ExitCode> {
+    let report = down(dir)?;
+    complain(&format!("the lab is down; {} processes were ended", report.processes));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Single quotes for a POSIX shell.
+fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "progress and complaints of a command")]
+fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_survive_a_shell() {
+        assert_eq!(quote("/tmp/it's"), "'/tmp/it'\\''s'");
+    }
+}

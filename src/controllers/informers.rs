@@ -1,0 +1,75 @@
+//! The caches that several controllers share, one per resource.
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::ownership::{by_controller, by_orphanage};
+use crate::client::api::{ListOptions, SharedApi};
+use crate::client::informer::TypedInformer;
+
+/// Index of pods by the node they are bound to.
+pub(super) const BY_NODE: &str = "node";
+/// Index by the uid of the controller.
+pub(super) const BY_CONTROLLER: &str = "controller";
+/// Index by namespace of what nobody controls.
+pub(super) const BY_ORPHANAGE: &str = "orphanage";
+
+#[derive(Clone, Debug)]
+pub(super) struct Informers {
+    pub(super) pods: TypedInformer<Pod>,
+    pub(super) nodes: TypedInformer<Node>,
+    pub(super) replica_sets: TypedInformer<ReplicaSet>,
+    pub(super) deployments: TypedInformer<Deployment>,
+    pub(super) services: TypedInformer<Service>,
+    pub(super) slices: TypedInformer<EndpointSlice>,
+}
+
+/// The node a pod is bound to.
+pub(super) fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref().filter(|node| !node.is_empty())
+}
+
+fn by_node(pod: &Pod) -> Vec<String> {
+    node_of(pod).map(str::to_owned).into_iter().collect()
+}
+
+impl Informers {
+    pub(super) fn new(api: &SharedApi) -> Self {
+        let all = ListOptions::default();
+        let owned = |api: &SharedApi| {
+            TypedInformer::typed_indexed(
+                api.clone(),
+                all.clone(),
+                &[(BY_CONTROLLER, by_controller), (BY_ORPHANAGE, by_orphanage)],
+            )
+        };
+        Self {
+            pods: TypedInformer::typed_indexed(
+                api.clone(),
+                all.clone(),
+                &[
+                    (BY_CONTROLLER, by_controller),
+                    (BY_ORPHANAGE, by_orphanage),
+                    (BY_NODE, by_node),
+                ],
+            ),
+            nodes: TypedInformer::typed(api.clone(), all.clone()),
+            replica_sets: owned(api),
+            deployments: TypedInformer::typed(api.clone(), all.clone()),
+            services: TypedInformer::typed(api.clone(), all.clone()),
+            slices: TypedInformer::typed(api.clone(), all.clone()),
+        }
+    }
+
+    pub(super) fn start(&self, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {
+        tasks.spawn(self.pods.clone().run(cancel.clone()));
+        tasks.spawn(self.nodes.clone().run(cancel.clone()));
+        tasks.spawn(self.replica_sets.clone().run(cancel.clone()));
+        tasks.spawn(self.deployments.clone().run(cancel.clone()));
+        tasks.spawn(self.services.clone().run(cancel.clone()));
+        tasks.spawn(self.slices.clone().run(cancel.clone()));
+    }
+}

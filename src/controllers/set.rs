@@ -1,0 +1,133 @@
+//! All controllers together: started on the leader, stopped with its leadership.
+//!
+//! Why everything is made anew at each start: a cache from an earlier term would be
+//! older than what another leader wrote since.
+//! Invariants: `run` returns only after every task it started has ended; should one end
+//! by itself, all are stopped and the set reports it by returning.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::deployment::Deployments;
+use super::endpointslice::EndpointSlices;
+use super::event_ttl::EventTtl;
+use super::gc::Collector;
+use super::graph::Graph;
+use super::informers::Informers;
+use super::namespace::Namespaces;
+use super::node_life::{NodeLife, Patience};
+use super::pod_cleanup::PodCleanup;
+use super::replicaset::ReplicaSets;
+use super::runner::{self, Controller};
+use super::scheduler::Scheduler;
+use crate::client::api::{ListOptions, ResourceRef, SharedApi};
+use crate::client::events::EventRecorder;
+use crate::client::informer::TypedInformer;
+use crate::client::typed::Kind;
+
+/// What the set works with.
+#[derive(Clone, Debug)]
+pub struct ControllerOptions {
+    /// Resources in which objects can own or be owned, and that are emptied with their
+    /// namespace. An owner of a resource that is not listed counts as living.
+    pub collected: Vec<ResourceRef>,
+    /// The host's name, for the events' source.
+    pub host: String,
+}
+
+impl Default for ControllerOptions {
+    fn default() -> Self {
+        let collected = vec![
+            Namespace::REF,
+            Node::REF,
+            Pod::REF,
+            ConfigMap::REF,
+            Service::REF,
+            Deployment::REF,
+            ReplicaSet::REF,
+            EndpointSlice::REF,
+        ];
+        Self { collected, host: String::new() }
+    }
+}
+
+/// All controllers; see the module.
+#[derive(Debug)]
+pub struct ControllerSet {
+    options: ControllerOptions,
+    patience: Patience,
+}
+
+impl ControllerSet {
+    pub fn new(options: ControllerOptions) -> Self {
+        Self { options, patience: Patience::default() }
+    }
+
+    /// Shortens the silences, for tests.
+    #[cfg(test)]
+    pub(super) fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Runs everything until cancelled; returns early only if a part of it ended.
+    pub async fn run(&self, api: SharedApi, cancel: CancellationToken) {
+        let stop = cancel.child_token();
+        let mut tasks = JoinSet::new();
+        self.start(&api, &mut tasks, &stop);
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            ended = tasks.join_next() => {
+                tracing::error!(?ended, "a controller ended by itself; stopping all");
+            }
+        }
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
+    }
+
+    fn start(&self, api: &SharedApi, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+        let host = &self.options.host;
+        let recorder = |component: &str, tasks: &mut JoinSet<()>| {
+            let (recorder, writer) = EventRecorder::new(api.clone(), component, host);
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                writer.run(stop.clone()).await;
+                // The last recorder may be gone before the stop; that is no failure.
+                stop.cancelled().await;
+            });
+            recorder
+        };
+        let informers = Informers::new(api);
+        let graph = Graph::new(api, &self.options.collected);
+        let namespaces = TypedInformer::<Namespace>::typed(api.clone(), ListOptions::default());
+        let event_ttl = EventTtl::new(api);
+
+        let events = recorder("deployment-controller", tasks);
+        spawn(Deployments::new(api, &informers, events), tasks, stop);
+        let events = recorder("replicaset-controller", tasks);
+        spawn(ReplicaSets::new(api, &informers, events), tasks, stop);
+        let events = recorder("default-scheduler", tasks);
+        spawn(Scheduler::new(api, &informers, events), tasks, stop);
+        let events = recorder("node-controller", tasks);
+        spawn(NodeLife::new(api, &informers, events, self.patience), tasks, stop);
+        spawn(EndpointSlices::new(api, &informers), tasks, stop);
+        spawn(Collector::new(api, &graph), tasks, stop);
+        spawn(Namespaces::new(api, &namespaces, &graph), tasks, stop);
+        spawn(PodCleanup::new(api, &informers), tasks, stop);
+
+        tasks.spawn(event_ttl.events.clone().run(stop.clone()));
+        spawn(event_ttl, tasks, stop);
+        informers.start(tasks, stop);
+        graph.start(tasks, stop);
+        tasks.spawn(namespaces.run(stop.clone()));
+    }
+}
+
+fn spawn<C: Controller>(controller: C, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+    tasks.spawn(runner::run(Arc::new(controller), stop.clone()));
+}

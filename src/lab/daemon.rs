@@ -1,0 +1,163 @@
+//! The lab's daemon: forwarders from 127.0.0.1 of the machine into the lab.
+//!
+//! Why a process of its own: hosts and their network live without it; when it dies, the
+//! next `lab up` or `lab fault start` starts it again on the same ports.
+//! Invariant: it listens on the loopback address only.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::error::{LabError, files};
+use super::host::host_group;
+use super::layout::HostPlan;
+use super::record::{Forwards, LabDir, Record};
+use super::switch::own_process_group;
+use super::{Lab, Program};
+use crate::sys::forward::{Forwarder, Target};
+use crate::sys::namespaces::join_before_exec;
+use crate::sys::tree;
+use crate::sys::waiting::wait_until;
+
+/// Its control group below the lab's.
+const GROUP: &str = "daemon";
+/// How long it may take until it listens.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// Services that are reached through forwarders, by their port on the hosts.
+const SERVICES: [(&str, u16); 3] = [("api", 6443), ("registry", 5000), ("etcd", 2379)];
+
+impl Lab {
+    pub(super) fn daemon_pid(&self) -> Option<i32> {
+        self.record.group.child(GROUP).processes().into_iter().next()
+    }
+
+    /// Starts the daemon unless it runs; returns when its ports are open.
+    pub(super) fn ensure_daemon(&self) -> Result<Forwards, LabError> {
+        if self.daemon_pid().is_none() {
+            self.start_daemon()?;
+        }
+        let mut forwards = None;
+        wait_until(START_LIMIT, Duration::from_millis(10), || {
+            let daemon = self.daemon_pid().and_then(|pid| u32::try_from(pid).ok());
+            forwards = self.dir.read_forwards().ok().flatten();
+            forwards.as_ref().is_some_and(|found| Some(found.daemon_pid) == daemon)
+        });
+        let daemon = self.daemon_pid().and_then(|pid| u32::try_from(pid).ok());
+        match forwards {
+            Some(found) if Some(found.daemon_pid) == daemon => Ok(found),
+            _ => Err(LabError::Silent {
+                what: "the lab's daemon".to_owned(),
+                limit_seconds: START_LIMIT.as_secs(),
+                log: tree::tail(&self.dir.daemon_log(), 20).unwrap_or_default(),
+            }),
+        }
+    }
+
+    fn start_daemon(&self) -> Result<(), LabError> {
+        let group = self.record.group.child(GROUP);
+        group.make()?;
+        let log = tree::open_log(&self.dir.daemon_log()).map_err(files("open the daemon's log"))?;
+        let dir = self.dir.path().to_string_lossy().into_owned();
+        let verb = ["lab", "daemon", "--dir", &dir];
+        let mut command = self.program.command(self.dir.program(), &verb);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
+        own_process_group(&mut command);
+        join_before_exec(&mut command, group.entrances()?);
+        let started = command.spawn();
+        started.map(drop).map_err(|source| LabError::Start { what: "the daemon".into(), source })
+    }
+}
+
+/// Is the daemon of the lab in `dir`, until SIGTERM.
+pub fn run_daemon(dir: &Path, program: Program) -> Result<(), LabError> {
+    let lab = Lab::open(dir, program)?;
+    let before = lab.dir.read_forwards()?.unwrap_or_default();
+    // The listeners are opened here, in the machine's network namespace.
+    let (forwards, forwarders) = open(&lab.record, &before)?;
+    publish(&lab.dir, &forwards)?;
+    let switch = lab.switch()?;
+    // What this thread opens from here on is inside the lab.
+    let work = move || {
+        switch.enter()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(files("start the daemon's event loop"))?;
+        runtime.block_on(serve(forwarders)).map_err(files("serve the lab's ports"))
+    };
+    match std::thread::spawn(work).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn publish(dir: &LabDir, forwards: &Forwards) -> Result<(), LabError> {
+    dir.write_forwards(forwards)
+}
+
+async fn serve(forwarders: Vec<Forwarder>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let cancel = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut tasks = JoinSet::new();
+    for forwarder in forwarders {
+        tasks.spawn(forwarder.run(cancel.clone()));
+    }
+    let result = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        Some(ended) = tasks.join_next() => ended.unwrap_or_else(|broken| Err(io::Error::other(broken))),
+    };
+    cancel.cancel();
+    while tasks.join_next().await.is_some() {}
+    result
+}
+
+/// Opens every listener, on the ports of `before` where they are free.
+fn open(record: &Record, before: &Forwards) -> Result<(Forwards, Vec<Forwarder>), LabError> {
+    let mut forwards = Forwards { daemon_pid: std::process::id(), ..Forwards::default() };
+    let mut forwarders = Vec::new();
+    let mut add = |wanted: Option<u16>, targets: Vec<Target>| -> Result<u16, LabError> {
+        let listener = listen(wanted).map_err(files("listen on 127.0.0.1"))?;
+        let port = listener.local_addr().map_err(files("listen on 127.0.0.1"))?.port();
+        forwarders.push(Forwarder::new(listener, targets));
+        Ok(port)
+    };
+    for host in &record.hosts {
+        let old = before.hosts.get(&host.name);
+        let mut ports = BTreeMap::new();
+        for (service, port) in SERVICES {
+            let wanted = old.and_then(|old| old.get(service)).copied();
+            ports.insert(service.to_owned(), add(wanted, vec![target(record, host, port)])?);
+        }
+        forwards.hosts.insert(host.name.clone(), ports);
+    }
+    for (service, port) in SERVICES {
+        let targets = record.hosts.iter().map(|host| target(record, host, port)).collect();
+        let wanted = before.any.get(service).copied();
+        forwards.any.insert(service.to_owned(), add(wanted, targets)?);
+    }
+    Ok((forwards, forwarders))
+}
+
+fn listen(wanted: Option<u16>) -> io::Result<TcpListener> {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match wanted.map(|port| TcpListener::bind(at(port))) {
+        Some(Ok(listener)) => Ok(listener),
+        // Somebody else has it by now, or there was none.
+        _ => TcpListener::bind(at(0)),
+    }
+}
+
+fn target(record: &Record, host: &HostPlan, port: u16) -> Target {
+    let group = host_group(&record.group, &host.name);
+    Target {
+        address: SocketAddr::from((host.address, port)),
+        // A stopped host's kernel would still take connections that nobody answers.
+        usable: Arc::new(move || !group.is_frozen() && !group.is_empty()),
+    }
+}

@@ -1,0 +1,221 @@
+//! Which addresses stand behind a Service.
+//!
+//! Source: Kubernetes' EndpointSlice controller. Invariants: the same pods give the same
+//! slices whatever their order, so nothing is written when nothing changed; a leaving
+//! pod is never `ready`, but keeps `serving` while its readiness holds, so that
+//! connections can drain; every set of resolved ports is a group of slices of its own.
+//! Not here: reading pods and writing slices (controllers/endpointslice.rs).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::logic::rollout_ranking::{is_ended, is_ready};
+
+/// The content of one slice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SliceContent {
+    /// `IPv4` or `IPv6`.
+    pub address_type: &'static str,
+    pub ports: Vec<EndpointPort>,
+    /// Sorted by address.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// The slices of a Service. `zone` says in which center a node stands.
+pub fn slices<'a>(
+    service: &Service,
+    pods: impl IntoIterator<Item = &'a Pod>,
+    zone: impl Fn(&str) -> Option<String>,
+    slice_max: usize,
+) -> Vec<SliceContent> {
+    let mut groups: BTreeMap<(&'static str, String), SliceContent> = BTreeMap::new();
+    let publish_all =
+        service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses) == Some(true);
+    for pod in pods {
+        let Some(endpoint) = endpoint(pod, publish_all, &zone) else { continue };
+        let address_type = match endpoint.addresses[0].parse() {
+            Ok(IpAddr::V4(_)) => "IPv4",
+            Ok(IpAddr::V6(_)) => "IPv6",
+            Err(_) => continue,
+        };
+        let ports = resolve_ports(service, pod);
+        let group = (address_type, port_text(&ports));
+        let empty = SliceContent { address_type, ports, endpoints: Vec::new() };
+        groups.entry(group).or_insert(empty).endpoints.push(endpoint);
+    }
+    let mut slices = Vec::new();
+    for group in groups.into_values() {
+        let mut endpoints = group.endpoints;
+        endpoints.sort_by(|one, other| one.addresses.cmp(&other.addresses));
+        for part in endpoints.chunks(slice_max.max(1)) {
+            slices.push(SliceContent {
+                address_type: group.address_type,
+                ports: group.ports.clone(),
+                endpoints: part.to_vec(),
+            });
+        }
+    }
+    slices
+}
+
+/// The pod as an endpoint; `None` while it has no address or will never run again.
+fn endpoint(
+    pod: &Pod,
+    publish_all: bool,
+    zone: &impl Fn(&str) -> Option<String>,
+) -> Option<Endpoint> {
+    if is_ended(pod) {
+        return None;
+    }
+    let address = pod.status.as_ref()?.pod_ip.clone().filter(|address| !address.is_empty())?;
+    let node = pod.spec.as_ref()?.node_name.clone();
+    let terminating = pod.metadata.deletion_timestamp.is_some();
+    let serving = is_ready(pod);
+    Some(Endpoint {
+        addresses: vec![address],
+        conditions: Some(EndpointConditions {
+            ready: Some(publish_all || (serving && !terminating)),
+            serving: Some(serving),
+            terminating: Some(terminating),
+        }),
+        zone: node.as_deref().and_then(zone),
+        node_name: node,
+        target_ref: Some(ObjectReference {
+            kind: Some("Pod".into()),
+            name: pod.metadata.name.clone(),
+            namespace: pod.metadata.namespace.clone(),
+            uid: pod.metadata.uid.clone(),
+            ..ObjectReference::default()
+        }),
+        ..Endpoint::default()
+    })
+}
+
+/// The Service's ports as numbers of this pod; a name the pod does not have is left out.
+fn resolve_ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
+    let mut resolved = Vec::new();
+    for port in ports.into_iter().flatten() {
+        let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".into());
+        let number = match &port.target_port {
+            None => Some(port.port),
+            Some(IntOrString::Int(0)) => Some(port.port),
+            Some(IntOrString::Int(number)) => Some(*number),
+            Some(IntOrString::String(name)) => named_port(pod, name, &protocol),
+        };
+        if let Some(number) = number {
+            resolved.push(EndpointPort {
+                name: Some(port.name.clone().unwrap_or_default()),
+                port: Some(number),
+                protocol: Some(protocol),
+                app_protocol: port.app_protocol.clone(),
+            });
+        }
+    }
+    resolved
+}
+
+fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
+    let containers = &pod.spec.as_ref()?.containers;
+    let mut ports = containers.iter().flat_map(|container| container.ports.iter().flatten());
+    let found = ports.find(|port| {
+        port.name.as_deref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol
+    })?;
+    Some(found.container_port)
+}
+
+fn port_text(ports: &[EndpointPort]) -> String {
+    let one = |port: &EndpointPort| {
+        let name = port.name.as_deref().unwrap_or_default();
+        let protocol = port.protocol.as_deref().unwrap_or_default();
+        format!("{name}/{protocol}/{}", port.port.unwrap_or_default())
+    };
+    ports.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn service(port: serde_json::Value) -> Service {
+        serde_json::from_value(json!({"spec": {"ports": [port]}})).unwrap()
+    }
+
+    fn pod(name: &str, address: &str, ready: bool, leaving: bool) -> Pod {
+        let status = if ready { "True" } else { "False" };
+        let deleted = leaving.then_some("2026-01-01T00:00:00Z");
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "deletionTimestamp": deleted},
+            "spec": {"nodeName": "a1", "containers": [
+                {"name": "c", "ports": [{"name": "http", "containerPort": 8080}]}]},
+            "status": {"podIP": address, "conditions": [{"type": "Ready", "status": status}]}}))
+        .unwrap()
+    }
+
+    fn zone(_: &str) -> Option<String> {
+        Some("a".into())
+    }
+
+    #[test]
+    fn conditions_tell_ready_serving_and_terminating_apart() {
+        let service = service(json!({"port": 80, "targetPort": "http"}));
+        let pods = [
+            pod("ready", "10.0.0.3", true, false),
+            pod("leaving", "10.0.0.2", true, true),
+            pod("young", "10.0.0.1", false, false),
+        ];
+        let slices = slices(&service, &pods, zone, 100);
+        assert_eq!(slices.len(), 1);
+        assert_eq!(slices[0].ports[0].port, Some(8080));
+        let told: Vec<_> = slices[0]
+            .endpoints
+            .iter()
+            .map(|endpoint| {
+                let conditions = endpoint.conditions.as_ref().unwrap();
+                (
+                    endpoint.addresses[0].as_str(),
+                    conditions.ready.unwrap(),
+                    conditions.serving.unwrap(),
+                    conditions.terminating.unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("10.0.0.1", false, false, false),
+                ("10.0.0.2", false, true, true),
+                ("10.0.0.3", true, true, false)
+            ]
+        );
+        assert_eq!(slices[0].endpoints[0].zone.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn slices_are_cut_at_their_bound_and_do_not_depend_on_order() {
+        let service = service(json!({"port": 80}));
+        let mut pods: Vec<Pod> =
+            (0..250).map(|n| pod(&format!("p{n}"), &format!("10.0.1.{n}"), true, false)).collect();
+        let one = slices(&service, &pods, zone, 100);
+        assert_eq!(
+            one.iter().map(|slice| slice.endpoints.len()).collect::<Vec<_>>(),
+            [100, 100, 50]
+        );
+        pods.reverse();
+        assert_eq!(slices(&service, &pods, zone, 100), one);
+    }
+
+    #[test]
+    fn pods_without_address_and_ended_pods_are_left_out() {
+        let service = service(json!({"port": 80}));
+        let mut ended = pod("ended", "10.0.0.1", true, false);
+        ended.status.as_mut().unwrap().phase = Some("Succeeded".into());
+        let bare = pod("bare", "", true, false);
+        assert!(slices(&service, &[ended, bare], zone, 100).is_empty());
+    }
+}

@@ -1,0 +1,213 @@
+//! Chooses the node for each waiting pod.
+//!
+//! First every node that may not take the pod is left out (schedule_filter.rs and the
+//! resources here), then the best of the rest is taken: the center with the fewest
+//! replicas of the same owner, in it the node with the fewest, then the node that has
+//! most left, then the first by name. Spreading goes before free room because it is what
+//! survives the loss of a node or a center.
+//!
+//! Invariants: the same picture always gives the same answer; what a pass has placed
+//! counts for the pods after it; no node is ever given more than it has.
+//! Not here: reading the cluster and writing bindings (controllers/scheduler.rs).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+
+use crate::logic::rollout_ranking::is_ended;
+use crate::logic::schedule_filter::{Obstacle, check_node};
+use crate::logic::schedule_resources::{Amount, Footprint, HostPort, allocatable, footprint};
+
+/// The label that says in which center a node stands.
+pub const CENTER_LABEL: &str = "topology.kubernetes.io/zone";
+
+#[derive(Debug)]
+struct Room {
+    node: Arc<Node>,
+    name: String,
+    center: String,
+    total: Amount,
+    pods_max: i64,
+    used: Amount,
+    pods: i64,
+    ports: Vec<HostPort>,
+    /// Replicas by owner uid.
+    owners: HashMap<String, i64>,
+}
+
+/// A picture of the cluster that takes placements into account as they are made.
+#[derive(Debug, Default)]
+pub struct Picture {
+    rooms: Vec<Room>,
+    by_name: HashMap<String, usize>,
+    /// Replicas by center and owner uid.
+    centers: HashMap<(String, String), i64>,
+}
+
+/// No node fits; `Display` is the message that Kubernetes would give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unschedulable {
+    pub nodes: usize,
+    pub obstacles: BTreeMap<Obstacle, usize>,
+}
+
+impl std::fmt::Display for Unschedulable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.nodes == 0 {
+            return f.write_str("no nodes available to schedule pods");
+        }
+        let reasons = self.obstacles.iter();
+        let mut reasons: Vec<String> =
+            reasons.map(|(obstacle, count)| format!("{count} {obstacle}")).collect();
+        reasons.sort();
+        write!(f, "0/{} nodes are available: {}.", self.nodes, reasons.join(", "))
+    }
+}
+
+impl Picture {
+    /// The nodes, still empty.
+    pub fn new(nodes: impl IntoIterator<Item = Arc<Node>>) -> Self {
+        let mut picture = Picture::default();
+        for node in nodes {
+            let name = node.metadata.name.clone().unwrap_or_default();
+            let labels = node.metadata.labels.as_ref();
+            let center = labels.and_then(|labels| labels.get(CENTER_LABEL)).cloned();
+            let (total, pods_max) = allocatable(&node);
+            picture.rooms.push(Room {
+                name,
+                center: center.unwrap_or_default(),
+                total,
+                pods_max,
+                used: Amount::default(),
+                pods: 0,
+                ports: Vec::new(),
+                owners: HashMap::new(),
+                node,
+            });
+        }
+        picture.rooms.sort_by(|one, other| one.name.cmp(&other.name));
+        let names = picture.rooms.iter().enumerate();
+        picture.by_name = names.map(|(at, room)| (room.name.clone(), at)).collect();
+        picture
+    }
+
+    /// Counts a pod that is on a node already (or is on its way there).
+    pub fn occupy(&mut self, pod: &Pod, node: &str) {
+        if is_ended(pod) {
+            return;
+        }
+        if let Some(&at) = self.by_name.get(node) {
+            let leaving = pod.metadata.deletion_timestamp.is_some();
+            let owner = owner(pod).filter(|_| !leaving);
+            self.take(at, &footprint(pod), owner);
+        }
+    }
+
+    fn take(&mut self, at: usize, footprint: &Footprint, owner: Option<&str>) {
+        let room = &mut self.rooms[at];
+        room.used = room.used.plus(footprint.request);
+        room.pods += 1;
+        room.ports.extend(footprint.ports.iter().cloned());
+        if let Some(owner) = owner {
+            *room.owners.entry(owner.to_owned()).or_default() += 1;
+            *self.centers.entry((room.center.clone(), owner.to_owned())).or_default() += 1;
+        }
+    }
+
+    /// Chooses the pod's node and counts the pod there.
+    pub fn place(&mut self, pod: &Pod) -> Result<String, Unschedulable> {
+        let footprint = footprint(pod);
+        let owner = owner(pod);
+        let mut obstacles = BTreeMap::new();
+        let mut best: Option<(Score<'_>, usize)> = None;
+        for (at, room) in self.rooms.iter().enumerate() {
+            match check_node(pod, &room.node).and_then(|()| room.check(&footprint)) {
+                Ok(()) => {
+                    let score = self.score(room, &footprint, owner);
+                    if best.as_ref().is_none_or(|(held, _)| score < *held) {
+                        best = Some((score, at));
+                    }
+                }
+                Err(obstacle) => *obstacles.entry(obstacle).or_default() += 1,
+            }
+        }
+        let Some((_, at)) = best else {
+            return Err(Unschedulable { nodes: self.rooms.len(), obstacles });
+        };
+        self.take(at, &footprint, owner);
+        Ok(self.rooms[at].name.clone())
+    }
+
+    /// Smaller is better.
+    fn score<'a>(&self, room: &'a Room, footprint: &Footprint, owner: Option<&str>) -> Score<'a> {
+        let owner = owner.unwrap_or_default();
+        let in_center = self.centers.get(&(room.center.clone(), owner.to_owned()));
+        let on_node = room.owners.get(owner);
+        let free = room.free_permille(footprint);
+        Score {
+            in_center: in_center.copied().unwrap_or(0),
+            on_node: on_node.copied().unwrap_or(0),
+            free: Reverse(free),
+            pods: room.pods,
+            name: &room.name,
+        }
+    }
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Score<'a> {
+    in_center: i64,
+    on_node: i64,
+    free: Reverse<i64>,
+    pods: i64,
+    name: &'a str,
+}
+
+impl Room {
+    fn check(&self, footprint: &Footprint) -> Result<(), Obstacle> {
+        if self.pods >= self.pods_max {
+            return Err(Obstacle::PodCount);
+        }
+        let request = footprint.request;
+        if request.cpu_milli > 0 && self.used.cpu_milli + request.cpu_milli > self.total.cpu_milli {
+            return Err(Obstacle::Cpu);
+        }
+        if request.memory_bytes > 0
+            && self.used.memory_bytes + request.memory_bytes > self.total.memory_bytes
+        {
+            return Err(Obstacle::Memory);
+        }
+        let taken = |port: &HostPort| self.ports.iter().any(|held| held.conflicts_with(port));
+        if footprint.ports.iter().any(taken) {
+            return Err(Obstacle::HostPort);
+        }
+        Ok(())
+    }
+
+    /// What would be left, mean of CPU and memory, in thousandths.
+    fn free_permille(&self, footprint: &Footprint) -> i64 {
+        let after = self.used.plus(footprint.request);
+        let share = |used: i64, total: i64| {
+            if total <= 0 {
+                0
+            } else {
+                ((total - used).max(0) as i128 * 1_000 / total as i128) as i64
+            }
+        };
+        (share(after.cpu_milli, self.total.cpu_milli)
+            + share(after.memory_bytes, self.total.memory_bytes))
+            / 2
+    }
+}
+
+/// The uid of the object that made the pod and would replace it.
+fn owner(pod: &Pod) -> Option<&str> {
+    let owners = pod.metadata.owner_references.iter().flatten();
+    owners.into_iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+}
+
+#[cfg(test)]
+#[path = "schedule/tests.rs"]
+mod tests;

@@ -1,0 +1,79 @@
+//! Connects this node's pods: address from the ledger, link by sys/pod_link.
+//!
+//! Invariants: the address is durable before the link exists, and the link is gone
+//! before the address is released; so a crash at any point leaves an address too many
+//! held, never one held twice. One pod at a time: the steps take milliseconds.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+
+use crate::network::ledger::Ledger;
+use crate::network::{NetworkError, Plan};
+use crate::sys::in_netns::NetNs;
+use crate::sys::pod_link::{PodLink, disconnect};
+use crate::sys::{routes, sysctl};
+
+/// The MTU where the node's own link does not tell.
+const DEFAULT_MTU: u32 = 1_500;
+
+/// The agent's way to the pod network; the shape of `agent::ports::PodNetwork`.
+#[derive(Debug)]
+pub struct PodNet {
+    plan: Arc<Plan>,
+    ledger: Mutex<Ledger>,
+}
+
+impl PodNet {
+    pub(super) fn open(plan: Arc<Plan>, directory: &Path) -> Result<Self, NetworkError> {
+        Ok(Self { plan, ledger: Mutex::new(Ledger::open(directory)?) })
+    }
+
+    /// Gives the sandbox, whose network namespace is that of process `pid`, its address,
+    /// link and routes. Repeating it for the same pod gives the same address.
+    pub async fn attach(&self, pod_uid: &str, pid: i32) -> Result<IpAddr, NetworkError> {
+        let netns = NetNs::of_process(pid)
+            .map_err(|source| NetworkError::PodNamespace { pod_uid: pod_uid.into(), source })?;
+        let mut ledger = self.ledger.lock().await;
+        sysctl::set("net/ipv4/ip_forward", "1")?;
+        let mtu = routes::mtu_of(self.plan.node_address).await.map_err(NetworkError::Host)?;
+        let address = ledger.allocate(self.plan.pod_range, pod_uid)?;
+        let link = PodLink {
+            host_link: host_link(pod_uid),
+            pod_address: address,
+            node_address: self.plan.node_address,
+            mtu: mtu.unwrap_or(DEFAULT_MTU),
+        };
+        link.connect(&netns)
+            .await
+            .map_err(|source| NetworkError::Attach { pod_uid: pod_uid.into(), source })?;
+        Ok(IpAddr::V4(address))
+    }
+
+    /// Takes address and link back; repeating it is no error.
+    pub async fn detach(&self, pod_uid: &str) -> Result<(), NetworkError> {
+        let mut ledger = self.ledger.lock().await;
+        disconnect(&host_link(pod_uid))
+            .await
+            .map_err(|source| NetworkError::Detach { pod_uid: pod_uid.into(), source })?;
+        ledger.release(pod_uid)
+    }
+
+    /// Uids of the pods that hold an address, for collection after a crash.
+    pub async fn attached(&self) -> Vec<String> {
+        self.ledger.lock().await.holders()
+    }
+
+    /// What goes into the pods' `resolv.conf`.
+    pub fn dns_server(&self) -> IpAddr {
+        IpAddr::V4(self.plan.dns)
+    }
+}
+
+/// The host end's name: `hf` and 48 bits of the uid's hash, within Linux' 15 bytes.
+fn host_link(pod_uid: &str) -> String {
+    format!("hf{}", hex::encode(&Sha256::digest(pod_uid.as_bytes())[..6]))
+}

@@ -1,0 +1,117 @@
+//! Who may do what.
+//!
+//! Two kinds of callers exist so far: administrators (`system:masters`) and nodes
+//! (`system:node:NAME` in `system:nodes`). A node reads everything that it must run and
+//! writes itself, its pods' status, and what it reports; nobody else may do anything.
+//! The question of whether a pod is on a node needs the pod: the decision says so and
+//! [`Objects::authorize`] looks.
+
+use super::{Address, Objects, str_at};
+use crate::model::kinds::Kind;
+use crate::model::status::Status;
+
+const MASTERS: &str = "system:masters";
+const NODES: &str = "system:nodes";
+const NODE_PREFIX: &str = "system:node:";
+
+/// Who asks, as the client certificate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub user: String,
+    pub groups: Vec<String>,
+}
+
+impl Identity {
+    fn node(&self) -> Option<&str> {
+        if !self.groups.iter().any(|group| group == NODES) {
+            return None;
+        }
+        self.user.strip_prefix(NODE_PREFIX)
+    }
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
+    pub verb: &'a str,
+    pub kind: &'static Kind,
+    pub subresource: Option<&'a str>,
+    /// Empty for cluster-wide kinds and for all namespaces.
+    pub namespace: &'a str,
+    /// Of a create too, where the body says it; empty if none.
+    pub name: &'a str,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision<'a> {
+    Allow,
+    Deny,
+    /// Allowed if the pod is on this node.
+    IfPodOn(&'a str),
+}
+
+/// Decides by identity and request alone.
+pub fn decide<'a>(identity: &'a Identity, request: &Request<'_>) -> Decision<'a> {
+    if identity.groups.iter().any(|group| group == MASTERS) {
+        return Decision::Allow;
+    }
+    let Some(node) = identity.node() else { return Decision::Deny };
+    if ["get", "list", "watch"].contains(&request.verb) {
+        return Decision::Allow;
+    }
+    let writes = ["create", "update", "patch"].contains(&request.verb);
+    match (request.kind.group, request.kind.plural, request.subresource) {
+        ("", "nodes", None | Some("status")) if writes && request.name == node => Decision::Allow,
+        ("", "pods", Some("status")) if writes => Decision::IfPodOn(node),
+        ("", "pods", None) if request.verb == "delete" => Decision::IfPodOn(node),
+        ("", "events", None) if writes => Decision::Allow,
+        ("coordination.k8s.io", "leases", None) if writes && request.name == node => {
+            Decision::Allow
+        }
+        _ => Decision::Deny,
+    }
+}
+
+/// Kubernetes' refusal.
+pub fn forbidden(identity: &Identity, request: &Request<'_>) -> Status {
+    let kind = request.kind;
+    let resource = match request.subresource {
+        Some(subresource) => format!("{}/{subresource}", kind.plural),
+        None => kind.plural.to_owned(),
+    };
+    let scope = if request.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {:?}", request.namespace)
+    };
+    let why = format!(
+        "User {:?} cannot {} resource {resource:?} in API group {:?} {scope}",
+        identity.user, request.verb, kind.group
+    );
+    Status::forbidden(kind.plural, kind.group, request.name, &why)
+}
+
+impl Objects {
+    /// Lets the request pass or refuses it.
+    pub async fn authorize(
+        &self,
+        identity: &Identity,
+        request: &Request<'_>,
+    ) -> Result<(), Status> {
+        let allowed = match decide(identity, request) {
+            Decision::Allow => true,
+            Decision::Deny => false,
+            Decision::IfPodOn(node) => {
+                let pod = Address::new(request.kind, Some(request.namespace), request.name);
+                // A pod that is gone is not a secret: the write will say so.
+                match self.fetch(&pod).await? {
+                    Some(found) => str_at(&found.object, "/spec/nodeName") == node,
+                    None => true,
+                }
+            }
+        };
+        if allowed { Ok(()) } else { Err(forbidden(identity, request)) }
+    }
+}

@@ -1,0 +1,72 @@
+//! What every cluster has from the start: its namespaces and its own two services.
+
+use serde_json::{Value, json};
+
+use super::{Objects, WriteOptions, service_ip};
+use crate::model::kinds;
+use crate::model::status::Status;
+
+/// Namespaces that Kubernetes' clients and manifests take for granted.
+const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+
+impl Objects {
+    /// Makes what is missing; changes nothing that is there. Safe to run on every start
+    /// and on every master at once.
+    pub async fn ensure_bootstrap(&self) -> Result<(), Status> {
+        for name in NAMESPACES {
+            let namespace = json!({"metadata": {"name": name}});
+            self.ensure("namespaces", None, namespace).await?;
+        }
+        let api = json!({
+            "metadata": {
+                "name": "kubernetes",
+                "labels": {"component": "apiserver", "provider": "kubernetes"},
+            },
+            "spec": {
+                "clusterIP": self.service_address(service_ip::API_OFFSET).to_string(),
+                "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
+            },
+        });
+        self.ensure("services", Some("default"), api).await?;
+        let dns = json!({
+            "metadata": {
+                "name": "kube-dns",
+                "labels": {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"},
+            },
+            "spec": {
+                "clusterIP": self.service_address(service_ip::DNS_OFFSET).to_string(),
+                "ports": [
+                    {"name": "dns", "port": 53, "protocol": "UDP"},
+                    {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+                ],
+            },
+        });
+        self.ensure("services", Some("kube-system"), dns).await
+    }
+
+    async fn ensure(
+        &self,
+        plural: &str,
+        namespace: Option<&str>,
+        object: Value,
+    ) -> Result<(), Status> {
+        let kind = kinds::by_path("", "v1", plural).ok_or_else(Status::unknown_resource)?;
+        let address = super::Address::new(
+            kind,
+            namespace,
+            object["metadata"]["name"].as_str().unwrap_or_default(),
+        );
+        if self.fetch(&address).await?.is_some() {
+            return Ok(());
+        }
+        match self.create(kind, namespace, object, WriteOptions::default()).await {
+            Ok(_) => Ok(()),
+            // Another master was faster.
+            Err(status) if status.reason == "AlreadyExists" => Ok(()),
+            Err(status) => match self.fetch(&address).await? {
+                Some(_) => Ok(()),
+                None => Err(status),
+            },
+        }
+    }
+}

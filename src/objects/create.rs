@@ -1,0 +1,148 @@
+//! Create.
+//!
+//! Invariants: an existing object is never overwritten; the namespace lived at the
+//! revision of the write (its key is a guard of the transaction).
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{Address, Objects, WriteOptions, admission, key, refusal, stored, str_at};
+use crate::model::kinds::{Kind, Subresource};
+use crate::model::kv::{Compare, Op, OpResponse, RangeRequest, TxnRequest};
+use crate::model::status::Status;
+use crate::sys::fresh;
+
+/// Attempts before a contended create gives up.
+const ATTEMPTS: usize = 8;
+/// Longest prefix that `generateName` keeps, so that the suffix fits in a label.
+const GENERATE_PREFIX_MAX: usize = 58;
+
+impl Objects {
+    /// Creates an object in a namespace (`None` for cluster-wide kinds).
+    pub async fn create(
+        &self,
+        kind: &'static Kind,
+        namespace: Option<&str>,
+        object: Value,
+        options: WriteOptions,
+    ) -> Result<Value, Status> {
+        let generated = str_at(&object, "/metadata/name").is_empty()
+            && !str_at(&object, "/metadata/generateName").is_empty();
+        let template = new_object(kind, namespace, object)?;
+        for _ in 0..ATTEMPTS {
+            let mut object = template.clone();
+            if generated {
+                let prefix: String = str_at(&object, "/metadata/generateName")
+                    .chars()
+                    .take(GENERATE_PREFIX_MAX)
+                    .collect();
+                object["metadata"]["name"] = format!("{prefix}{}", fresh::name_suffix()).into();
+            }
+            let object = admission::prepare_new(kind, object)?;
+            let address = Address::new(kind, namespace, str_at(&object, "/metadata/name"));
+            match self.try_create(&address, object, options).await? {
+                Outcome::Created(object) => return Ok(object),
+                Outcome::Exists if !generated => {
+                    return Err(Status::already_exists(kind.plural, kind.group, &address.name));
+                }
+                Outcome::Exists | Outcome::Raced => {}
+            }
+        }
+        Err(Status::timeout("the create was overtaken by other writers too often; try again")
+            .retry_after(1))
+    }
+
+    async fn try_create(
+        &self,
+        address: &Address,
+        mut object: Value,
+        options: WriteOptions,
+    ) -> Result<Outcome, Status> {
+        let namespace = self.admit_namespace(address).await?;
+        let addresses = self.plan_service_ip(address, None, Some(&mut object)).await?;
+        let object_key = Bytes::from(key::object(address));
+        if options.dry_run {
+            return match self.fetch(address).await? {
+                Some(_) => Ok(Outcome::Exists),
+                None => Ok(Outcome::Created(object)),
+            };
+        }
+        let mut compare = vec![Compare::mod_revision(object_key.clone(), 0)];
+        if let Some(found) = namespace {
+            let home = Address::new(admission::namespace_kind(), None, &address.namespace);
+            compare.push(Compare::mod_revision(key::object(&home), found.revision));
+        }
+        compare.extend(addresses.compare);
+        let mut success = vec![Op::put(object_key.clone(), stored::encode(&object)?)];
+        success.extend(addresses.ops);
+        let failure = vec![Op::Range(RangeRequest::key(object_key))];
+        let answer =
+            self.kv.txn(TxnRequest { compare, success, failure }).await.map_err(refusal::of)?;
+        if answer.succeeded {
+            stored::set_version(&mut object, answer.revision);
+            return Ok(Outcome::Created(object));
+        }
+        let exists = answer
+            .responses
+            .iter()
+            .any(|response| matches!(response, OpResponse::Range(found) if !found.kvs.is_empty()));
+        Ok(if exists { Outcome::Exists } else { Outcome::Raced })
+    }
+}
+
+enum Outcome {
+    Created(Value),
+    Exists,
+    /// The namespace or an address changed in between.
+    Raced,
+}
+
+/// What the client sent, with everything that only the server may say replaced.
+fn new_object(kind: &Kind, namespace: Option<&str>, mut object: Value) -> Result<Value, Status> {
+    if !object.is_object() {
+        return Err(Status::bad_request("the body of the request must be an object"));
+    }
+    let version = str_at(&object, "/metadata/resourceVersion");
+    if !version.is_empty() {
+        return Err(Status::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    let own = str_at(&object, "/metadata/namespace");
+    match namespace {
+        Some(namespace) if !own.is_empty() && own != namespace => {
+            return Err(Status::bad_request(format!(
+                "the namespace of the provided object does not match the namespace sent on the request ({own} != {namespace})"
+            )));
+        }
+        _ => {}
+    }
+    admission::drop_server_fields(&mut object);
+    if let Some(metadata) = stored::metadata(&mut object) {
+        match namespace {
+            Some(namespace) => metadata.insert("namespace".into(), namespace.into()),
+            None => metadata.shift_remove("namespace"),
+        };
+        metadata.insert("uid".into(), fresh::uid().into());
+        metadata.insert("creationTimestamp".into(), timestamp().into());
+        if kind.generation {
+            metadata.insert("generation".into(), 1.into());
+        }
+    }
+    if kind.has(Subresource::Status)
+        && !kind.status_on_create
+        && let Some(fields) = object.as_object_mut()
+    {
+        fields.shift_remove("status");
+    }
+    // The first status may depend on defaults (a pod's class on its requests).
+    let mut filled = super::fields::decode(kind, object)?;
+    (kind.default)(&mut filled);
+    (kind.on_create)(&mut filled);
+    Ok(filled)
+}
+
+/// Now, whole seconds, as Kubernetes writes times.
+pub(super) fn timestamp() -> String {
+    jiff::Timestamp::from_second(fresh::now().as_second()).unwrap_or_default().to_string()
+}

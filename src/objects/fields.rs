@@ -1,0 +1,112 @@
+//! Brings what a client sent into the kind's type, and says what did not fit.
+//!
+//! Invariant: what comes out has known fields only and every field has its type.
+
+use serde_json::Value;
+
+use crate::model::kinds::Kind;
+use crate::model::status::Status;
+
+/// Maps whose values are quantities; JSON numbers are allowed there as in Kubernetes.
+const QUANTITY_MAPS: &[&str] = &["limits", "requests", "capacity", "allocatable", "overhead"];
+
+/// Decodes into the kind's type and back; wrong types are 400.
+pub fn decode(kind: &Kind, mut object: Value) -> Result<Value, Status> {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert("apiVersion".into(), kind.api_version().into());
+        fields.insert("kind".into(), kind.kind.into());
+    }
+    quantities_to_text(&mut object);
+    (kind.decode)(object).map_err(|error| cannot_be_handled(kind, &error.to_string()))
+}
+
+fn cannot_be_handled(kind: &Kind, why: &str) -> Status {
+    Status::bad_request(format!(
+        "{name} in version {version:?} cannot be handled as a {name}: {why}",
+        name = kind.kind,
+        version = kind.version,
+    ))
+}
+
+fn quantities_to_text(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                if QUANTITY_MAPS.contains(&name.as_str())
+                    && let Some(amounts) = field.as_object_mut()
+                {
+                    for amount in amounts.values_mut().filter(|amount| amount.is_number()) {
+                        *amount = amount.to_string().into();
+                    }
+                } else {
+                    quantities_to_text(field);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(quantities_to_text),
+        _ => {}
+    }
+}
+
+/// What Kubernetes does about fields it does not know (`fieldValidation`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    Ignore,
+    /// Answers with warnings.
+    #[default]
+    Warn,
+    /// Refuses.
+    Strict,
+}
+
+/// Checks `sent` against the kind; the answer is the warnings to send.
+pub fn check(
+    kind: &Kind,
+    sent: &Value,
+    validation: FieldValidation,
+) -> Result<Vec<String>, Status> {
+    if validation == FieldValidation::Ignore {
+        return Ok(Vec::new());
+    }
+    let decoded = decode(kind, sent.clone())?;
+    let mut unknown = Vec::new();
+    collect_unknown(sent, &decoded, "", &mut unknown);
+    let texts: Vec<String> =
+        unknown.iter().map(|field| format!("unknown field \"{field}\"")).collect();
+    if validation == FieldValidation::Strict && !texts.is_empty() {
+        let list = texts.join(", ");
+        return Err(cannot_be_handled(kind, &format!("strict decoding error: {list}")));
+    }
+    Ok(texts)
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn collect_unknown(sent: &Value, kept: &Value, path: &str, unknown: &mut Vec<String>) {
+    match (sent, kept) {
+        (Value::Object(sent), Value::Object(kept)) => {
+            for (name, value) in sent {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                match kept.get(name) {
+                    Some(kept) => collect_unknown(value, kept, &path, unknown),
+                    None if is_empty(value) => {}
+                    None => unknown.push(path),
+                }
+            }
+        }
+        (Value::Array(sent), Value::Array(kept)) => {
+            for (index, (sent, kept)) in sent.iter().zip(kept).enumerate() {
+                collect_unknown(sent, kept, &format!("{path}[{index}]"), unknown);
+            }
+        }
+        _ => {}
+    }
+}

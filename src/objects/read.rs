@@ -1,0 +1,193 @@
+//! Get and list.
+//!
+//! Invariants: a list is one revision's state, also over several pages; without a
+//! resourceVersion a read is linearizable; `0` allows a stale one.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::stored::Found;
+use super::{Address, Objects, key, refusal, stored};
+use crate::logic::selector::{FieldSelector, LabelSelector};
+use crate::model::kinds::Kind;
+use crate::model::kv::{RangeRequest, Revision, prefix_end};
+use crate::model::status::Status;
+
+/// Objects read in one go when a limit meets a selector.
+const PAGE_MIN: i64 = 100;
+
+/// What to list.
+#[derive(Clone, Debug)]
+pub struct ListRequest {
+    pub kind: &'static Kind,
+    /// `None` lists all namespaces.
+    pub namespace: Option<String>,
+    pub labels: LabelSelector,
+    pub fields: FieldSelector,
+    /// 0 is no limit.
+    pub limit: usize,
+    pub continue_token: Option<String>,
+    pub resource_version: Option<String>,
+    /// `resourceVersionMatch=Exact`.
+    pub exact: bool,
+}
+
+impl ListRequest {
+    /// Everything of a kind.
+    pub fn all(kind: &'static Kind, namespace: Option<&str>) -> Self {
+        Self {
+            kind,
+            namespace: namespace.map(str::to_owned),
+            labels: LabelSelector::default(),
+            fields: FieldSelector::default(),
+            limit: 0,
+            continue_token: None,
+            resource_version: None,
+            exact: false,
+        }
+    }
+
+    fn selects(&self, object: &Value) -> bool {
+        self.labels.matches(object) && self.fields.matches(object)
+    }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    pub items: Vec<Value>,
+    pub revision: Revision,
+    /// Asks for the next page.
+    pub continue_token: Option<String>,
+    /// Objects after this page, where that is known.
+    pub remaining: Option<i64>,
+}
+
+/// Where the next page starts, and at which revision; opaque to clients.
+#[derive(Serialize, Deserialize)]
+struct Token {
+    rv: Revision,
+    start: String,
+}
+
+impl Token {
+    fn encode(&self) -> Result<String, Status> {
+        let json = serde_json::to_vec(self).map_err(Status::internal)?;
+        Ok(URL_SAFE_NO_PAD.encode(json))
+    }
+
+    fn decode(text: &str, prefix: &str) -> Result<Self, Status> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+        let token = bytes.and_then(|bytes| serde_json::from_slice::<Token>(&bytes).ok());
+        token.filter(|token| token.start.starts_with(prefix)).ok_or_else(|| {
+            Status::bad_request("invalid continue token: it was not made for this list")
+        })
+    }
+}
+
+/// Reads a resourceVersion; empty is `None`.
+pub(super) fn parse_version(text: Option<&str>) -> Result<Option<Revision>, Status> {
+    match text {
+        None | Some("") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| {
+            Status::bad_request(format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
+        }),
+    }
+}
+
+impl Objects {
+    pub(super) async fn fetch(&self, address: &Address) -> Result<Option<Found>, Status> {
+        self.fetch_key(key::object(address), false).await
+    }
+
+    async fn fetch_key(&self, key: String, stale: bool) -> Result<Option<Found>, Status> {
+        let request = RangeRequest { serializable: stale, ..RangeRequest::key(key) };
+        let answer = self.kv.range(request).await.map_err(refusal::of)?;
+        answer
+            .kvs
+            .first()
+            .map(|kv| Ok(Found { object: stored::decode(kv)?, revision: kv.mod_revision }))
+            .transpose()
+    }
+
+    /// One object; `version` `Some("0")` allows a stale answer.
+    pub async fn get(&self, address: &Address, version: Option<&str>) -> Result<Value, Status> {
+        let stale = parse_version(version)? == Some(0);
+        let found = self.fetch_key(key::object(address), stale).await?;
+        found.map(|found| found.object).ok_or_else(|| address.not_found())
+    }
+
+    /// A page of objects, all as of one revision.
+    pub async fn list(&self, request: &ListRequest) -> Result<Listing, Status> {
+        let prefix = key::prefix(request.kind, request.namespace.as_deref());
+        let asked = parse_version(request.resource_version.as_deref())?;
+        let token = match request.continue_token.as_deref() {
+            None | Some("") => None,
+            Some(text) => Some(Token::decode(text, &prefix)?),
+        };
+        let mut revision = match &token {
+            Some(token) => token.rv,
+            None if request.exact => asked.unwrap_or_default(),
+            None => 0,
+        };
+        let mut start = token.map_or_else(|| prefix.clone(), |token| token.start);
+        let selective = !request.labels.is_empty() || !request.fields.is_empty();
+        let limit = i64::try_from(request.limit).unwrap_or(i64::MAX);
+        let mut items = Vec::new();
+        loop {
+            let wanted = limit - i64::try_from(items.len()).unwrap_or(limit);
+            let page = match (limit, selective) {
+                (0, _) => 0,
+                (_, true) => wanted.max(PAGE_MIN),
+                (_, false) => wanted,
+            };
+            let answer = self
+                .kv
+                .range(RangeRequest {
+                    key: Bytes::from(start.clone()),
+                    range_end: prefix_end(prefix.as_bytes()),
+                    revision,
+                    limit: page,
+                    serializable: asked == Some(0),
+                    ..RangeRequest::default()
+                })
+                .await
+                .map_err(refusal::of)?;
+            if revision == 0 {
+                revision = answer.revision;
+                if let Some(asked) = asked.filter(|asked| *asked > revision) {
+                    return Err(refusal::too_large(asked, revision));
+                }
+            }
+            let read = answer.kvs.len();
+            for (index, kv) in answer.kvs.iter().enumerate() {
+                let object = stored::decode(kv)?;
+                if !request.selects(&object) {
+                    continue;
+                }
+                items.push(object);
+                let after = index + 1 < read || answer.more;
+                if limit > 0 && items.len() == request.limit && after {
+                    let remaining = answer.count - i64::try_from(index + 1).unwrap_or_default();
+                    let start = format!("{}\0", String::from_utf8_lossy(&kv.key));
+                    return Ok(Listing {
+                        items,
+                        revision,
+                        continue_token: Some(Token { rv: revision, start }.encode()?),
+                        remaining: (!selective && remaining > 0).then_some(remaining),
+                    });
+                }
+            }
+            match answer.kvs.last() {
+                Some(last) if answer.more => {
+                    start = format!("{}\0", String::from_utf8_lossy(&last.key));
+                }
+                _ => break,
+            }
+        }
+        Ok(Listing { items, revision, continue_token: None, remaining: None })
+    }
+}

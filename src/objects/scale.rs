@@ -1,0 +1,87 @@
+//! The scale subresource: a workload's replica count as `autoscaling/v1` `Scale`.
+
+use serde_json::{Value, json};
+
+use super::update::{Part, Patch};
+use super::{Address, Objects, WriteOptions, str_at};
+use crate::model::kinds::Subresource;
+use crate::model::status::Status;
+
+/// The scale of a workload.
+pub(super) fn of(object: &Value) -> Value {
+    let labels = object.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
+    let mut selector: Vec<String> = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    selector.sort();
+    let at = |pointer: &str| object.pointer(pointer).cloned().unwrap_or_else(|| 0.into());
+    json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {
+            "name": object["metadata"]["name"],
+            "namespace": object["metadata"]["namespace"],
+            "uid": object["metadata"]["uid"],
+            "resourceVersion": object["metadata"]["resourceVersion"],
+            "creationTimestamp": object["metadata"]["creationTimestamp"],
+        },
+        "spec": {"replicas": at("/spec/replicas")},
+        "status": {"replicas": at("/status/replicas"), "selector": selector.join(",")},
+    })
+}
+
+/// The workload with the count that a scale asks for.
+fn with_scale(current: &Value, scale: &Value) -> Result<Value, Status> {
+    let replicas = match scale.pointer("/spec/replicas") {
+        None | Some(Value::Null) => 0,
+        Some(count) => count.as_i64().ok_or_else(|| {
+            Status::bad_request("Scale in version \"v1\" cannot be handled as a Scale: spec.replicas must be a whole number")
+        })?,
+    };
+    let mut next = current.clone();
+    next["spec"]["replicas"] = replicas.into();
+    if let Some(metadata) = next["metadata"].as_object_mut() {
+        match str_at(scale, "/metadata/resourceVersion") {
+            "" => metadata.shift_remove("resourceVersion"),
+            version => metadata.insert("resourceVersion".into(), version.into()),
+        };
+    }
+    Ok(next)
+}
+
+impl Objects {
+    /// The scale of a workload.
+    pub async fn get_scale(&self, address: &Address) -> Result<Value, Status> {
+        if !address.kind.has(Subresource::Scale) {
+            return Err(Status::unknown_resource());
+        }
+        Ok(of(&self.get(address, None).await?))
+    }
+
+    pub(super) async fn update_scale(
+        &self,
+        address: &Address,
+        scale: &Value,
+        options: WriteOptions,
+    ) -> Result<Value, Status> {
+        let done =
+            self.modify(address, Part::Main, options, |current| with_scale(current, scale)).await?;
+        Ok(of(&done))
+    }
+
+    pub(super) async fn patch_scale(
+        &self,
+        address: &Address,
+        patch: &Patch,
+        options: WriteOptions,
+    ) -> Result<Value, Status> {
+        let done = self
+            .modify(address, Part::Main, options, |current| {
+                with_scale(current, &patch.apply(address.kind, &of(current))?)
+            })
+            .await?;
+        Ok(of(&done))
+    }
+}

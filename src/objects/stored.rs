@@ -1,0 +1,70 @@
+//! Objects as bytes in the store.
+//!
+//! Format 1 is JSON, recognized by its first byte `{`. A later format begins with
+//! another byte, so that both can be read side by side during an upgrade.
+//! Invariant: `resourceVersion` and `managedFields` are not stored; the first is the
+//! key's revision, the second has no owner before server-side apply exists.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::model::kv::{KeyValue, Revision};
+use crate::model::status::Status;
+
+/// An object and the revision it was last changed at.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// With its resourceVersion.
+    pub(super) object: Value,
+    pub(super) revision: Revision,
+}
+
+/// Bytes for the store.
+pub(super) fn encode(object: &Value) -> Result<Bytes, Status> {
+    let mut object = object.clone();
+    strip(&mut object);
+    serde_json::to_vec(&object).map(Bytes::from).map_err(Status::internal)
+}
+
+/// An object from the store, with its resourceVersion.
+pub(super) fn decode(kv: &KeyValue) -> Result<Value, Status> {
+    decode_at(kv, kv.mod_revision)
+}
+
+/// The same with another revision, for what a deletion delivers.
+pub(super) fn decode_at(kv: &KeyValue, revision: Revision) -> Result<Value, Status> {
+    let key = || String::from_utf8_lossy(&kv.key).into_owned();
+    if kv.value.first() != Some(&b'{') {
+        return Err(Status::internal(format!("{} is stored in an unknown format", key())));
+    }
+    let mut object: Value = serde_json::from_slice(&kv.value)
+        .map_err(|error| Status::internal(format!("{} cannot be read: {error}", key())))?;
+    set_version(&mut object, revision);
+    Ok(object)
+}
+
+/// Writes the resourceVersion into an object.
+pub(super) fn set_version(object: &mut Value, revision: Revision) {
+    if let Some(metadata) = metadata(object) {
+        metadata.insert("resourceVersion".into(), revision.to_string().into());
+    }
+}
+
+/// Removes what the store does not keep.
+pub(super) fn strip(object: &mut Value) {
+    if let Some(metadata) = metadata(object) {
+        for field in ["resourceVersion", "managedFields", "selfLink"] {
+            metadata.shift_remove(field);
+        }
+    }
+}
+
+/// The metadata, made if absent.
+pub(super) fn metadata(object: &mut Value) -> Option<&mut Map<String, Value>> {
+    let fields = object.as_object_mut()?;
+    let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    if metadata.is_null() {
+        *metadata = Value::Object(Map::new());
+    }
+    metadata.as_object_mut()
+}

@@ -1,0 +1,159 @@
+//! Watch: the store's changes as changes of what a selector selects.
+//!
+//! Why transitions: an object whose labels change leaves one selection and enters
+//! another; to the watcher of a selection that is a deletion and an addition.
+//! Invariants: changes come in revision order, none twice and none left out; a bookmark
+//! promises that everything up to its revision was delivered.
+
+use std::collections::VecDeque;
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use serde_json::Value;
+
+use super::read::parse_version;
+use super::{ListRequest, Objects, key, refusal, stored};
+use crate::logic::selector::{FieldSelector, LabelSelector};
+use crate::model::kinds::Kind;
+use crate::model::kv::{self, EventKind, Revision, WatchItem};
+use crate::model::status::Status;
+
+/// What to watch.
+#[derive(Clone, Debug)]
+pub struct WatchRequest {
+    pub kind: &'static Kind,
+    /// `None` watches all namespaces.
+    pub namespace: Option<String>,
+    pub labels: LabelSelector,
+    pub fields: FieldSelector,
+    /// Start after this version; none or `0` begins with what exists.
+    pub resource_version: Option<String>,
+    /// Begin with what exists and say with a bookmark when that is done.
+    pub send_initial_events: bool,
+    pub bookmarks: bool,
+}
+
+/// One step of a watch.
+#[derive(Clone, Debug)]
+pub enum Change {
+    Added(Value),
+    Modified(Value),
+    /// The last state, with the revision of the deletion.
+    Deleted(Value),
+    /// Everything up to here was delivered; `initial_end` closes the initial events.
+    Bookmark {
+        revision: Revision,
+        initial_end: bool,
+    },
+    /// The watch is over; `Expired` means list again.
+    Error(Status),
+}
+
+#[derive(Debug)]
+struct Selection {
+    labels: LabelSelector,
+    fields: FieldSelector,
+    bookmarks: bool,
+}
+
+impl Selection {
+    fn selects(&self, object: &Value) -> bool {
+        self.labels.matches(object) && self.fields.matches(object)
+    }
+
+    fn changes(&self, item: WatchItem) -> Vec<Change> {
+        match item {
+            WatchItem::Events { revision, events } => events
+                .iter()
+                .filter_map(|event| match self.change(revision, event) {
+                    Ok(change) => change,
+                    Err(status) => Some(Change::Error(status)),
+                })
+                .collect(),
+            WatchItem::Progress(revision) if self.bookmarks => {
+                vec![Change::Bookmark { revision, initial_end: false }]
+            }
+            WatchItem::Progress(_) => Vec::new(),
+            WatchItem::Compacted { compact_revision } => {
+                let text = format!("too old resource version: compacted at {compact_revision}");
+                vec![Change::Error(Status::expired(text))]
+            }
+        }
+    }
+
+    fn change(&self, revision: Revision, event: &kv::Event) -> Result<Option<Change>, Status> {
+        // The previous state carries the revision of this event, as Kubernetes does it.
+        let before = match &event.prev_kv {
+            Some(before) => Some(stored::decode_at(before, revision)?),
+            None => None,
+        };
+        if event.kind == EventKind::Delete {
+            return Ok(before.filter(|before| self.selects(before)).map(Change::Deleted));
+        }
+        let after = stored::decode_at(&event.kv, revision)?;
+        let was_in = match &before {
+            Some(before) => self.selects(before),
+            // Created now, or its past is forgotten: then it must be taken for known.
+            None => event.kv.version > 1,
+        };
+        Ok(match (was_in, self.selects(&after)) {
+            (false, true) => Some(Change::Added(after)),
+            (true, true) => Some(Change::Modified(after)),
+            (true, false) => Some(Change::Deleted(before.unwrap_or(after))),
+            (false, false) => None,
+        })
+    }
+}
+
+impl Objects {
+    /// Changes until the watcher drops the stream; an `Error` is the last item.
+    pub async fn watch(
+        &self,
+        request: &WatchRequest,
+    ) -> Result<BoxStream<'static, Change>, Status> {
+        let asked = parse_version(request.resource_version.as_deref())?;
+        let mut first = Vec::new();
+        let from_scratch = request.send_initial_events || asked.is_none_or(|version| version == 0);
+        let start = if from_scratch {
+            let list = ListRequest {
+                labels: request.labels.clone(),
+                fields: request.fields.clone(),
+                resource_version: request.resource_version.clone(),
+                ..ListRequest::all(request.kind, request.namespace.as_deref())
+            };
+            let listing = self.list(&list).await?;
+            first.extend(listing.items.into_iter().map(Change::Added));
+            if request.send_initial_events && request.bookmarks {
+                let revision = listing.revision;
+                first.push(Change::Bookmark { revision, initial_end: true });
+            }
+            listing.revision + 1
+        } else {
+            asked.unwrap_or_default() + 1
+        };
+        let prefix = key::prefix(request.kind, request.namespace.as_deref());
+        let mut store_watch = kv::WatchRequest::prefix(prefix, start);
+        store_watch.prev_kv = true;
+        let receiver = self.kv.watch(store_watch).await.map_err(refusal::of)?;
+        let selection = Selection {
+            labels: request.labels.clone(),
+            fields: request.fields.clone(),
+            bookmarks: request.bookmarks,
+        };
+        let state = (receiver, selection, VecDeque::from(first), false);
+        Ok(stream::unfold(state, |(mut receiver, selection, mut queue, over)| async move {
+            if over {
+                return None;
+            }
+            loop {
+                if let Some(change) = queue.pop_front() {
+                    let over = matches!(change, Change::Error(_));
+                    return Some((change, (receiver, selection, queue, over)));
+                }
+                let item = receiver.recv().await?;
+                queue.extend(selection.changes(item));
+            }
+        })
+        .boxed())
+    }
+}

@@ -1,0 +1,56 @@
+//! Versioned records: one leading byte says how the rest is encoded.
+//!
+//! Version 1 is postcard. A reader that meets another version refuses it, because a
+//! misread record is worse than a member that does not start.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The version this program writes.
+pub(crate) const RECORD_VERSION: u8 = 1;
+
+/// Why a record cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    #[error("the record is empty")]
+    Empty,
+    #[error("the record has version {found}; this program reads version {RECORD_VERSION}")]
+    Version { found: u8 },
+    #[error("the record is damaged")]
+    Damaged(#[source] postcard::Error),
+}
+
+impl From<CodecError> for std::io::Error {
+    fn from(error: CodecError) -> Self {
+        std::io::Error::new(std::io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// Encodes a record in the newest version.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_extend(value, vec![RECORD_VERSION])
+        .expect("a vector grows and the store's types have no unserializable part")
+}
+
+/// Decodes a record of any version known.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    let (version, body) = bytes.split_first().ok_or(CodecError::Empty)?;
+    if *version != RECORD_VERSION {
+        return Err(CodecError::Version { found: *version });
+    }
+    postcard::from_bytes(body).map_err(CodecError::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CodecError, decode, encode};
+
+    #[test]
+    fn an_unknown_version_is_refused() {
+        let mut record = encode(&7_u64);
+        assert_eq!(decode::<u64>(&record).unwrap(), 7);
+        record[0] = 9;
+        assert!(matches!(decode::<u64>(&record), Err(CodecError::Version { found: 9 })));
+        assert!(matches!(decode::<u64>(&[]), Err(CodecError::Empty)));
+    }
+}

@@ -1,0 +1,410 @@
+//! One member of the replicated store: opens its disk, runs Raft, stops in order.
+//!
+//! ```text
+//!  open: identity and boot count ─► state file ─► log owner ─► Raft (replays to the
+//!        saved commit mark) ─► flusher, leader watch, announcement
+//!  stop: Raft ─► flush ─► tasks          kill (drop): nothing is flushed
+//! ```
+//!
+//! Invariants: nothing is served before Raft has replayed to the saved commit mark; a
+//! member whose disk failed or is not the one its peers remember serves nothing more.
+//! Not here: reads and writes (`kv`), peers' messages (`receive`), membership changes
+//! (`membership`).
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Config, Raft, SnapshotPolicy};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::api::{PeerNetwork, StoreError};
+use super::disk::{HostDisk, StoreDisk, run_on};
+use super::health::Health;
+use super::kv::ReadGate;
+use super::log::{Claim, Identity, LOG_FILE, LogError, LogFile, LogStore, RedbLog};
+use super::outbound::Outbound;
+use super::raft_network::Clients;
+use super::receive::IncomingSession;
+use super::runtime::random_u64;
+use super::state::{Machine, STATE_FILE, StateError, StateStore};
+use super::status::{MemberInfo, StoreStatus};
+use super::types::{Peer, TypeConfig};
+use crate::base::chain::chain;
+use crate::base::ids::{ClusterId, Generation, MemberId};
+
+/// Silence of the leader that a follower tolerates is 1.0 s and a random part of 0.5 to
+/// 1.0 s more, so the next leader stands within about two seconds and a member that the
+/// scheduler holds back for a second does not start an election.
+const HEARTBEAT_MS: u64 = 200;
+const ELECTION_MIN_MS: u64 = 500;
+const ELECTION_MAX_MS: u64 = 1_000;
+/// Entries after which the state is flushed for the log's sake and the log may be purged.
+const SNAPSHOT_EVERY: u64 = 10_000;
+/// Entries kept although the state has them: a member that lags less, or that takes a
+/// snapshot meanwhile, can still be served from the log.
+const KEEP_ENTRIES: u64 = 20_000;
+/// How long a stop waits for tasks.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Who the member is.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    pub cluster_id: ClusterId,
+    pub generation: Generation,
+    /// Never used by another disk before or after.
+    pub member_id: MemberId,
+}
+
+/// What the member is given from outside. Time is tokio's, randomness the thread's
+/// ([`super::seed_this_thread`]) or the operating system's.
+#[derive(Clone, Debug)]
+pub struct StoreDeps {
+    pub network: Arc<dyn PeerNetwork>,
+    pub disk: Arc<dyn StoreDisk>,
+}
+
+impl StoreDeps {
+    /// Keeps the files in a directory of the host.
+    pub fn on_host(dir: &Path, network: Arc<dyn PeerNetwork>) -> Result<Self, OpenError> {
+        let disk = HostDisk::new(dir)
+            .map_err(|source| OpenError::Directory { path: dir.display().to_string(), source })?;
+        Ok(Self { network, disk: Arc::new(disk) })
+    }
+}
+
+/// Why a member does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot make the store's directory {path}")]
+    Directory {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot use the store's disk")]
+    Disk(#[source] std::io::Error),
+    #[error("cannot open the store's log")]
+    Log(#[source] LogError),
+    #[error("cannot open the store's state")]
+    State(#[source] StateError),
+    #[error("Raft refuses its configuration: {reason}")]
+    Config { reason: String },
+    #[error("cannot start Raft: {reason}")]
+    Raft { reason: String },
+}
+
+/// A running member. Dropping it stops it without flushing, like a crash of the process.
+pub struct Store {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("member", &self.shared.identity.member).finish()
+    }
+}
+
+/// What the member's tasks share.
+pub(super) struct Shared {
+    pub(super) identity: Identity,
+    pub(super) raft: Raft<TypeConfig, Machine>,
+    pub(super) state: Arc<StateStore>,
+    pub(super) outbound: Arc<Outbound>,
+    pub(super) disk: Arc<dyn StoreDisk>,
+    pub(super) health: watch::Sender<Health>,
+    pub(super) leader: watch::Sender<Option<MemberId>>,
+    pub(super) tracker: TaskTracker,
+    pub(super) cancel: CancellationToken,
+    /// Distinguishes this run's requests from earlier ones.
+    pub(super) run: u64,
+    pub(super) sequence: AtomicU64,
+    pub(super) gate: ReadGate,
+    pub(super) incoming: tokio::sync::Mutex<Option<IncomingSession>>,
+    /// Membership changes are made one at a time.
+    pub(super) changing: tokio::sync::Mutex<()>,
+}
+
+fn raft_config(cluster: ClusterId) -> Result<Arc<Config>, OpenError> {
+    let config = Config {
+        cluster_name: cluster.to_string(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_MIN_MS,
+        election_timeout_max: ELECTION_MAX_MS,
+        install_snapshot_timeout: 600_000,
+        max_payload_entries: 512,
+        replication_lag_threshold: SNAPSHOT_EVERY,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
+        max_in_snapshot_log_to_keep: KEEP_ENTRIES,
+        purge_batch_size: 256,
+        // Without it a member that was cut off disturbs the others when it comes back.
+        enable_pre_vote: Some(true),
+        // A restarted leader must be elected: its state may be behind what it answered.
+        enable_leader_restore: Some(false),
+        allow_log_reversion: Some(false),
+        ..Config::default()
+    };
+    let config = config.validate().map_err(|e| OpenError::Config { reason: e.to_string() })?;
+    Ok(Arc::new(config))
+}
+
+impl Store {
+    /// Opens the member's disk, counts the start and runs the member. It takes part once
+    /// it is a member: by [`Store::initialize_single`], or added by the others.
+    pub async fn open(config: StoreConfig, deps: StoreDeps) -> Result<Self, OpenError> {
+        let StoreDeps { network, disk } = deps;
+        let claim = Claim {
+            cluster: config.cluster_id,
+            generation: config.generation,
+            member: config.member_id,
+        };
+        let (of, fresh) = (disk.clone(), random_u64());
+        let (log, identity) = run_on(&*disk, move || RedbLog::open(&*of, claim, fresh))
+            .await
+            .map_err(OpenError::Disk)?
+            .map_err(OpenError::Log)?;
+        let log: Arc<dyn LogFile> = Arc::new(log);
+        let of = disk.clone();
+        let state = run_on(&*disk, move || StateStore::open(of))
+            .await
+            .map_err(OpenError::Disk)?
+            .map_err(OpenError::State)?;
+        let state = Arc::new(state);
+        let tracker = TaskTracker::new();
+        let log_store = LogStore::start(log, disk.clone(), &tracker).map_err(OpenError::Log)?;
+        let health = watch::Sender::new(Health::Serving);
+        let outbound = Arc::new(Outbound::new(network, identity, health.clone()));
+        let raft = Raft::new(
+            identity.member.0,
+            raft_config(identity.cluster)?,
+            Clients { outbound: outbound.clone(), disk: disk.clone() },
+            log_store,
+            Machine::new(state.clone()),
+        )
+        .await
+        .map_err(|error| OpenError::Raft { reason: error.to_string() })?;
+        let shared = Arc::new(Shared {
+            identity,
+            raft,
+            state,
+            outbound,
+            disk,
+            health,
+            leader: watch::Sender::new(None),
+            tracker,
+            cancel: CancellationToken::new(),
+            run: random_u64(),
+            sequence: AtomicU64::new(1),
+            gate: ReadGate::default(),
+            incoming: tokio::sync::Mutex::new(None),
+            changing: tokio::sync::Mutex::new(()),
+        });
+        shared.start_tasks();
+        Ok(Self { shared })
+    }
+
+    /// Makes this member the first and only one of a new cluster; repeating it is no
+    /// error. Never call it on more than one member of a cluster.
+    pub async fn initialize_single(&self, name: &str, address: &str) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let peer = Peer {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            incarnation: shared.identity.incarnation,
+        };
+        let members = std::collections::BTreeMap::from([(shared.identity.member.0, peer)]);
+        match shared.raft.initialize(members).await {
+            Ok(()) => {}
+            Err(error) if error.api_error().is_some() => {
+                let known = shared.outbound.peer(shared.identity.member.0).is_some()
+                    || shared.membership().get_node(&shared.identity.member.0).is_some();
+                if !known {
+                    return Err(StoreError::BadRequest { reason: error.to_string() });
+                }
+            }
+            Err(error) => return Err(StoreError::Fatal { reason: error.to_string() }),
+        }
+        shared.wait_for_leader(Duration::from_secs(10)).await
+    }
+
+    /// The leader as this member knows it; controllers run where it is.
+    pub fn leader(&self) -> watch::Receiver<Option<MemberId>> {
+        self.shared.leader.subscribe()
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.shared.raft.is_leader()
+    }
+
+    pub fn member_id(&self) -> MemberId {
+        self.shared.identity.member
+    }
+
+    /// What this member knows; asks nobody.
+    pub fn status(&self) -> StoreStatus {
+        self.shared.status()
+    }
+
+    /// Waits until the member can no longer serve and says why; never returns while it
+    /// can. The program should stop when this returns anything but a shutdown.
+    pub async fn failed(&self) -> StoreError {
+        let mut health = self.shared.health.subscribe();
+        loop {
+            if let Err(error) = health.borrow_and_update().check() {
+                return error;
+            }
+            if health.changed().await.is_err() {
+                return StoreError::ShuttingDown;
+            }
+        }
+    }
+
+    /// Stops the member and flushes everything.
+    pub async fn shutdown(&self) {
+        let shared = &self.shared;
+        Health::stopping(&shared.health);
+        if let Err(error) = shared.raft.shutdown().await {
+            tracing::warn!(%error, "Raft did not stop cleanly");
+        }
+        if let Err(error) = shared.state.flush().await {
+            tracing::error!(error = chain(&error), "the last flush failed");
+        }
+        shared.cancel.cancel();
+        shared.tracker.close();
+        if tokio::time::timeout(STOP_DEADLINE, shared.tracker.wait()).await.is_err() {
+            tracing::warn!("some tasks of the store did not end in time");
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        Health::stopping(&self.shared.health);
+        self.shared.cancel.cancel();
+        if tokio::runtime::Handle::try_current().is_ok() {
+            let raft = self.shared.raft.clone();
+            self.shared.tracker.spawn(async move {
+                // Nobody is left to hear about an unclean end.
+                let _ = raft.shutdown().await;
+            });
+        }
+        self.shared.tracker.close();
+    }
+}
+
+impl Shared {
+    fn start_tasks(self: &Arc<Self>) {
+        let (state, health) = (self.state.clone(), self.health.clone());
+        let cancel = self.cancel.clone();
+        self.tracker.spawn(async move {
+            if let Err(error) = state.run_flusher(cancel).await {
+                Health::failed(&health, &chain(&error));
+            }
+        });
+        let shared = self.clone();
+        self.tracker.spawn(async move { shared.follow_raft().await });
+        let shared = self.clone();
+        self.tracker.spawn(async move { shared.announce().await });
+    }
+
+    /// Keeps leader, peers and health as Raft says, until the member stops.
+    async fn follow_raft(self: Arc<Self>) {
+        let mut metrics = self.raft.metrics();
+        let mut health = self.health.subscribe();
+        loop {
+            let (leader, running, peers) = {
+                let now = metrics.borrow_and_update();
+                let peers = now
+                    .membership_config
+                    .nodes()
+                    .map(|(member, peer)| (*member, peer.clone()))
+                    .collect();
+                (now.current_leader.map(MemberId), now.running_state.clone(), peers)
+            };
+            self.outbound.set_peers(peers);
+            self.leader.send_if_modified(|known| {
+                let changed = *known != leader;
+                *known = leader;
+                changed
+            });
+            if let Err(error) = running {
+                if !self.cancel.is_cancelled() {
+                    Health::failed(&self.health, &format!("Raft stopped: {error}"));
+                }
+                self.leader.send_replace(None);
+                return;
+            }
+            if matches!(*health.borrow_and_update(), Health::Forgotten { .. }) {
+                self.raft.runtime_config().elect(false);
+            }
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return,
+                changed = metrics.changed() => if changed.is_err() { return },
+                changed = health.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    pub(super) fn membership(&self) -> openraft::Membership<u64, Peer> {
+        self.raft.metrics().borrow_watched().membership_config.membership().clone()
+    }
+
+    pub(super) async fn wait_for_leader(&self, within: Duration) -> Result<(), StoreError> {
+        let mut leader = self.leader.subscribe();
+        let found = tokio::time::timeout(within, leader.wait_for(Option::is_some)).await;
+        match found {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(StoreError::NoLeader { reason: "none was elected in time".into() }),
+        }
+    }
+
+    pub(super) fn status(&self) -> StoreStatus {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let revisions = self.state.revisions();
+        let last = metrics.last_log_index.unwrap_or(0);
+        let voters: std::collections::BTreeSet<u64> =
+            metrics.membership_config.voter_ids().collect();
+        let matched = |member: u64| {
+            let replication = metrics.replication.as_ref()?;
+            if member == self.identity.member.0 {
+                return Some(last);
+            }
+            replication.get(&member)?.as_ref().map(|matched| matched.index)
+        };
+        let members = metrics
+            .membership_config
+            .nodes()
+            .map(|(member, peer)| MemberInfo {
+                member: MemberId(*member),
+                name: peer.name.clone(),
+                address: peer.address.clone(),
+                voter: voters.contains(member),
+                matched: matched(*member),
+                lag: matched(*member).map(|matched| last.saturating_sub(matched)),
+            })
+            .collect();
+        StoreStatus {
+            cluster: self.identity.cluster,
+            generation: self.identity.generation,
+            member: self.identity.member,
+            boot: self.identity.boot,
+            health: self.health.borrow().text(),
+            leader: metrics.current_leader.map(MemberId),
+            term: metrics.current_term,
+            last_log_index: last,
+            committed: metrics.local_committed.map_or(0, |committed| committed.index),
+            applied: metrics.last_applied.map_or(0, |applied| applied.index),
+            revision: revisions.current,
+            compacted: revisions.compacted,
+            log_bytes: self.disk.size(LOG_FILE).unwrap_or(0),
+            state_bytes: self.disk.size(STATE_FILE).unwrap_or(0),
+            members,
+        }
+    }
+}

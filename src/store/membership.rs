@@ -1,0 +1,237 @@
+//! Grows and shrinks the group.
+//!
+//! A member is added as a learner first, catches up, and only then votes. Before it
+//! votes, its disk's incarnation is in the membership, which every member knows that
+//! counts its vote: a wiped disk under the same id is recognised.
+//!
+//! Invariants: repeating a change finishes it; one change at a time; an id that ever
+//! announced itself and was removed is never taken again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::{ChangeMembers, RaftMetrics};
+use tokio::time::Instant;
+
+use super::api::StoreError;
+use super::member::{Shared, Store};
+use super::message::{Answer, ChangeRefused, MembershipChange, Request};
+use super::types::{Command, Peer, TypeConfig};
+use crate::base::ids::MemberId;
+
+/// How long a change may take in all; a new member may have to copy the whole state.
+const CHANGE_BUDGET: Duration = Duration::from_secs(300);
+/// How long one round of it may take; the caller asks again.
+const ROUND: Duration = Duration::from_secs(20);
+/// How many entries a learner may be behind when it becomes a voter.
+const CAUGHT_UP: u64 = 200;
+/// How long a new member may take to say who it is.
+const HELLO: Duration = Duration::from_secs(2);
+
+impl Store {
+    /// Adds a member that only copies; repeating it is no error.
+    pub async fn add_learner(
+        &self,
+        member: MemberId,
+        name: &str,
+        address: &str,
+    ) -> Result<(), StoreError> {
+        self.add_member(member, name, address, false).await
+    }
+
+    /// Adds a member, waits until it has caught up, and if asked for lets it vote.
+    /// Repeating it finishes a job that was interrupted. A voter must be running.
+    pub async fn add_member(
+        &self,
+        member: MemberId,
+        name: &str,
+        address: &str,
+        voter: bool,
+    ) -> Result<(), StoreError> {
+        let (name, address) = (name.to_owned(), address.to_owned());
+        self.shared.change(MembershipChange::Add { member, name, address, voter }).await
+    }
+
+    /// Removes a member for good; repeating it is no error.
+    pub async fn remove_member(&self, member: MemberId) -> Result<(), StoreError> {
+        self.shared.change(MembershipChange::Remove { member }).await
+    }
+}
+
+fn later(reason: impl ToString) -> ChangeRefused {
+    ChangeRefused::Later { reason: reason.to_string() }
+}
+
+fn never(reason: impl ToString) -> ChangeRefused {
+    ChangeRefused::Never { reason: reason.to_string() }
+}
+
+impl Shared {
+    async fn change(self: &Arc<Self>, change: MembershipChange) -> Result<(), StoreError> {
+        let until = Instant::now() + CHANGE_BUDGET;
+        loop {
+            self.health.borrow().check()?;
+            let leader = *self.leader.borrow();
+            let done = match leader {
+                None => Err(later("no leader is known")),
+                Some(leader) if leader == self.identity.member => {
+                    self.change_here(change.clone()).await
+                }
+                Some(leader) => {
+                    let request = Request::Change(change.clone());
+                    match self.outbound.call_member(leader.0, request, ROUND * 2).await {
+                        Ok(Answer::Changed(done)) => done,
+                        Ok(answer) => Err(later(format!("unexpected answer {answer:?}"))),
+                        Err(error) => Err(later(error)),
+                    }
+                }
+            };
+            match done {
+                Ok(()) => return Ok(()),
+                Err(ChangeRefused::Never { reason }) => {
+                    return Err(StoreError::BadRequest { reason });
+                }
+                Err(ChangeRefused::Later { reason }) if Instant::now() >= until => {
+                    return Err(StoreError::NoLeader { reason });
+                }
+                Err(ChangeRefused::Later { reason }) => {
+                    tracing::debug!(reason, "the membership change is tried again");
+                    self.pause(leader).await;
+                }
+            }
+        }
+    }
+
+    /// Makes the change on this member, which must be the leader.
+    pub(super) async fn change_here(&self, change: MembershipChange) -> Result<(), ChangeRefused> {
+        let _changing = self.changing.lock().await;
+        if !self.raft.is_leader() {
+            return Err(later("this member does not lead"));
+        }
+        match change {
+            MembershipChange::Add { member, name, address, voter } => {
+                self.add_here(member, name, address, voter).await
+            }
+            MembershipChange::Remove { member } => self.remove_here(member).await,
+        }
+    }
+
+    async fn add_here(
+        &self,
+        member: MemberId,
+        name: String,
+        address: String,
+        voter: bool,
+    ) -> Result<(), ChangeRefused> {
+        let membership = self.membership();
+        let known = membership.get_node(&member.0).cloned();
+        let is_voter = membership.voter_ids().any(|voter| voter == member.0);
+        if known.is_none() && self.state.remembered_boot(member.0).is_some() {
+            let reason = format!("member id {member} was used before; join under a new id");
+            return Err(never(reason));
+        }
+        let mut wanted =
+            Peer { name, address, incarnation: known.as_ref().map_or(0, |k| k.incarnation) };
+        if voter && wanted.incarnation == 0 {
+            wanted.incarnation = self.hello(member, &wanted).await?;
+        }
+        match &known {
+            Some(known) if *known == wanted => {}
+            Some(_) => {
+                self.commit(ChangeMembers::SetNodes(BTreeMap::from([(member.0, wanted)]))).await?;
+            }
+            None => {
+                self.commit(ChangeMembers::AddNodes(BTreeMap::from([(member.0, wanted)]))).await?;
+            }
+        }
+        if !voter || is_voter {
+            return Ok(());
+        }
+        self.caught_up(member).await?;
+        self.commit(ChangeMembers::AddVoterIds(BTreeSet::from([member.0]))).await
+    }
+
+    /// Asks the member which disk it has.
+    async fn hello(&self, member: MemberId, peer: &Peer) -> Result<u64, ChangeRefused> {
+        match self.outbound.call(member.0, peer, Request::Hello, HELLO).await {
+            Ok(Answer::Hello { incarnation }) => Ok(incarnation),
+            Ok(answer) => Err(later(format!("unexpected answer {answer:?}"))),
+            Err(error) => Err(later(error)),
+        }
+    }
+
+    async fn caught_up(&self, member: MemberId) -> Result<(), ChangeRefused> {
+        let near = |now: &RaftMetrics<TypeConfig>| {
+            let Some(replication) = &now.replication else { return true };
+            let matched = replication.get(&member.0).and_then(|matched| matched.as_ref());
+            let last = now.last_log_index.unwrap_or(0);
+            matched.is_some_and(|matched| matched.index + CAUGHT_UP >= last)
+        };
+        match self.raft.wait(Some(ROUND)).metrics(near, "a learner catches up").await {
+            Ok(now) if now.replication.is_some() => Ok(()),
+            Ok(_) => Err(later("this member leads no more")),
+            Err(error) => Err(later(format!("member {member} has not caught up: {error}"))),
+        }
+    }
+
+    async fn remove_here(&self, member: MemberId) -> Result<(), ChangeRefused> {
+        let membership = self.membership();
+        if membership.get_node(&member.0).is_none() {
+            return Ok(());
+        }
+        if membership.voter_ids().any(|voter| voter == member.0) {
+            return self.commit(ChangeMembers::RemoveVoters(BTreeSet::from([member.0]))).await;
+        }
+        self.commit(ChangeMembers::RemoveNodes(BTreeSet::from([member.0]))).await
+    }
+
+    async fn commit(&self, change: ChangeMembers<u64, Peer>) -> Result<(), ChangeRefused> {
+        let done = tokio::time::timeout(ROUND, self.raft.change_membership(change, false)).await;
+        match done {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error)))) => {
+                use openraft::errors::ChangeMembershipError as Change;
+                match error {
+                    Change::InProgress(error) => Err(later(error)),
+                    error => Err(never(error)),
+                }
+            }
+            Ok(Err(error)) => Err(later(error)),
+            Err(_) => Err(later("it was not committed in time")),
+        }
+    }
+
+    /// Notes this start in the log, so that an older copy of the disk is recognised.
+    pub(super) async fn announce(self: Arc<Self>) {
+        let own = self.identity;
+        let wait = self.raft.wait(None);
+        let joined = wait.metrics(
+            |now| now.membership_config.membership().get_node(&own.member.0).is_some(),
+            "this member is in the membership",
+        );
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return,
+            joined = joined => if joined.is_err() { return },
+        }
+        loop {
+            let command =
+                Command::Boot { member: own.member, incarnation: own.incarnation, boot: own.boot };
+            let noted = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return,
+                noted = self.propose(command) => noted,
+            };
+            match noted {
+                Ok(_) => return,
+                Err(StoreError::NoLeader { .. } | StoreError::Unknown { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "this start could not be noted");
+                    return;
+                }
+            }
+        }
+    }
+}

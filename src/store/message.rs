@@ -1,0 +1,126 @@
+//! What members say to each other, inside the opaque bytes of `PeerNetwork`.
+//!
+//! Invariants: every message names the cluster, the generation and the disks it is from
+//! and for, and is refused when one of them is wrong; a record's version comes first.
+
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::base::ids::{BootCount, ClusterId, Generation, MemberId};
+use crate::store::state::Row;
+use crate::store::status::StoreStatus;
+use crate::store::types::{Command, Reply, SnapshotMeta, TypeConfig, Vote};
+
+/// A request with who asks whom.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Envelope {
+    pub(crate) cluster: ClusterId,
+    pub(crate) generation: Generation,
+    pub(crate) from: MemberId,
+    pub(crate) from_incarnation: u64,
+    pub(crate) from_boot: BootCount,
+    pub(crate) to: MemberId,
+    /// Which disk the sender knows under `to`; 0 if it knows none.
+    pub(crate) to_incarnation: u64,
+    pub(crate) request: Request,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    Append(AppendEntriesRequest<TypeConfig>),
+    Vote(VoteRequest<TypeConfig>),
+    PreVote(VoteRequest<TypeConfig>),
+    TransferLeader(TransferLeaderRequest<TypeConfig>),
+    SnapshotBegin {
+        session: u64,
+    },
+    SnapshotRows {
+        session: u64,
+        number: u64,
+        rows: Vec<Row>,
+    },
+    SnapshotEnd {
+        session: u64,
+        vote: Vote,
+        meta: SnapshotMeta,
+    },
+    /// For the leader: put this in the log and say what came of it.
+    Propose(Command),
+    /// For the leader: which log index must a read that starts now wait for?
+    ReadIndex,
+    /// For the leader: change the membership.
+    Change(MembershipChange),
+    /// Which disk is behind this address?
+    Hello,
+    Status,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MembershipChange {
+    Add { member: MemberId, name: String, address: String, voter: bool },
+    Remove { member: MemberId },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Append(AppendEntriesResponse<TypeConfig>),
+    Vote(VoteResponse<TypeConfig>),
+    TransferLeader(TransferLeaderResponse<TypeConfig>),
+    SnapshotReady,
+    SnapshotInstalled(SnapshotResponse<TypeConfig>),
+    Proposed(Result<Reply, Unproposed>),
+    ReadIndex(Result<u64, String>),
+    Changed(Result<(), ChangeRefused>),
+    Hello {
+        incarnation: u64,
+    },
+    Status(Box<StoreStatus>),
+    Rejected(Rejection),
+    /// The member could not do it; nothing is known about why it would later.
+    Failed {
+        reason: String,
+    },
+}
+
+/// Why a proposal has no reply.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Unproposed {
+    /// It never reached the log.
+    NotLeader,
+    /// It may be in the log.
+    Unknown { reason: String },
+}
+
+/// Why the membership was not changed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum ChangeRefused {
+    /// Ask again, perhaps elsewhere.
+    Later { reason: String },
+    /// It will never be done.
+    Never { reason: String },
+}
+
+/// Why a message was not looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub(crate) enum Rejection {
+    #[error("the message cannot be read: {reason}")]
+    Garbled { reason: String },
+    #[error("the message is for cluster {expected}, this is {found}")]
+    Cluster { expected: ClusterId, found: ClusterId },
+    #[error("the message is of generation {theirs}, this member lives in {ours}")]
+    Generation { theirs: Generation, ours: Generation },
+    #[error("the message is for member {expected}, this is {found}")]
+    Member { expected: MemberId, found: MemberId },
+    /// The receiver lost its disk; the sender is right.
+    #[error("member {member} has lost its disk; it must rejoin under a new id")]
+    ReceiverForgot { member: MemberId },
+    /// The sender lost its disk or runs from an old copy of it.
+    #[error(
+        "member {member} has another or an older disk than its peers remember ({detail}); it \
+         must rejoin under a new id"
+    )]
+    SenderForgot { member: MemberId, detail: String },
+}

@@ -1,0 +1,119 @@
+//! Sends messages to peers: wraps, calls, unwraps.
+//!
+//! Invariant: a call that was refused because this member's disk is not the one its peers
+//! remember is reported to the whole member, not only to the caller.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::api::{PeerError, PeerNetwork, PeerTarget};
+use super::health::Health;
+use super::log::Identity;
+use super::message::{Answer, Envelope, Rejection, Request};
+use super::types::Peer;
+use crate::base::ids::MemberId;
+use crate::store::codec::{decode, encode};
+
+/// Why a call brought no useful answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error("peer {member} refused: {rejection}")]
+    Rejected { member: MemberId, rejection: Rejection },
+    #[error("peer {member} failed: {reason}")]
+    Failed { member: MemberId, reason: String },
+    #[error("the address of member {member} is not known")]
+    NoAddress { member: MemberId },
+}
+
+impl CallError {
+    /// Whether the request may have been carried out.
+    pub(crate) fn may_have_happened(&self) -> bool {
+        match self {
+            CallError::Peer(PeerError::NoAnswer { .. }) | CallError::Failed { .. } => true,
+            CallError::Peer(PeerError::Unreachable { .. })
+            | CallError::Rejected { .. }
+            | CallError::NoAddress { .. } => false,
+        }
+    }
+}
+
+/// This member's way to the others.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    network: Arc<dyn PeerNetwork>,
+    identity: Identity,
+    peers: RwLock<BTreeMap<u64, Peer>>,
+    health: watch::Sender<Health>,
+}
+
+impl Outbound {
+    pub(crate) fn new(
+        network: Arc<dyn PeerNetwork>,
+        identity: Identity,
+        health: watch::Sender<Health>,
+    ) -> Self {
+        Self { network, identity, peers: RwLock::new(BTreeMap::new()), health }
+    }
+
+    /// Takes the newest membership's addresses.
+    pub(crate) fn set_peers(&self, peers: BTreeMap<u64, Peer>) {
+        *self.peers.write().expect("no holder of the peer table panics") = peers;
+    }
+
+    pub(crate) fn peer(&self, member: u64) -> Option<Peer> {
+        self.peers.read().expect("no holder of the peer table panics").get(&member).cloned()
+    }
+
+    /// Calls a member of the membership.
+    pub(crate) async fn call_member(
+        &self,
+        member: u64,
+        request: Request,
+        deadline: Duration,
+    ) -> Result<Answer, CallError> {
+        let Some(peer) = self.peer(member) else {
+            return Err(CallError::NoAddress { member: MemberId(member) });
+        };
+        self.call(member, &peer, request, deadline).await
+    }
+
+    pub(crate) async fn call(
+        &self,
+        member: u64,
+        peer: &Peer,
+        request: Request,
+        deadline: Duration,
+    ) -> Result<Answer, CallError> {
+        let member = MemberId(member);
+        let envelope = Envelope {
+            cluster: self.identity.cluster,
+            generation: self.identity.generation,
+            from: self.identity.member,
+            from_incarnation: self.identity.incarnation,
+            from_boot: self.identity.boot,
+            to: member,
+            to_incarnation: peer.incarnation,
+            request,
+        };
+        let target = PeerTarget { member, address: peer.address.clone() };
+        let message = Bytes::from(encode(&envelope));
+        let bytes = self.network.call(&target, message, deadline).await?;
+        match decode::<Answer>(&bytes) {
+            Ok(Answer::Rejected(rejection)) => {
+                if matches!(rejection, Rejection::SenderForgot { .. }) {
+                    Health::forgotten(&self.health, &rejection.to_string());
+                }
+                Err(CallError::Rejected { member, rejection })
+            }
+            Ok(Answer::Failed { reason }) => Err(CallError::Failed { member, reason }),
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(CallError::Failed { member, reason: error.to_string() }),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Brings a command into the log, wherever the leader is.
+//!
+//! Why repeating is safe: a transaction carries an id and the state machine answers a
+//! known id from memory; the other commands change nothing when done twice.
+//! Invariant: `NoLeader` is said only if no attempt can have reached the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::errors::{ClientWriteError, RaftError};
+use tokio::time::{Instant, timeout_at};
+
+use super::api::StoreError;
+use super::member::Shared;
+use super::message::{Answer, Request, Unproposed};
+use super::types::{Command, Refusal, Reply};
+use crate::base::ids::MemberId;
+
+/// How long a write may look for a leader and an answer.
+pub(super) const WRITE_BUDGET: Duration = Duration::from_secs(10);
+/// How long one attempt at one leader may take before another is asked; the answer to
+/// both is the same.
+const ATTEMPT: Duration = Duration::from_millis(2_500);
+/// Pause between attempts while nothing is known to have changed.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What became of one attempt.
+enum Attempt {
+    Done(Reply),
+    /// It never reached the log.
+    Not {
+        reason: String,
+    },
+    /// It may have.
+    Maybe {
+        reason: String,
+    },
+}
+
+impl Shared {
+    /// Proposes until it is answered or the time is up.
+    pub(super) async fn propose(self: &Arc<Self>, command: Command) -> Result<Reply, StoreError> {
+        let until = Instant::now() + WRITE_BUDGET;
+        let mut uncertain = false;
+        let mut last = String::from("no leader is known");
+        loop {
+            if let Err(error) = self.health.borrow().check() {
+                return Err(if uncertain { StoreError::Unknown { reason: last } } else { error });
+            }
+            let attempt_until = until.min(Instant::now() + ATTEMPT);
+            let leader = *self.leader.borrow();
+            match self.attempt(leader, &command, attempt_until).await {
+                Attempt::Done(Reply::Refused(Refusal::Compacted { requested, compacted }))
+                    if uncertain
+                        && requested == compacted
+                        && matches!(command, Command::Compact { .. }) =>
+                {
+                    return Ok(Reply::Done);
+                }
+                Attempt::Done(reply) => return Ok(reply),
+                Attempt::Not { reason } => last = reason,
+                Attempt::Maybe { reason } => {
+                    uncertain = true;
+                    last = reason;
+                }
+            }
+            if Instant::now() + PAUSE >= until {
+                return Err(if uncertain {
+                    StoreError::Unknown { reason: last }
+                } else {
+                    StoreError::NoLeader { reason: last }
+                });
+            }
+            self.pause(leader).await;
+        }
+    }
+
+    /// Waits a little, or until the leader is another one.
+    pub(super) async fn pause(&self, known: Option<MemberId>) {
+        let mut leader = self.leader.subscribe();
+        let changed = leader.wait_for(|now| *now != known && now.is_some());
+        let mut health = self.health.subscribe();
+        tokio::select! {
+            biased;
+            _ = changed => {}
+            _ = health.wait_for(|health| health.check().is_err()) => {}
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+
+    async fn attempt(
+        self: &Arc<Self>,
+        leader: Option<MemberId>,
+        command: &Command,
+        until: Instant,
+    ) -> Attempt {
+        let Some(leader) = leader else {
+            return Attempt::Not { reason: "no leader is known".into() };
+        };
+        if leader == self.identity.member {
+            return match self.propose_here(command.clone(), until).await {
+                Ok(reply) => Attempt::Done(reply),
+                Err(Unproposed::NotLeader) => {
+                    Attempt::Not { reason: "this member leads no more".into() }
+                }
+                Err(Unproposed::Unknown { reason }) => Attempt::Maybe { reason },
+            };
+        }
+        let deadline = until.saturating_duration_since(Instant::now());
+        let request = Request::Propose(command.clone());
+        match self.outbound.call_member(leader.0, request, deadline).await {
+            Ok(Answer::Proposed(Ok(reply))) => Attempt::Done(reply),
+            Ok(Answer::Proposed(Err(Unproposed::NotLeader))) => {
+                Attempt::Not { reason: format!("member {leader} leads no more") }
+            }
+            Ok(Answer::Proposed(Err(Unproposed::Unknown { reason }))) => Attempt::Maybe { reason },
+            Ok(answer) => Attempt::Maybe { reason: format!("unexpected answer {answer:?}") },
+            Err(error) if error.may_have_happened() => Attempt::Maybe { reason: error.to_string() },
+            Err(error) => Attempt::Not { reason: error.to_string() },
+        }
+    }
+
+    /// Proposes on this member, which must be the leader.
+    pub(super) async fn propose_here(
+        &self,
+        command: Command,
+        until: Instant,
+    ) -> Result<Reply, Unproposed> {
+        match timeout_at(until, self.raft.client_write(command)).await {
+            Ok(Ok(response)) => Ok(response.data),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
+                Err(Unproposed::NotLeader)
+            }
+            Ok(Err(error)) => Err(Unproposed::Unknown { reason: error.to_string() }),
+            Err(_) => Err(Unproposed::Unknown { reason: "it was not committed in time".into() }),
+        }
+    }
+}
+
+/// What a refusal means to the caller.
+pub(super) fn refused(refusal: Refusal) -> StoreError {
+    match refusal {
+        Refusal::Compacted { requested, compacted } => {
+            StoreError::Compacted { requested, compacted }
+        }
+        Refusal::Future { requested, current } => StoreError::Future { requested, current },
+        Refusal::BadRequest { reason } => StoreError::BadRequest { reason },
+        Refusal::Forgotten => StoreError::Unknown {
+            reason: "the request is older than the memory of answered requests".into(),
+        },
+        Refusal::AnswerLost => StoreError::Unknown {
+            reason: "the request was done, but its answer was too large to keep".into(),
+        },
+    }
+}

@@ -1,0 +1,241 @@
+//! The state file: its tables, its records, and a consistent view for reading.
+//!
+//! ```text
+//! current:  key                → Stored            newest record of each live key
+//! history:  (key, revision)    → Stored            every kept revision; version 0 is a deletion
+//! changes:  (revision, number) → key               what each revision changed, in order
+//! requests: log index          → (id, reply)       answered requests, for repeated ones
+//! boots:    member             → (incarnation, boot)
+//! meta:     name               → versioned value   "applied" "membership" "revision"
+//!                                                  "compacted" "trimmed" "forgotten"
+//! ```
+//!
+//! Invariant: a view is one redb read transaction, so all its tables are of one moment.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
+    WriteTransaction,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{StateError, access};
+use crate::logic::mvcc::{FIRST_REVISION, KeyRange};
+use crate::model::kv::{KeyValue, Revision};
+use crate::store::codec::{decode, encode};
+use crate::store::types::{LogId, StoredMembership};
+
+pub(super) const CURRENT: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("current");
+pub(super) const HISTORY: TableDefinition<'_, (&[u8], i64), &[u8]> =
+    TableDefinition::new("history");
+pub(super) const CHANGES: TableDefinition<'_, (i64, u32), &[u8]> = TableDefinition::new("changes");
+pub(super) const REQUESTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("requests");
+pub(super) const BOOTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("boots");
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+/// A key's record without the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stored {
+    value: Bytes,
+    create_revision: Revision,
+    mod_revision: Revision,
+    version: i64,
+    lease: i64,
+}
+
+/// Encodes a record; a deletion has version 0.
+pub(super) fn encode_kv(kv: &KeyValue) -> Vec<u8> {
+    encode(&Stored {
+        value: kv.value.clone(),
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        lease: kv.lease,
+    })
+}
+
+pub(super) fn decode_kv(key: &[u8], bytes: &[u8]) -> Result<KeyValue, StateError> {
+    let stored: Stored =
+        decode(bytes).map_err(|source| StateError::Decode { what: "a record", source })?;
+    Ok(KeyValue {
+        key: Bytes::copy_from_slice(key),
+        value: stored.value,
+        create_revision: stored.create_revision,
+        mod_revision: stored.mod_revision,
+        version: stored.version,
+        lease: stored.lease,
+    })
+}
+
+/// The single values of the state.
+#[derive(Clone, Debug)]
+pub(super) struct Marks {
+    pub(super) applied: Option<LogId>,
+    pub(super) membership: StoredMembership,
+    pub(super) revision: Revision,
+    pub(super) compacted: Revision,
+    /// Compaction has removed everything up to here; differs between members.
+    pub(super) trimmed: Revision,
+    /// Log index of the newest request that is no longer remembered.
+    pub(super) forgotten: u64,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self {
+            applied: None,
+            membership: StoredMembership::default(),
+            revision: FIRST_REVISION,
+            compacted: 0,
+            trimmed: 0,
+            forgotten: 0,
+        }
+    }
+}
+
+impl Marks {
+    pub(super) fn write(&self, txn: &WriteTransaction) -> Result<(), StateError> {
+        let mut meta = txn.open_table(META).map_err(access("open the marks of"))?;
+        let mut put = |name: &str, record: Vec<u8>| {
+            meta.insert(name, &record[..]).map(drop).map_err(access("write the marks of"))
+        };
+        put("applied", encode(&self.applied))?;
+        put("membership", encode(&self.membership))?;
+        put("revision", encode(&self.revision))?;
+        put("compacted", encode(&self.compacted))?;
+        put("forgotten", encode(&self.forgotten))?;
+        put("trimmed", encode(&self.trimmed))
+    }
+}
+
+/// Makes all tables, so that a view can open them.
+pub(super) fn create_tables(txn: &WriteTransaction) -> Result<(), StateError> {
+    txn.open_table(CURRENT).map_err(access("create a table of"))?;
+    txn.open_table(HISTORY).map_err(access("create a table of"))?;
+    txn.open_table(CHANGES).map_err(access("create a table of"))?;
+    txn.open_table(REQUESTS).map_err(access("create a table of"))?;
+    txn.open_table(BOOTS).map_err(access("create a table of"))?;
+    txn.open_table(META).map_err(access("create a table of"))?;
+    Ok(())
+}
+
+/// The state file at one moment.
+pub(crate) struct DiskView {
+    pub(super) current: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    pub(super) history: ReadOnlyTable<(&'static [u8], i64), &'static [u8]>,
+    pub(super) changes: ReadOnlyTable<(i64, u32), &'static [u8]>,
+    pub(super) requests: ReadOnlyTable<u64, &'static [u8]>,
+    pub(super) boots: ReadOnlyTable<u64, &'static [u8]>,
+    pub(super) meta: ReadOnlyTable<&'static str, &'static [u8]>,
+    /// Keeps the pages of the tables from being reused.
+    _txn: ReadTransaction,
+    /// Keeps the file open while it is read, also after another has taken its place.
+    _db: Arc<Database>,
+}
+
+impl std::fmt::Debug for DiskView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DiskView")
+    }
+}
+
+impl DiskView {
+    pub(super) fn open(db: &Arc<Database>) -> Result<Self, StateError> {
+        let txn = db.begin_read().map_err(access("begin a read of"))?;
+        let fail = |error: TableError| access("open a table of")(error);
+        Ok(Self {
+            current: txn.open_table(CURRENT).map_err(fail)?,
+            history: txn.open_table(HISTORY).map_err(fail)?,
+            changes: txn.open_table(CHANGES).map_err(fail)?,
+            requests: txn.open_table(REQUESTS).map_err(fail)?,
+            boots: txn.open_table(BOOTS).map_err(fail)?,
+            meta: txn.open_table(META).map_err(fail)?,
+            _txn: txn,
+            _db: db.clone(),
+        })
+    }
+
+    pub(super) fn marks(&self) -> Result<Marks, StateError> {
+        let fresh = Marks::default();
+        Ok(Marks {
+            applied: self.mark("applied")?.unwrap_or(fresh.applied),
+            membership: self.mark("membership")?.unwrap_or(fresh.membership),
+            revision: self.mark("revision")?.unwrap_or(fresh.revision),
+            compacted: self.mark("compacted")?.unwrap_or(fresh.compacted),
+            trimmed: self.mark("trimmed")?.unwrap_or(fresh.trimmed),
+            forgotten: self.mark("forgotten")?.unwrap_or(fresh.forgotten),
+        })
+    }
+
+    fn mark<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, StateError> {
+        let record = self.meta.get(name).map_err(access("read the marks of"))?;
+        record
+            .map(|bytes| decode(bytes.value()))
+            .transpose()
+            .map_err(|source| StateError::Decode { what: name, source })
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, StateError> {
+        let found = self.current.get(key).map_err(access("read"))?;
+        found.map(|bytes| decode_kv(key, bytes.value())).transpose()
+    }
+
+    /// Calls `each` with the newest live records of the range, in key order, undecoded.
+    pub(super) fn each_current(
+        &self,
+        range: &KeyRange,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        for row in self.current.range::<&[u8]>(range.bounds()).map_err(access("read"))? {
+            let (key, bytes) = row.map_err(access("read"))?;
+            each(key.value(), bytes.value())?;
+        }
+        Ok(())
+    }
+
+    /// The newest record of a key at or below a revision; a deletion has version 0.
+    pub(super) fn get_at(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>, StateError> {
+        let mut rows = self.history.range((key, 0)..=(key, at)).map_err(access("read"))?;
+        match rows.next_back() {
+            Some(row) => {
+                let (_, bytes) = row.map_err(access("read"))?;
+                decode_kv(key, bytes.value()).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Calls `each` with the record that was newest at a revision, for each key of the
+    /// range in order; deletions are passed too.
+    pub(super) fn each_at(
+        &self,
+        range: &KeyRange,
+        at: Revision,
+        mut each: impl FnMut(KeyValue) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let mut best: Option<(Vec<u8>, Vec<u8>)> = None;
+        let start = (&range.start()[..], 0);
+        for row in self.history.range(start..).map_err(access("read"))? {
+            let (id, bytes) = row.map_err(access("read"))?;
+            let (key, revision) = id.value();
+            if !range.contains(key) {
+                break;
+            }
+            if revision > at {
+                continue;
+            }
+            if let Some((old, record)) = &best
+                && old != key
+            {
+                each(decode_kv(old, record)?)?;
+            }
+            best = Some((key.to_vec(), bytes.value().to_vec()));
+        }
+        match best {
+            Some((key, record)) => each(decode_kv(&key, &record)?),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Moves applied changes to the state file, and trims what compaction gave up.
+//!
+//! Why bounded: a flush competes with the log's fsync for the disk, so it takes what has
+//! gathered since the last one and no more than [`LAYER_BYTES`].
+//! Invariants: `applied` is in the transaction of what was applied; a failed flush leaves
+//! the layer readable and is final: the member stops.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redb::{Database, ReadableTable, WriteTransaction};
+use tokio_util::sync::CancellationToken;
+
+use super::disk_view::{BOOTS, CHANGES, CURRENT, DiskView, HISTORY, META, Marks, REQUESTS};
+use super::disk_view::{decode_kv, encode_kv};
+use super::layer::Layer;
+use super::store::StateStore;
+use super::{StateError, access};
+use crate::model::kv::Revision;
+use crate::store::codec::encode;
+use crate::store::disk::run_on;
+
+/// How long a change may stay in memory only.
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// Changes that make a flush due at once, bytes.
+pub(super) const LAYER_BYTES: usize = 4 * 1024 * 1024;
+/// Changes beyond which applying waits for the flush, bytes.
+pub(super) const LAYER_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Changes that one trim transaction looks at.
+const TRIM_ROWS: usize = 2_000;
+
+impl StateStore {
+    /// Flushes from time to time until cancelled; an error is fatal to the member.
+    pub(crate) async fn run_flusher(&self, cancel: CancellationToken) -> Result<(), StateError> {
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(()),
+                () = self.wake_flusher.notified() => {}
+                () = tokio::time::sleep(FLUSH_EVERY) => {}
+            }
+            self.flush().await?;
+            while self.trim().await? {
+                if cancel.is_cancelled() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Makes all that is applied durable in the state file.
+    pub(crate) async fn flush(&self) -> Result<(), StateError> {
+        let _flushing = self.flushing.lock().await;
+        let (layer, marks, db) = {
+            let mut inner = self.write();
+            if inner.frozen.is_some() {
+                return Err(StateError::Snapshot { reason: "an earlier flush failed".into() });
+            }
+            if !inner.active.dirty {
+                return Ok(());
+            }
+            let layer = Arc::new(std::mem::take(&mut inner.active));
+            inner.frozen = Some(layer.clone());
+            (layer, inner.marks.clone(), inner.db.clone())
+        };
+        let work = move || {
+            write_layer(&db, &layer, &marks)?;
+            DiskView::open(&db)
+        };
+        let view = self.disk_work(work).await?;
+        let mut inner = self.write();
+        inner.frozen = None;
+        inner.view = Arc::new(view);
+        Ok(())
+    }
+
+    /// Removes some of what compaction gave up; says whether there is more.
+    async fn trim(&self) -> Result<bool, StateError> {
+        let _flushing = self.flushing.lock().await;
+        let (db, view) = {
+            let inner = self.read();
+            if inner.marks.trimmed >= inner.marks.compacted {
+                return Ok(false);
+            }
+            (inner.db.clone(), inner.view.clone())
+        };
+        let work = move || {
+            // What the file says is compacted is in the file, and only that is trimmed.
+            let upto = view.marks()?.compacted;
+            let trimmed = trim_rows(&db, upto)?;
+            Ok((trimmed, upto, DiskView::open(&db)?))
+        };
+        let (trimmed, upto, view) = self.disk_work(work).await?;
+        let mut inner = self.write();
+        inner.marks.trimmed = trimmed;
+        inner.view = Arc::new(view);
+        Ok(trimmed < upto)
+    }
+
+    pub(super) async fn disk_work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        run_on(&*self.disk, work)
+            .await
+            .map_err(|source| StateError::File { action: "work on", source })?
+    }
+}
+
+/// A write transaction whose file opens again without a walk through all of it.
+pub(super) fn begin(db: &Database) -> Result<WriteTransaction, StateError> {
+    let mut txn = db.begin_write().map_err(access("begin a write to"))?;
+    txn.set_quick_repair(true);
+    Ok(txn)
+}
+
+fn write_layer(db: &Database, layer: &Layer, marks: &Marks) -> Result<(), StateError> {
+    let txn = begin(db)?;
+    {
+        let mut current = txn.open_table(CURRENT).map_err(access("open a table of"))?;
+        for (key, changed) in &layer.current {
+            match changed {
+                Some(kv) => current.insert(&key[..], &encode_kv(kv)[..]).map(drop),
+                None => current.remove(&key[..]).map(drop),
+            }
+            .map_err(access("write"))?;
+        }
+        let mut history = txn.open_table(HISTORY).map_err(access("open a table of"))?;
+        for ((key, revision), kv) in &layer.history {
+            history.insert((&key[..], *revision), &encode_kv(kv)[..]).map_err(access("write"))?;
+        }
+        let mut changes = txn.open_table(CHANGES).map_err(access("open a table of"))?;
+        for (revision, keys) in &layer.changes {
+            for (number, key) in (0_u32..).zip(keys) {
+                changes.insert((*revision, number), &key[..]).map_err(access("write"))?;
+            }
+        }
+        let mut requests = txn.open_table(REQUESTS).map_err(access("open a table of"))?;
+        for (index, answered) in layer.requests.range(marks.forgotten + 1..) {
+            requests.insert(index, &encode(answered)[..]).map_err(access("write"))?;
+        }
+        requests.retain_in(..=marks.forgotten, |_, _| false).map_err(access("write"))?;
+        let mut boots = txn.open_table(BOOTS).map_err(access("open a table of"))?;
+        for (member, boot) in &layer.boots {
+            boots.insert(member, &encode(boot)[..]).map_err(access("write"))?;
+        }
+    }
+    marks.write(&txn)?;
+    txn.commit().map_err(access("commit to"))
+}
+
+/// Removes superseded history up to `upto`, in bounded steps; says how far it came.
+/// Changes of `upto` itself stay, because a watch may still start there.
+fn trim_rows(db: &Database, upto: Revision) -> Result<Revision, StateError> {
+    let txn = begin(db)?;
+    let mut reached = upto;
+    {
+        let mut changes = txn.open_table(CHANGES).map_err(access("open a table of"))?;
+        let mut history = txn.open_table(HISTORY).map_err(access("open a table of"))?;
+        let mut rows: Vec<(Revision, u32, Vec<u8>)> = Vec::new();
+        for row in changes.range(..=(upto, u32::MAX)).map_err(access("read"))? {
+            if rows.len() >= TRIM_ROWS {
+                reached = rows.last().map_or(0, |(revision, ..)| revision - 1).min(upto - 1);
+                break;
+            }
+            let (id, key) = row.map_err(access("read"))?;
+            let (revision, number) = id.value();
+            rows.push((revision, number, key.value().to_vec()));
+        }
+        for (revision, number, key) in rows {
+            let key = &key[..];
+            history.retain_in((key, 0)..(key, revision), |_, _| false).map_err(access("trim"))?;
+            if revision == upto {
+                continue;
+            }
+            let deleted = match history.get((key, revision)).map_err(access("read"))? {
+                Some(record) => decode_kv(key, record.value())?.version == 0,
+                None => false,
+            };
+            if deleted {
+                history.remove((key, revision)).map_err(access("trim"))?;
+            }
+            changes.remove((revision, number)).map_err(access("trim"))?;
+        }
+        let mut meta = txn.open_table(META).map_err(access("open a table of"))?;
+        meta.insert("trimmed", &encode(&reached)[..]).map_err(access("write"))?;
+    }
+    txn.commit().map_err(access("commit to"))?;
+    Ok(reached)
+}

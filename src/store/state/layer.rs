@@ -1,0 +1,78 @@
+//! Changes that are applied but not flushed.
+//!
+//! Invariant: a layer holds all changes of its span of revisions, so a key that is not in
+//! it did not change in that span.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::requests::Answered;
+use crate::logic::mvcc::KeyRange;
+use crate::model::kv::{Event, KeyValue, Revision};
+
+/// What one span of applied entries changed.
+#[derive(Debug, Default)]
+pub(super) struct Layer {
+    /// Newest record of each changed key; `None` is deleted.
+    pub(super) current: BTreeMap<Bytes, Option<KeyValue>>,
+    /// Every record of the span; a deletion has version 0.
+    pub(super) history: BTreeMap<(Bytes, Revision), KeyValue>,
+    /// Keys that each revision changed, in order.
+    pub(super) changes: BTreeMap<Revision, Vec<Bytes>>,
+    pub(super) requests: BTreeMap<u64, Answered>,
+    pub(super) boots: BTreeMap<u64, (u64, u64)>,
+    /// Something was applied, if only a blank entry.
+    pub(super) dirty: bool,
+    pub(super) bytes: usize,
+}
+
+impl Layer {
+    /// Takes up the events of one transaction.
+    pub(super) fn record(&mut self, revision: Revision, events: &[Event]) {
+        let keys = self.changes.entry(revision).or_default();
+        for event in events {
+            let kv = &event.kv;
+            // Key and record stand in two maps; the value is shared between them.
+            self.bytes += 3 * kv.key.len() + kv.value.len() + 256;
+            let live = (kv.version > 0).then(|| kv.clone());
+            self.current.insert(kv.key.clone(), live);
+            self.history.insert((kv.key.clone(), revision), kv.clone());
+            keys.push(kv.key.clone());
+        }
+    }
+
+    /// Puts this layer's newest records of the range over those of an older layer.
+    pub(super) fn overlay_current(
+        &self,
+        range: &KeyRange,
+        into: &mut BTreeMap<Bytes, Option<KeyValue>>,
+    ) {
+        for (key, changed) in self.current.range::<[u8], _>(range.bounds()) {
+            into.insert(key.clone(), changed.clone());
+        }
+    }
+
+    /// The same as of a revision.
+    pub(super) fn overlay_at(
+        &self,
+        range: &KeyRange,
+        at: Revision,
+        into: &mut BTreeMap<Bytes, Option<KeyValue>>,
+    ) {
+        for ((key, revision), kv) in self.history.range((range.start().clone(), 0)..) {
+            if !range.contains(key) {
+                break;
+            }
+            if *revision <= at {
+                into.insert(key.clone(), (kv.version > 0).then(|| kv.clone()));
+            }
+        }
+    }
+
+    /// The newest record of a key at or below a revision; a deletion has version 0.
+    pub(super) fn get_at(&self, key: &Bytes, at: Revision) -> Option<&KeyValue> {
+        let span = (key.clone(), 0)..=(key.clone(), at);
+        self.history.range(span).next_back().map(|(_, kv)| kv)
+    }
+}

@@ -1,0 +1,188 @@
+//! The state's one holder: layers, file and marks under one lock.
+//!
+//! Invariants: only the apply path adds to the active layer; only the holder of `flushing`
+//! changes the frozen layer or the file; the lock is never held across disk work.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use redb::{Database, ReadableTable};
+use tokio::sync::{Notify, watch};
+
+use super::disk_view::{DiskView, Marks, create_tables};
+use super::layer::Layer;
+use super::requests::{Answered, RequestMemory};
+use super::{StateError, access};
+use crate::logic::mvcc::Revisions;
+use crate::model::kv::{Event, Revision};
+use crate::store::codec::decode;
+use crate::store::disk::{StoreDisk, open_database};
+use crate::store::types::{LogId, StoredMembership};
+
+/// The state's file name on the member's disk.
+pub(crate) const STATE_FILE: &str = "state.redb";
+/// A received snapshot until it takes the state's place.
+pub(super) const INCOMING_FILE: &str = "incoming.redb";
+/// Pages of the state kept in memory, bytes.
+pub(super) const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// Revisions kept in memory for watchers that are nearly up to date.
+const RECENT_REVISIONS: usize = crate::base::limits::WATCH_BUFFER_EVENTS;
+/// Events of one revision beyond which it is left to the disk.
+const RECENT_EVENTS: usize = 4_096;
+
+/// How far the state is; what readers and watchers wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Log index of the last applied entry.
+    pub(crate) applied: u64,
+    pub(crate) revision: Revision,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) marks: Marks,
+    pub(super) active: Layer,
+    pub(super) frozen: Option<Arc<Layer>>,
+    pub(super) view: Arc<DiskView>,
+    pub(super) db: Arc<Database>,
+    pub(super) requests: RequestMemory,
+    /// Of each member the incarnation and the highest boot count seen in the log.
+    pub(super) boots: BTreeMap<u64, (u64, u64)>,
+}
+
+/// All events of one revision.
+#[derive(Debug)]
+pub(super) struct RevisionEvents {
+    pub(super) revision: Revision,
+    pub(super) events: Vec<Event>,
+}
+
+/// The replicated state of this member.
+#[derive(Debug)]
+pub(crate) struct StateStore {
+    pub(super) disk: Arc<dyn StoreDisk>,
+    inner: RwLock<Inner>,
+    recent: Mutex<VecDeque<Arc<RevisionEvents>>>,
+    pub(super) flushing: tokio::sync::Mutex<()>,
+    pub(super) wake_flusher: Notify,
+    pub(super) progress: watch::Sender<Progress>,
+}
+
+const POISON: &str = "no holder of the state's lock panics";
+
+impl StateStore {
+    /// Opens or makes the state file and drops what an interrupted snapshot left.
+    pub(crate) fn open(disk: Arc<dyn StoreDisk>) -> Result<Self, StateError> {
+        disk.remove(INCOMING_FILE)
+            .map_err(|source| StateError::File { action: "remove", source })?;
+        let inner = load(&*disk)?;
+        let progress = progress_of(&inner);
+        Ok(Self {
+            disk,
+            inner: RwLock::new(inner),
+            recent: Mutex::new(VecDeque::new()),
+            flushing: tokio::sync::Mutex::new(()),
+            wake_flusher: Notify::new(),
+            progress: watch::Sender::new(progress),
+        })
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().expect(POISON)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().expect(POISON)
+    }
+
+    pub(super) fn recent(&self) -> MutexGuard<'_, VecDeque<Arc<RevisionEvents>>> {
+        self.recent.lock().expect(POISON)
+    }
+
+    /// Keeps a revision's events for watchers; called in order of revisions.
+    pub(super) fn push_recent(&self, revision: Revision, events: Vec<Event>) {
+        let mut recent = self.recent();
+        if events.len() > RECENT_EVENTS {
+            // A hole would be a lie; watchers take this span from the disk.
+            recent.clear();
+            return;
+        }
+        recent.push_back(Arc::new(RevisionEvents { revision, events }));
+        if recent.len() > RECENT_REVISIONS {
+            recent.pop_front();
+        }
+    }
+
+    pub(super) fn publish(&self) {
+        let progress = progress_of(&self.read());
+        self.progress.send_replace(progress);
+    }
+
+    /// Follows what is applied.
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    pub(crate) fn revisions(&self) -> Revisions {
+        self.read().revisions()
+    }
+
+    pub(crate) fn applied(&self) -> (Option<LogId>, StoredMembership) {
+        let inner = self.read();
+        (inner.marks.applied, inner.marks.membership.clone())
+    }
+
+    /// The incarnation and the highest boot count that the log knows of a member.
+    pub(crate) fn remembered_boot(&self, member: u64) -> Option<(u64, u64)> {
+        self.read().boots.get(&member).copied()
+    }
+}
+
+impl Inner {
+    pub(super) fn revisions(&self) -> Revisions {
+        Revisions { current: self.marks.revision, compacted: self.marks.compacted }
+    }
+}
+
+pub(super) fn progress_of(inner: &Inner) -> Progress {
+    Progress {
+        applied: inner.marks.applied.map_or(0, |applied| applied.index),
+        revision: inner.marks.revision,
+    }
+}
+
+/// Opens the state file and reads what is kept in memory.
+pub(super) fn load(disk: &dyn StoreDisk) -> Result<Inner, StateError> {
+    let db = open_database(disk, STATE_FILE, CACHE_BYTES).map_err(StateError::Open)?;
+    let mut txn = db.begin_write().map_err(access("begin a write to"))?;
+    txn.set_quick_repair(true);
+    create_tables(&txn)?;
+    txn.commit().map_err(access("commit to"))?;
+    let db = Arc::new(db);
+    let view = DiskView::open(&db)?;
+    let marks = view.marks()?;
+    let mut answered: Vec<(u64, Answered)> = Vec::new();
+    for row in view.requests.iter().map_err(access("read"))? {
+        let (index, bytes) = row.map_err(access("read"))?;
+        let record = decode(bytes.value())
+            .map_err(|source| StateError::Decode { what: "a request", source })?;
+        answered.push((index.value(), record));
+    }
+    let mut boots = BTreeMap::new();
+    for row in view.boots.iter().map_err(access("read"))? {
+        let (member, bytes) = row.map_err(access("read"))?;
+        let record = decode(bytes.value())
+            .map_err(|source| StateError::Decode { what: "a boot count", source })?;
+        boots.insert(member.value(), record);
+    }
+    let requests = RequestMemory::load(answered, marks.forgotten);
+    Ok(Inner {
+        marks,
+        active: Layer::default(),
+        frozen: None,
+        view: Arc::new(view),
+        db,
+        requests,
+        boots,
+    })
+}

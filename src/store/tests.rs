@@ -1,0 +1,290 @@
+//! Real members on real files over an in-process network.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Kv, PeerError, PeerNetwork, PeerTarget, Store, StoreConfig, StoreDeps, StoreError};
+use crate::base::ids::{ClusterId, Generation, MemberId};
+use crate::model::kv::{
+    Compare, EventKind, Op, OpResponse, RangeRequest, TxnRequest, WatchItem, WatchRequest,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Default)]
+struct Hub {
+    members: Mutex<BTreeMap<u64, Weak<Store>>>,
+}
+
+#[async_trait]
+impl PeerNetwork for Hub {
+    async fn call(
+        &self,
+        target: &PeerTarget,
+        message: Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, PeerError> {
+        let (member, address) = (target.member, target.address.clone());
+        let store = self.members.lock().unwrap().get(&member.0).and_then(Weak::upgrade);
+        let Some(store) = store else {
+            let reason = "it is down".into();
+            return Err(PeerError::Unreachable { member, address, reason });
+        };
+        tokio::time::timeout(deadline, store.receive(message))
+            .await
+            .map_err(|_| PeerError::NoAnswer { member, address, reason: "deadline".into() })
+    }
+}
+
+struct Cluster {
+    dir: tempfile::TempDir,
+    hub: Arc<Hub>,
+    id: ClusterId,
+    stores: BTreeMap<u64, Arc<Store>>,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            hub: Arc::new(Hub::default()),
+            id: ClusterId(uuid::Uuid::new_v4()),
+            stores: BTreeMap::new(),
+        }
+    }
+
+    async fn open(&mut self, member: u64) -> Arc<Store> {
+        let dir = self.dir.path().join(member.to_string());
+        self.open_at(member, &dir).await
+    }
+
+    async fn open_at(&mut self, member: u64, dir: &Path) -> Arc<Store> {
+        let config = StoreConfig {
+            cluster_id: self.id,
+            generation: Generation(1),
+            member_id: MemberId(member),
+        };
+        let started = Instant::now();
+        // A killed member's file is free as soon as its last task has ended.
+        let store = loop {
+            let deps = StoreDeps::on_host(dir, self.hub.clone()).unwrap();
+            match Store::open(config.clone(), deps).await {
+                Ok(store) => break Arc::new(store),
+                Err(error) if started.elapsed() > PATIENCE => panic!("{error:?}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        self.hub.members.lock().unwrap().insert(member, Arc::downgrade(&store));
+        self.stores.insert(member, store.clone());
+        store
+    }
+
+    async fn three() -> Self {
+        let mut cluster = Self::new();
+        let first = cluster.open(1).await;
+        first.initialize_single("n1", "one").await.unwrap();
+        for member in [2, 3] {
+            cluster.open(member).await;
+            first.add_member(MemberId(member), &format!("n{member}"), "x", true).await.unwrap();
+        }
+        cluster
+    }
+
+    fn kill(&mut self, member: u64) {
+        self.hub.members.lock().unwrap().remove(&member);
+        let store = self.stores.remove(&member).unwrap();
+        drop(store);
+    }
+
+    async fn leader(&self) -> u64 {
+        let started = Instant::now();
+        loop {
+            for (member, store) in &self.stores {
+                if store.is_leader() && store.range(RangeRequest::key("x")).await.is_ok() {
+                    return *member;
+                }
+            }
+            assert!(started.elapsed() < PATIENCE, "no leader");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn put(key: &str, value: &str) -> TxnRequest {
+    TxnRequest { success: vec![Op::put(key.to_owned(), value.to_owned())], ..TxnRequest::default() }
+}
+
+async fn get(store: &Store, key: &str) -> Option<String> {
+    let answer = store.range(RangeRequest::key(key.to_owned())).await.unwrap();
+    answer.kvs.first().map(|kv| String::from_utf8(kv.value.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn one_member_keeps_what_it_acknowledged_over_a_kill_and_a_stop() {
+    let mut cluster = Cluster::new();
+    let store = cluster.open(1).await;
+    store.initialize_single("n1", "one").await.unwrap();
+    store.initialize_single("n1", "one").await.unwrap();
+    let answer = store.txn(put("a", "1")).await.unwrap();
+    assert_eq!((answer.revision, answer.succeeded), (2, true));
+    assert_eq!(store.txn(put("a", "2")).await.unwrap().revision, 3);
+    assert_eq!(store.status().boot.0, 1);
+    drop(store);
+    cluster.kill(1);
+
+    let store = cluster.open(1).await;
+    assert_eq!(get(&store, "a").await.as_deref(), Some("2"));
+    assert_eq!(store.status().boot.0, 2);
+    assert_eq!(store.txn(put("b", "3")).await.unwrap().revision, 4);
+    store.shutdown().await;
+    assert!(matches!(store.txn(put("c", "4")).await, Err(StoreError::ShuttingDown)));
+    drop(store);
+    cluster.kill(1);
+
+    let store = cluster.open(1).await;
+    let old = RangeRequest { revision: 2, ..RangeRequest::key("a") };
+    assert_eq!(&store.range(old).await.unwrap().kvs[0].value[..], b"1");
+    let all = store.range(RangeRequest::prefix("")).await;
+    assert!(matches!(all, Err(StoreError::BadRequest { .. })));
+    let all = RangeRequest {
+        key: Bytes::from_static(&[0]),
+        range_end: Bytes::from_static(&[0]),
+        ..RangeRequest::default()
+    };
+    assert_eq!(store.range(all).await.unwrap().count, 2);
+}
+
+#[tokio::test]
+async fn three_members_answer_everywhere_and_survive_the_leader() {
+    let mut cluster = Cluster::three().await;
+    for (member, store) in &cluster.stores {
+        store.txn(put(&format!("k{member}"), "v")).await.unwrap();
+    }
+    for store in cluster.stores.values() {
+        for member in [1, 2, 3] {
+            assert_eq!(get(store, &format!("k{member}")).await.as_deref(), Some("v"));
+        }
+    }
+    let dead = cluster.leader().await;
+    cluster.kill(dead);
+    let survivor = cluster.stores.values().next().unwrap().clone();
+    let since = Instant::now();
+    survivor.txn(put("after", "1")).await.unwrap();
+    let outage = since.elapsed();
+    assert!(outage < Duration::from_secs(5), "next write after {outage:?}");
+
+    let back = cluster.open(dead).await;
+    assert_eq!(get(&back, "after").await.as_deref(), Some("1"));
+    assert_eq!(back.status().members.iter().filter(|member| member.voter).count(), 3);
+}
+
+#[tokio::test]
+async fn all_members_killed_at_once_lose_nothing() {
+    let mut cluster = Cluster::three().await;
+    let store = cluster.stores[&1].clone();
+    for number in 0..50 {
+        store.txn(put(&format!("n{number:02}"), "v")).await.unwrap();
+    }
+    drop(store);
+    for member in [1, 2, 3] {
+        cluster.kill(member);
+    }
+    for member in [1, 2, 3] {
+        cluster.open(member).await;
+    }
+    let answer = cluster.stores[&2].range(RangeRequest::prefix("n")).await.unwrap();
+    assert_eq!(answer.count, 50);
+}
+
+#[tokio::test]
+async fn a_watch_delivers_history_then_news_in_order_and_whole() {
+    let mut cluster = Cluster::new();
+    let store = cluster.open(1).await;
+    store.initialize_single("n1", "one").await.unwrap();
+    for number in 0..2_000 {
+        store.txn(put("w/key", &number.to_string())).await.unwrap();
+    }
+    let mut watch = store.watch(WatchRequest::prefix("w/", 2)).await.unwrap();
+    let both = TxnRequest {
+        success: vec![Op::put("w/a", "1"), Op::delete("w/key"), Op::put("other", "1")],
+        ..TxnRequest::default()
+    };
+    let last = store.txn(both).await.unwrap().revision;
+    let mut next = 2;
+    loop {
+        let item = tokio::time::timeout(PATIENCE, watch.recv()).await.unwrap().unwrap();
+        let WatchItem::Events { revision, events } = item else { continue };
+        assert_eq!(revision, next);
+        next += 1;
+        if revision == last {
+            assert_eq!(events.len(), 2);
+            assert_eq!(events[1].kind, EventKind::Delete);
+            assert_eq!(&events[1].kv.key[..], b"w/key");
+            break;
+        }
+        assert_eq!(&events[0].kv.value[..], (revision - 2).to_string().as_bytes());
+    }
+    store.compact(last).await.unwrap();
+    assert!(matches!(store.compact(last).await, Err(StoreError::Compacted { .. })));
+    let mut late = store.watch(WatchRequest::prefix("w/", 2)).await.unwrap();
+    assert_eq!(late.recv().await, Some(WatchItem::Compacted { compact_revision: last }));
+    let past = RangeRequest { revision: 5, ..RangeRequest::key("w/key") };
+    assert!(matches!(store.range(past).await, Err(StoreError::Compacted { .. })));
+}
+
+#[tokio::test]
+async fn a_compare_guards_a_write() {
+    let mut cluster = Cluster::new();
+    let store = cluster.open(1).await;
+    store.initialize_single("n1", "one").await.unwrap();
+    let create = |value: &str| TxnRequest {
+        compare: vec![Compare::mod_revision("k", 0)],
+        success: vec![Op::put("k", value.to_owned())],
+        failure: vec![Op::Range(RangeRequest::key("k"))],
+    };
+    assert!(store.txn(create("1")).await.unwrap().succeeded);
+    let answer = store.txn(create("2")).await.unwrap();
+    assert!(!answer.succeeded);
+    let OpResponse::Range(found) = &answer.responses[0] else { panic!("{answer:?}") };
+    assert_eq!(&found.kvs[0].value[..], b"1");
+}
+
+#[tokio::test]
+async fn a_wiped_disk_under_an_old_id_is_refused() {
+    let mut cluster = Cluster::three().await;
+    cluster.stores[&1].txn(put("a", "1")).await.unwrap();
+    cluster.kill(3);
+    let empty = cluster.dir.path().join("3-wiped");
+    let wiped = cluster.open_at(3, &empty).await;
+    let error = tokio::time::timeout(PATIENCE, wiped.failed()).await.unwrap();
+    assert!(error.to_string().contains("rejoin under a new id"), "{error}");
+    assert!(wiped.txn(put("b", "1")).await.is_err());
+    cluster.stores[&1].txn(put("c", "1")).await.unwrap();
+    assert!(cluster.stores[&1].status().health == "serving");
+}
+
+#[tokio::test]
+async fn a_foreign_disk_is_not_opened() {
+    let mut cluster = Cluster::new();
+    cluster.open(1).await.initialize_single("n1", "one").await.unwrap();
+    cluster.kill(1);
+    cluster.id = ClusterId(uuid::Uuid::new_v4());
+    let config =
+        StoreConfig { cluster_id: cluster.id, generation: Generation(1), member_id: MemberId(1) };
+    let started = Instant::now();
+    loop {
+        let deps = StoreDeps::on_host(&cluster.dir.path().join("1"), cluster.hub.clone()).unwrap();
+        let error = Store::open(config.clone(), deps).await.unwrap_err();
+        let text = crate::base::chain::chain(&error);
+        if text.contains("belongs to cluster") {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "{text}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

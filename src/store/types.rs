@@ -1,0 +1,130 @@
+//! What Raft carries for the store: commands, replies, peers.
+//!
+//! Invariant: these types are written to disk and sent to peers, so fields are only ever
+//! added in a new record version (`codec`).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::ids::{BootCount, MemberId};
+use crate::model::kv::{Revision, TxnRequest, TxnResponse};
+use crate::store::runtime::StoreRuntime;
+
+/// What the log can tell the state machine to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Command {
+    Txn {
+        id: RequestId,
+        /// What the origin had applied when it first sent the request. If the memory of
+        /// answered requests reaches back no further than this, an unknown id may have
+        /// been answered and forgotten.
+        issued_at: u64,
+        request: TxnRequest,
+    },
+    Compact {
+        revision: Revision,
+    },
+    /// A member started; remembered so that an older copy of its disk is recognised.
+    Boot {
+        member: MemberId,
+        incarnation: u64,
+        boot: BootCount,
+    },
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::Txn { id, .. } => write!(f, "txn {id}"),
+            Command::Compact { revision } => write!(f, "compact {revision}"),
+            Command::Boot { member, boot, .. } => write!(f, "boot {boot} of member {member}"),
+        }
+    }
+}
+
+/// Names one request of one origin, so that a repeated one is answered and not redone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct RequestId {
+    pub origin: MemberId,
+    /// Distinguishes the origin's runs.
+    pub run: u64,
+    pub sequence: u64,
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:x}-{}", self.origin, self.run, self.sequence)
+    }
+}
+
+/// What the state machine answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// A blank or membership entry, a compaction or a boot note.
+    Done,
+    Txn(TxnResponse),
+    Refused(Refusal),
+}
+
+/// Why the state machine did nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Refusal {
+    Compacted {
+        requested: Revision,
+        compacted: Revision,
+    },
+    Future {
+        requested: Revision,
+        current: Revision,
+    },
+    BadRequest {
+        reason: String,
+    },
+    /// The id is older than the memory of answered requests: it may have been done.
+    Forgotten,
+    /// The request was done, but its answer was too large to keep.
+    AnswerLost,
+}
+
+/// A member as the others reach it; part of the membership in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Peer {
+    pub name: String,
+    pub address: String,
+    /// Which disk it is, drawn at random when its log was made; 0 while not known. A
+    /// voter's is always known, so a wiped disk under an old id is recognised.
+    pub incarnation: u64,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.name, self.address)
+    }
+}
+
+openraft::declare_raft_types!(
+    /// The store's choice of Raft's types.
+    pub(crate) TypeConfig:
+        D = Command,
+        R = Reply,
+        NodeId = u64,
+        Node = Peer,
+        AsyncRuntime = StoreRuntime,
+);
+
+pub(crate) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
+pub(crate) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
+pub(crate) type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
+pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
+pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reply::Done => f.write_str("done"),
+            Reply::Txn(answer) => write!(f, "txn at {}", answer.revision),
+            Reply::Refused(refusal) => write!(f, "refused: {refusal:?}"),
+        }
+    }
+}

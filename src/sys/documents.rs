@@ -1,0 +1,28 @@
+//! Reads whole text documents: a kubeconfig, a manifest, standard input.
+//!
+//! Not here: writing files atomically, which is the installer's business.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The file's text.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    std::fs::read_to_string(path)
+}
+
+/// The file's bytes.
+pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    std::fs::read(path)
+}
+
+/// Everything that comes on standard input.
+pub fn read_stdin() -> io::Result<String> {
+    let mut text = String::new();
+    io::stdin().lock().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// An environment variable, if it is set, readable and not empty.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,107 @@
+//! What this host is and how much of it is left, from `/proc` and the file systems.
+//!
+//! Not here: what to do about it (agent/node.rs), checks before an install (install/).
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use nix::sys::statvfs::statvfs;
+use procfs::Current;
+
+/// What does not change while the host runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    pub cpus: u64,
+    pub memory_bytes: u64,
+    /// Size of the file system that holds the data directory.
+    pub disk_bytes: u64,
+    /// As Go names it: `amd64`, `arm64`.
+    pub architecture: &'static str,
+    pub kernel: String,
+    pub os_image: String,
+    pub machine_id: String,
+    pub boot_id: String,
+    pub system_uuid: String,
+}
+
+/// What is left now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostHeadroom {
+    pub memory_available_bytes: u64,
+    pub disk_available_percent: u64,
+    pub inodes_available_percent: u64,
+    pub tasks_available_percent: u64,
+}
+
+fn trimmed(path: &str) -> String {
+    fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+fn os_image() -> String {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let named = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(line.trim_matches('"').to_owned())
+    };
+    named("PRETTY_NAME=").or_else(|| named("NAME=")).unwrap_or_else(|| "Linux".to_owned())
+}
+
+/// Reads the facts; `data` is a directory on the file system that pods write to.
+pub fn read(data: &Path) -> io::Result<HostFacts> {
+    let memory = procfs::Meminfo::current().map_err(io::Error::other)?;
+    let cpus = procfs::CpuInfo::current().map_err(io::Error::other)?.num_cores();
+    let disk = statvfs(data)?;
+    Ok(HostFacts {
+        cpus: cpus as u64,
+        memory_bytes: memory.mem_total,
+        disk_bytes: disk.blocks() * disk.fragment_size(),
+        architecture: match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        },
+        kernel: trimmed("/proc/sys/kernel/osrelease"),
+        os_image: os_image(),
+        machine_id: trimmed("/etc/machine-id"),
+        boot_id: trimmed("/proc/sys/kernel/random/boot_id"),
+        system_uuid: trimmed("/sys/class/dmi/id/product_uuid"),
+    })
+}
+
+fn percent(part: u64, whole: u64) -> u64 {
+    if whole == 0 { 100 } else { (u128::from(part) * 100 / u128::from(whole)) as u64 }
+}
+
+/// Reads what is left.
+pub fn headroom(data: &Path) -> io::Result<HostHeadroom> {
+    let memory = procfs::Meminfo::current().map_err(io::Error::other)?;
+    let disk = statvfs(data)?;
+    let load = procfs::LoadAverage::current().map_err(io::Error::other)?;
+    let limit = trimmed("/proc/sys/kernel/pid_max").parse::<u64>().unwrap_or(32_768);
+    Ok(HostHeadroom {
+        memory_available_bytes: memory.mem_available.unwrap_or(memory.mem_free),
+        disk_available_percent: percent(disk.blocks_available(), disk.blocks()),
+        inodes_available_percent: percent(disk.files_available(), disk.files()),
+        tasks_available_percent: percent(limit.saturating_sub(u64::from(load.max)), limit),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_processors_memory_and_disk() {
+        let facts = read(Path::new("/")).unwrap();
+        assert!(facts.cpus > 0 && facts.memory_bytes > 0 && facts.disk_bytes > 0);
+        assert!(!facts.kernel.is_empty());
+        assert!(headroom(Path::new("/")).unwrap().memory_available_bytes > 0);
+    }
+
+    #[test]
+    fn nothing_of_nothing_is_all_there_is() {
+        assert_eq!(percent(0, 0), 100);
+        assert_eq!(percent(1, 3), 33);
+    }
+}

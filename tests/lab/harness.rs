@@ -1,0 +1,262 @@
+//! Drives `holdfast lab` and looks at what it made, from outside.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a condition may take before the test gives up; generous on purpose.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) type Outcome = Result<(), Failed>;
+
+/// Turns any error into a test failure that says what was being done.
+pub(crate) fn failed(doing: impl Display, error: impl Display) -> Failed {
+    format!("{doing}: {error}").into()
+}
+
+/// Fails with the text unless the condition holds.
+pub(crate) fn ensure(condition: bool, text: impl FnOnce() -> String) -> Outcome {
+    if condition { Ok(()) } else { Err(text().into()) }
+}
+
+/// Asks again until the check answers `Ok` or patience ends; then reports the last answer.
+pub(crate) fn eventually<T>(
+    what: &str,
+    patience: Duration,
+    mut check: impl FnMut() -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    let started = Instant::now();
+    loop {
+        match check() {
+            Ok(value) => return Ok(value),
+            Err(error) if started.elapsed() > patience => {
+                let text = error.message().unwrap_or_default().to_owned();
+                return Err(format!("not within {patience:?}: {what}: {text}").into());
+            }
+            Err(_) => std::thread::park_timeout(Duration::from_millis(200)),
+        }
+    }
+}
+
+pub(crate) fn binary() -> PathBuf {
+    env!("CARGO_BIN_EXE_holdfast").into()
+}
+
+fn from_root(variable: &str, fallback: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join(fallback),
+        PathBuf::from,
+    )
+}
+
+pub(crate) fn bundle() -> PathBuf {
+    from_root("HOLDFAST_BUNDLE", ".build/holdfast.hfb")
+}
+
+pub(crate) fn trusted_key() -> PathBuf {
+    from_root("HOLDFAST_TRUST", ".build/signing.key.pub")
+}
+
+/// Runs a command and returns its output; the caller judges the exit code.
+pub(crate) fn output(command: &mut Command) -> Result<Output, Failed> {
+    command.output().map_err(|error| failed(format!("{command:?}"), error))
+}
+
+/// The output's text, both streams, for messages.
+pub(crate) fn text(output: &Output) -> String {
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    format!("exit {:?}\n{out}{err}", output.status.code())
+}
+
+/// Runs a command that must succeed and returns its stdout.
+pub(crate) fn succeed(command: &mut Command) -> Result<String, Failed> {
+    let output = output(command)?;
+    if !output.status.success() {
+        return Err(format!("{command:?}\n{}", text(&output)).into());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// One lab; taken down when dropped.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    dir: TempDir,
+}
+
+impl Lab {
+    /// Brings a lab up; `bare` hosts have no Holdfast on them yet.
+    pub(crate) fn up(layout: &str, bare: bool) -> Result<Self, Failed> {
+        let dir = tempfile::Builder::new()
+            .prefix("hf-lab-")
+            .tempdir()
+            .map_err(|error| failed("temporary folder", error))?;
+        let lab = Self { dir };
+        let mut command = lab.command("up");
+        command.args(["--layout", layout]).arg("--bundle").arg(bundle());
+        command.arg("--trust").arg(trusted_key());
+        if bare {
+            command.arg("--bare");
+        }
+        succeed(&mut command)?;
+        Ok(lab)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `holdfast lab VERB --dir D`.
+    pub(crate) fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(binary());
+        command.args(["lab", verb, "--dir"]).arg(self.dir.path());
+        command
+    }
+
+    pub(crate) fn fault(&self, what: &str, node: &str) -> Outcome {
+        let mut command = Command::new(binary());
+        command.args(["lab", "fault", what, node, "--dir"]).arg(self.dir.path());
+        succeed(&mut command).map(|_| ())
+    }
+
+    /// A command inside a host.
+    pub(crate) fn on(&self, node: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command("exec");
+        command.arg(node).arg("--").args(arguments);
+        command
+    }
+
+    /// A variable of `lab env`.
+    pub(crate) fn env(&self, name: &str) -> Result<String, Failed> {
+        let text = succeed(&mut self.command("env"))?;
+        let prefix = format!("export {name}=");
+        text.lines()
+            .find_map(|line| line.strip_prefix(&prefix))
+            .map(|value| value.trim_matches(['\'', '"']).to_owned())
+            .ok_or_else(|| format!("lab env prints no {name}:\n{text}").into())
+    }
+
+    pub(crate) fn kubeconfig(&self) -> Result<PathBuf, Failed> {
+        self.env("KUBECONFIG").map(PathBuf::from)
+    }
+
+    /// `holdfast VERB …` against the lab, from outside its hosts.
+    pub(crate) fn holdfast(&self, arguments: &[&str]) -> Result<Command, Failed> {
+        let mut command = Command::new(binary());
+        command.args(arguments).env("KUBECONFIG", self.kubeconfig()?);
+        Ok(command)
+    }
+
+    /// Same with `kubectl`.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<Command, Failed> {
+        let mut command = Command::new("kubectl");
+        command.args(arguments).env("KUBECONFIG", self.kubeconfig()?);
+        Ok(command)
+    }
+
+    /// `holdfast status -o json` as one node sees it; any exit code with a document is fine.
+    pub(crate) fn status(&self, node: &str) -> Result<Value, Failed> {
+        let output = output(&mut self.on(node, &["holdfast", "status", "-o", "json"]))?;
+        serde_json::from_slice(&output.stdout)
+            .map_err(|error| failed(format!("status on {node}: {}", text(&output)), error))
+    }
+
+    /// The name of the store's leader as `node` sees it.
+    pub(crate) fn leader(&self, node: &str) -> Result<String, Failed> {
+        let status = self.status(node)?;
+        let members = status["members"].as_array().cloned().unwrap_or_default();
+        members
+            .iter()
+            .find(|member| member["leader"] == true)
+            .and_then(|member| member["name"].as_str().map(str::to_owned))
+            .ok_or_else(|| format!("{node} knows no leader: {status}").into())
+    }
+
+    /// All objects of a kind, as JSON, by the binary's own client.
+    pub(crate) fn objects(&self, kind: &str) -> Result<Vec<Value>, Failed> {
+        let text = succeed(&mut self.holdfast(&["get", kind, "-A", "-o", "json"])?)?;
+        let list: Value =
+            serde_json::from_str(&text).map_err(|error| failed(format!("get {kind}"), error))?;
+        Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Waits until that many pods with the label are Ready on nodes that the filter accepts.
+    pub(crate) fn pods_ready(
+        &self,
+        app: &str,
+        count: usize,
+        on: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Value>, Failed> {
+        let what = format!("{count} Ready pods of {app}");
+        eventually(&what, PATIENCE, || {
+            let pods = self.objects("pods")?;
+            let ready: Vec<Value> = pods
+                .iter()
+                .filter(|pod| pod["metadata"]["labels"]["app"] == app && is_ready(pod))
+                .filter(|pod| on(pod["spec"]["nodeName"].as_str().unwrap_or_default()))
+                .cloned()
+                .collect();
+            ensure(ready.len() == count, || format!("{} are: {}", ready.len(), brief(&pods)))?;
+            Ok(ready)
+        })
+    }
+
+    /// Waits until every node is Ready and every member votes without lag.
+    pub(crate) fn settled(&self, nodes: usize) -> Outcome {
+        eventually("all nodes Ready and all members caught up", PATIENCE, || {
+            let leader = ["a1", "b1", "c1"]
+                .into_iter()
+                .take(nodes)
+                .find_map(|node| self.leader(node).ok())
+                .ok_or("no node knows a leader")?;
+            let status = self.status(&leader)?;
+            let empty = Vec::new();
+            let ready = status["nodes"].as_array().unwrap_or(&empty);
+            let members = status["members"].as_array().unwrap_or(&empty);
+            let all_ready = ready.iter().filter(|node| node["ready"] == true).count() == nodes;
+            let caught_up = members
+                .iter()
+                .filter(|member| member["voter"] == true)
+                .filter(|member| member["leader"] == true || member["lagEntries"].as_u64() <= Some(50) && member["lagEntries"].is_u64())
+                .count()
+                == nodes;
+            ensure(all_ready && caught_up, || status.to_string())
+        })
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.dir.path().exists() {
+            let _best_effort = self.command("down").output();
+        }
+    }
+}
+
+/// Whether a pod's Ready condition is True.
+pub(crate) fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    conditions.is_some_and(|list| {
+        list.iter().any(|item| item["type"] == "Ready" && item["status"] == "True")
+    })
+}
+
+/// Names, nodes and phases, for messages.
+pub(crate) fn brief(pods: &[Value]) -> String {
+    let line = |pod: &Value| {
+        format!(
+            "{} on {} {}",
+            pod["metadata"]["name"], pod["spec"]["nodeName"], pod["status"]["phase"]
+        )
+    };
+    pods.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+pub(crate) fn has_kubectl() -> bool {
+    Command::new("kubectl").args(["version", "--client"]).output().is_ok_and(|o| o.status.success())
+}
