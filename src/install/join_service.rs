@@ -21,7 +21,7 @@ use crate::base::ids::MemberId;
 use crate::model::cluster::PlacedNode;
 use crate::model::cluster_record::{TokenRecord, 
     ADMIN_PASSWORD_KEY, CLUSTER_KEY, ClusterBootstrap, ClusterRecord, NEXT_MEMBER_KEY,
-    NODES_PREFIX, NodeRecord,
+    NODES_PREFIX, NodeRecord, TokenRecord,
 };
 use crate::model::join::{JoinAnswer, JoinRequest};
 use crate::model::kv::{Op, RangeRequest, TxnRequest};

@@ -9,19 +9,20 @@
 //! Invariant: nothing is written before the bundle is verified and the host is checked.
 //! Not here: what changes a host in detail (the playbooks), how the store works.
 
-// pub mod apply;
-// pub mod init;
-// pub mod join;
+pub mod apply;
+pub mod init;
+pub mod join;
 pub mod join_service;
-// pub mod phases;
-// pub mod ports;
-// pub mod preflight;
-// pub mod remote;
-// pub mod reset;
+pub mod phases;
+pub mod ports;
+pub mod preflight;
+pub mod remote;
+pub mod reset;
 pub mod tokens;
 
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod join_tests;
-// #[cfg(test)] mod sequence_tests;
+#[cfg(test)]
+mod sequence_tests;

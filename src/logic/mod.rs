@@ -1,5 +1,6 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
+pub mod preflight;
 pub mod balance;
 pub mod dns_records;
 pub mod endpoints;

@@ -1,0 +1,123 @@
+//! `reset`: undoes an installation and leaves the host as it was.
+//!
+//! ```text
+//!  stop holdfast ► containers ► network ► stop engine ► unmount ► undo log ► directories
+//! ```
+//! Goes on past failures and says all of them at the end; what is needed to try again
+//! (the undo log) is removed last and only when everything else is gone.
+//! Invariant: touches only what the undo log, our service names and our directories
+//! name; a host's own Docker and its files are none of them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::base::chain::chain;
+use crate::model::node_config::Paths;
+use crate::playbook::UndoLog;
+use crate::sys::files;
+use crate::sys::host;
+use crate::sys::services::ServiceManager;
+use crate::sys::systemd::Systemd;
+
+use super::apply::{ENGINE_SERVICE, InstallError, NODE_SERVICE, undo_path};
+use super::init::lock;
+use super::phases::PhaseLog;
+use super::ports::CleanUp;
+
+/// What reset works with.
+#[derive(Clone, Debug)]
+pub struct ResetTools {
+    pub services: Arc<dyn ServiceManager>,
+    /// Removes our containers; run while the engine still answers.
+    pub containers: Arc<dyn CleanUp>,
+    /// Removes bridge, routes and tables.
+    pub network: Arc<dyn CleanUp>,
+}
+
+/// What was done and what was not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResetReport {
+    /// False when nothing was installed here.
+    pub was_installed: bool,
+    pub done: Vec<String>,
+    /// Empty when the host is as it was.
+    pub failed: Vec<String>,
+}
+
+impl ResetReport {
+    fn step<E: std::fmt::Display>(&mut self, name: &str, result: Result<(), E>) {
+        match result {
+            Ok(()) => self.done.push(name.to_owned()),
+            Err(error) => self.failed.push(format!("{name}: {error}")),
+        }
+    }
+}
+
+/// Undoes everything. Repeating it continues.
+pub async fn reset(paths: &Paths, tools: &ResetTools) -> Result<ResetReport, InstallError> {
+    let mut report = ResetReport::default();
+    if PhaseLog::find(&paths.config)?.is_none() && files::inspect(&undo_path(paths))?.is_none() {
+        return Ok(report);
+    }
+    report.was_installed = true;
+    let lock = lock(paths)?;
+    stop(tools, NODE_SERVICE, &mut report).await;
+    for step in [&tools.containers, &tools.network] {
+        report.step(step.name(), step.clean_up().await);
+    }
+    stop(tools, ENGINE_SERVICE, &mut report).await;
+    for dir in [&paths.data, &paths.run] {
+        for point in host::mounts_below(dir) {
+            let name = format!("unmount {}", point.display());
+            report.step(&name, host::unmount(&point));
+        }
+    }
+    if !report.failed.is_empty() {
+        // Files that something may still use stay, and with them the way to try again.
+        return Ok(report);
+    }
+    let undo = UndoLog::open(&undo_path(paths))?;
+    for failure in undo.replay() {
+        report.failed.push(failure);
+    }
+    if tools.services.name() == "systemd" {
+        let reloaded = Systemd.reload_units().await;
+        report.step("reload units", reloaded.map_err(|error| chain(&error)));
+    }
+    remove(&paths.data, &mut report);
+    remove(&paths.run, &mut report);
+    if report.failed.is_empty() {
+        drop(lock);
+        remove(&paths.config, &mut report);
+    }
+    Ok(report)
+}
+
+async fn stop(tools: &ResetTools, name: &str, report: &mut ResetReport) {
+    if tools.services.name() == "systemd"
+        && let Ok(true) = Systemd.is_enabled(name).await
+    {
+        let disabled = Systemd.set_enabled(name, false).await;
+        report.step(&format!("disable {name}"), disabled.map_err(|error| chain(&error)));
+    }
+    let stopped = match tools.services.is_running(name).await {
+        Ok(false) => Ok(()),
+        Ok(true) => tools.services.stop(name).await.map_err(|error| chain(&error)),
+        Err(error) => Err(chain(&error)),
+    };
+    report.step(&format!("stop {name}"), stopped);
+}
+
+/// Removes one of our own directories whole. A mount inside would carry the removal into
+/// something else, so it is looked for once more.
+fn remove(dir: &Path, report: &mut ResetReport) {
+    let name = format!("remove {}", dir.display());
+    if let Some(point) = host::mounts_below(dir).first() {
+        report.failed.push(format!("{name}: {} is still mounted", point.display()));
+        return;
+    }
+    report.step(&name, files::remove_tree(dir).map_err(|error| chain(&error)));
+}
