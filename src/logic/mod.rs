@@ -1,6 +1,5 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
-pub mod preflight;
 pub mod balance;
 pub mod dns_records;
 pub mod endpoints;
@@ -11,6 +10,7 @@ pub mod node_life;
 pub mod patch;
 pub mod pod_phase;
 pub mod pod_phase_conditions;
+pub mod preflight;
 pub mod probe;
 pub mod restart;
 pub mod restart_facts;
