@@ -20,3 +20,5 @@ pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
 pub const NODE_HEARTBEAT: Duration = Duration::from_secs(2);
 /// Silence after which a node is taken for dead and its pods are replaced.
 pub const NODE_DEAD_AFTER: Duration = Duration::from_secs(10);
+/// Largest bundle manifest that is read, bytes; a real one is under 100 kB.
+pub const BUNDLE_MANIFEST_MAX_BYTES: u64 = 16 * 1024 * 1024;
