@@ -5,6 +5,9 @@
 //! Invariants: one log line a request on stdout; SIGTERM lets running requests end, and
 //! gives up on hanging ones after [`GRACE`].
 //!
+//! What it says comes from POD_NAME, POD_NAMESPACE, POD_IP, NODE_NAME, CENTER and VERSION;
+//! it listens on PORT, 8080 unless set.
+//!
 //! | path | answer |
 //! |---|---|
 //! | `/` | JSON: pod, node, center, hostname, visits, version |

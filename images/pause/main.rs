@@ -17,6 +17,8 @@ fn main() -> std::process::ExitCode {
     if awaited.thread_block().is_err() {
         return std::process::ExitCode::FAILURE;
     }
+    // What ended before the block sent a signal that nobody kept.
+    reap();
     loop {
         match awaited.wait() {
             Ok(Signal::SIGTERM | Signal::SIGINT) => return std::process::ExitCode::SUCCESS,
@@ -34,6 +36,25 @@ fn reap() {
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "that the zombie goes is what is tested")]
+    fn ended_children_are_reaped() {
+        let child = std::process::Command::new("true").spawn().unwrap();
+        let entry = format!("/proc/{}", child.id());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        // An unreaped child keeps its entry for ever.
+        while std::path::Path::new(&entry).exists() {
+            assert!(Instant::now() < deadline, "the child was not reaped");
+            super::reap();
+            std::thread::yield_now();
         }
     }
 }

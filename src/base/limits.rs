@@ -74,3 +74,5 @@ pub const NODE_MAX_PODS: u32 = 110;
 pub const TERMINATION_MESSAGE_MAX_BYTES: usize = 4_096;
 /// Events that may wait to be written; more are dropped, with a trace.
 pub const AGENT_EVENT_QUEUE: usize = 256;
+/// Largest bundle manifest that is read, bytes; a real one is under 100 kB.
+pub const BUNDLE_MANIFEST_MAX_BYTES: u64 = 16 * 1024 * 1024;

@@ -23,8 +23,6 @@ pub(super) const BLOCK: u64 = 512;
 pub(super) const END_BYTES: u64 = 2 * BLOCK;
 pub(super) const MANIFEST_NAME: &str = "manifest.json";
 pub(super) const SIGNATURE_NAME: &str = "manifest.sig";
-/// Largest manifest that is read, bytes; a real one is under 100 kB.
-pub(super) const MANIFEST_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The header of a member; `None` when the name does not fit into tar's fields.
 pub(super) fn header(name: &str, size: u64) -> Option<[u8; BLOCK as usize]> {

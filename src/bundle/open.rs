@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 
 use super::entry::EntryReader;
 use super::error::BundleError;
-use super::format::{
-    self, BLOCK, MANIFEST_MAX_BYTES, MANIFEST_NAME, SIGNATURE_NAME, padding, read_array,
-};
+use super::format::{self, BLOCK, MANIFEST_NAME, SIGNATURE_NAME, padding, read_array};
 use super::keys::{SIGNATURE_BYTES, TrustedKeys};
 use super::progress::Progress;
+use crate::base::limits::BUNDLE_MANIFEST_MAX_BYTES;
 use crate::model::bundle_manifest::{BUNDLE_FORMAT, BUNDLE_KIND, Entry, EntryBody, Manifest};
 use crate::sys::bundle_file::SharedFile;
 
@@ -150,7 +149,7 @@ fn read_front(
     }
     let size = tar::Header::from_byte_slice(&first).entry_size();
     let size = size.map_err(|_| damaged("tar header of the manifest"))?;
-    if size > MANIFEST_MAX_BYTES || format::header(MANIFEST_NAME, size) != Some(first) {
+    if size > BUNDLE_MANIFEST_MAX_BYTES || format::header(MANIFEST_NAME, size) != Some(first) {
         return Err(damaged("tar header of the manifest"));
     }
     let signature_at = BLOCK + size + padding(size);

@@ -154,6 +154,7 @@ fn inside(root: &Path) {
     let names: Vec<_> =
         std::fs::read_dir("/").unwrap().map(|item| item.unwrap().file_name()).collect();
     assert_eq!(names.len(), 5, "only dev, opt, proc, run and sys are there: {names:?}");
+    refuse_full_disk(&bundle);
     let prefix = bundle.manifest().engine_prefix.clone();
     let mut engine = start_engine(&prefix);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -176,6 +177,19 @@ fn inside(root: &Path) {
     let pid = nix::unistd::Pid::from_raw(engine.id().cast_signed());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     assert!(engine.wait().unwrap().success());
+}
+
+/// An extraction that finds no room says so and leaves nothing.
+fn refuse_full_disk(bundle: &Bundle) {
+    let small = Path::new("/run/small");
+    fresh("tmpfs", small, "size=4m");
+    match bundle.extract_engine(&small.join("engine"), &Silent) {
+        Err(BundleError::Io { source, .. }) => {
+            assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(std::fs::read_dir(small).unwrap().count(), 0);
 }
 
 /// A container goes on while its daemon is killed and started again.

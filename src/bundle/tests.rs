@@ -418,3 +418,11 @@ fn wrong_recipes_are_refused() {
         assert!(build_image(&folder, fixture.dir.path()).is_err(), "{to}");
     }
 }
+
+#[test]
+fn bundles_and_readers_go_to_other_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    fn sent<T: Send + 'static>() {}
+    shared::<Bundle>();
+    sent::<EntryReader>();
+}

@@ -47,7 +47,7 @@ fn command(program: &Path, arguments: &[&str], folder: &Path) -> Command {
 
 /// Runs a program in `folder` and returns its standard output.
 pub fn run(program: &Path, arguments: &[&str], folder: &Path) -> Result<String, ToolError> {
-    let name = || format!("{} {}", program.display(), arguments.first().unwrap_or(&""));
+    let name = || program.display().to_string();
     let output = command(program, arguments, folder)
         .output()
         .map_err(|source| ToolError::Start { program: name(), source })?;
@@ -69,7 +69,7 @@ pub fn stream<T, E: From<ToolError>>(
     folder: &Path,
     take: impl FnOnce(&mut dyn Read) -> Result<T, E>,
 ) -> Result<T, E> {
-    let name = || format!("{} {}", program.display(), arguments.first().unwrap_or(&""));
+    let name = || program.display().to_string();
     let mut child = command(program, arguments, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -11,8 +11,12 @@ use std::path::{Path, PathBuf};
 
 use super::error::{BuildError, io};
 use crate::bundle::progress::Progress;
-use crate::model::bundle_recipe::{Lock, LockedPackage};
+use crate::model::bundle_recipe::LockedPackage;
 use crate::sys::{bundle_file, bundle_tools};
+
+/// Packages a call of apt-get: each call reads all package lists, which takes a second;
+/// between calls the progress moves.
+const PACKAGES_A_CALL: usize = 8;
 
 /// Package files on disk.
 #[derive(Debug)]
@@ -44,47 +48,74 @@ impl Cache {
     }
 
     /// Fetches every locked package that is not yet here and checks them all.
-    pub(super) fn fetch_all(&self, lock: &Lock, progress: &dyn Progress) -> Result<(), BuildError> {
-        progress.begin("fetch packages", lock.packages.iter().map(|package| package.size).sum());
+    pub(super) fn fetch_all(
+        &self,
+        packages: &[LockedPackage],
+        progress: &dyn Progress,
+    ) -> Result<(), BuildError> {
+        progress.begin("fetch packages", packages.iter().map(|package| package.size).sum());
         let mut updated = false;
-        for package in &lock.packages {
-            progress.item(&package.name);
-            self.fetch(package, &mut updated)?;
-            progress.advance(package.size);
+        for some in packages.chunks(PACKAGES_A_CALL) {
+            progress.item(&some[0].name);
+            self.fetch(some, &mut updated)?;
+            progress.advance(some.iter().map(|package| package.size).sum());
         }
         progress.end();
         Ok(())
     }
 
-    /// Makes sure of one package file. `updated` remembers whether the host's package
+    /// Makes sure of some package files. `updated` remembers whether the host's package
     /// lists were renewed, which is worth one try when a version is not in them.
-    fn fetch(&self, package: &LockedPackage, updated: &mut bool) -> Result<(), BuildError> {
-        let path = self.path(package);
-        if path.is_file() && self.digest(package)? == package.sha256 {
+    fn fetch(&self, packages: &[LockedPackage], updated: &mut bool) -> Result<(), BuildError> {
+        let mut missing = Vec::new();
+        for package in packages {
+            let path = self.path(package);
+            if !path.is_file() || self.digest(package)? != package.sha256 {
+                // What is wrong must go: apt-get takes a file that is there for the right one.
+                bundle_file::remove(&path).map_err(|e| io("remove", &path, e))?;
+                missing.push(package);
+            }
+        }
+        if missing.is_empty() {
             return Ok(());
         }
-        // What is wrong must go: apt-get takes a file that is there for the right one.
-        bundle_file::remove(&path).map_err(|e| io("remove", &path, e))?;
-        let wanted = format!("{}={}", package.name, package.version);
-        let mut tried = apt(&["download", "-q", &wanted], &self.folder);
+        let mut tried = self.download(&missing);
         if tried.is_err() && !*updated {
             update(&self.folder)?;
             *updated = true;
-            tried = apt(&["download", "-q", &wanted], &self.folder);
+            tried = self.download(&missing);
         }
-        if let Err(error) = tried {
-            return Err(BuildError::PackageGone {
+        if tried.is_err() {
+            self.find_gone(&missing)?;
+        }
+        for package in missing {
+            let found = self.digest(package)?;
+            if found != package.sha256 {
+                let (file, locked) = (package.file.clone(), package.sha256.clone());
+                return Err(BuildError::PackageDigest { file, found, locked });
+            }
+        }
+        Ok(())
+    }
+
+    fn download(&self, packages: &[&LockedPackage]) -> Result<String, bundle_tools::ToolError> {
+        let wanted = |package: &&LockedPackage| format!("{}={}", package.name, package.version);
+        let wanted: Vec<String> = packages.iter().map(wanted).collect();
+        let mut arguments = vec!["download", "-q"];
+        arguments.extend(wanted.iter().map(String::as_str));
+        apt(&arguments, &self.folder)
+    }
+
+    /// Fetches one by one, so that the one which cannot be had is named.
+    fn find_gone(&self, packages: &[&LockedPackage]) -> Result<(), BuildError> {
+        for package in packages {
+            self.download(&[package]).map_err(|error| BuildError::PackageGone {
                 package: package.name.clone(),
                 version: package.version.clone(),
                 reason: error.to_string(),
-            });
+            })?;
         }
-        let found = self.digest(package)?;
-        if found == package.sha256 {
-            return Ok(());
-        }
-        let locked = package.sha256.clone();
-        Err(BuildError::PackageDigest { file: package.file.clone(), found, locked })
+        Ok(())
     }
 
     fn digest(&self, package: &LockedPackage) -> Result<String, BuildError> {
@@ -93,17 +124,20 @@ impl Cache {
         Ok(found)
     }
 
-    /// The version that the mirrors offer now, fetched and checked against apt's digest.
-    pub(super) fn newest(&self, name: &str) -> Result<LockedPackage, BuildError> {
+    /// The versions that the mirrors offer now, fetched and checked against apt's digests.
+    pub(super) fn newest(&self, names: &[&str]) -> Result<Vec<LockedPackage>, BuildError> {
         // apt-get stays silent about a file that is already in its working folder, so the
         // question is asked in an empty one.
         let empty = bundle_file::work_folder(&self.folder);
         let empty = empty.map_err(|e| io("create a work folder in", &self.folder, e))?;
-        let answer = apt(&["download", "-q", "--print-uris", name], empty.path())
-            .map_err(|source| BuildError::PackageUnknown { package: name.into(), source })?;
-        let package = parse_uri(name, &answer)?;
-        self.fetch(&package, &mut true)?;
-        Ok(package)
+        let mut arguments = vec!["download", "-q", "--print-uris"];
+        arguments.extend(names);
+        let answer = apt(&arguments, empty.path())
+            .map_err(|source| BuildError::PackageUnknown { package: names.join(", "), source })?;
+        let parse = |name: &&str| parse_uri(name, &answer);
+        let packages: Vec<LockedPackage> = names.iter().map(parse).collect::<Result<_, _>>()?;
+        self.fetch(&packages, &mut true)?;
+        Ok(packages)
     }
 
     /// The names of the packages that `package` depends on, alternatives included.
@@ -176,17 +210,16 @@ fn read_tar(stream: &mut dyn Read, wanted: impl Fn(&str) -> bool) -> std::io::Re
 /// `'URI' FILE SIZE SHA256:HEX`, as `apt-get download --print-uris` writes it.
 fn parse_uri(name: &str, answer: &str) -> Result<LockedPackage, BuildError> {
     let wrong = || BuildError::AptAnswer { package: name.into(), answer: answer.trim().into() };
-    let line = answer.lines().find(|line| line.starts_with('\'')).ok_or_else(wrong)?;
-    let fields: Vec<&str> = line.split_whitespace().collect();
+    let starts =
+        |fields: &Vec<&str>| fields.get(1).is_some_and(|file| file.split('_').next() == Some(name));
+    let lines = answer.lines().map(|line| line.split_whitespace().collect());
+    let fields: Vec<&str> = lines.into_iter().find(starts).ok_or_else(wrong)?;
     let [_, file, size, digest] = fields[..] else { return Err(wrong()) };
     let stem = file.strip_suffix(".deb").ok_or_else(wrong)?;
     let parts: Vec<&str> = stem.split('_').collect();
     let [package, version, architecture] = parts[..] else { return Err(wrong()) };
-    if package != name {
-        return Err(wrong());
-    }
     Ok(LockedPackage {
-        name: name.into(),
+        name: package.into(),
         // apt writes an epoch's colon as %3a in file names.
         version: version.replace("%3a", ":"),
         architecture: architecture.into(),
@@ -203,12 +236,13 @@ mod tests {
 
     #[test]
     fn apts_answer_is_understood() {
-        let line = "'http://deb.debian.org/x/lib_1%253a2_amd64.deb' libx_1%3a2-1_amd64.deb 12 \
+        let lines = "'http://deb.debian.org/y/liba_1_amd64.deb' liba_1_amd64.deb 9 SHA256:cd\n\
+                    'http://deb.debian.org/x/lib_1%253a2_amd64.deb' libx_1%3a2-1_amd64.deb 12 \
                     SHA256:ab\n";
-        let package = parse_uri("libx", line).unwrap();
+        let package = parse_uri("libx", lines).unwrap();
         assert_eq!((package.version.as_str(), package.size), ("1:2-1", 12));
         assert_eq!(package.file, "libx_1%3a2-1_amd64.deb");
-        assert!(parse_uri("liby", line).is_err());
+        assert!(parse_uri("liby", lines).is_err());
         assert!(parse_uri("libx", "E: no").is_err());
     }
 }

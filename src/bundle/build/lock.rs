@@ -78,20 +78,18 @@ pub fn refresh(
     progress.item("package lists");
     update(Path::new("/"))?;
     let mut closure = Closure { cache: &files, progress, known: BTreeMap::new() };
+    progress.item("packages of the list");
+    let names: Vec<&str> = appliance.package_names().collect();
+    let mut locked: BTreeMap<String, LockedPackage> =
+        files.newest(&names)?.into_iter().map(|package| (package.name.clone(), package)).collect();
     let mut queue = VecDeque::new();
-    let mut locked = BTreeMap::new();
     for recipe in &appliance.engine.packages {
         progress.item(&recipe.name);
-        let package = files.newest(&recipe.name)?;
-        let found = files.unpack(&package, |path| tree::asks_for(recipe, path))?;
+        let package = &locked[&recipe.name];
+        let found = files.unpack(package, |path| tree::asks_for(recipe, path))?;
         let taken = tree::take(recipe, &found)?;
         let needed = needed_by(taken.iter().map(|(name, content)| (name.as_str(), content)))?;
         queue.push_back((package.clone(), needed));
-        locked.insert(package.name.clone(), package);
-    }
-    for name in &appliance.tools {
-        progress.item(name);
-        locked.insert(name.clone(), files.newest(name)?);
     }
     for package in closure.resolve(queue)? {
         match locked.get_mut(&package.name) {
@@ -146,13 +144,15 @@ impl Closure<'_> {
             }
             let mut candidates = self.cache.dependencies(&package)?;
             candidates.retain(|name| is_library(name));
+            self.learn(&candidates)?;
             // A package may bring its own libraries; it comes last because it can be large.
             candidates.push(package.name.clone());
             for candidate in candidates {
                 if open.is_empty() {
                     break;
                 }
-                let (provider, libraries) = self.open(&candidate)?;
+                self.learn(std::slice::from_ref(&candidate))?;
+                let Some((provider, libraries)) = self.known.get(&candidate) else { continue };
                 for soname in open.clone() {
                     let Some(bytes) = tree::library(libraries, &soname) else { continue };
                     let further = elf::linkage(&soname, bytes)?.unwrap_or_default().needed;
@@ -174,19 +174,88 @@ impl Closure<'_> {
         Ok(packages.into_values().collect())
     }
 
-    fn open(&mut self, name: &str) -> Result<(LockedPackage, &Files), BuildError> {
-        if !self.known.contains_key(name) {
-            self.progress.item(name);
-            let package = self.cache.newest(name)?;
-            let files = self.cache.unpack(&package, tree::is_library_path)?;
-            self.known.insert(name.into(), (package, files));
+    /// Fetches and unpacks the packages of those names that are not known yet. A name that
+    /// no mirror offers is an alternative that this release does not have; it stays unknown.
+    fn learn(&mut self, names: &[String]) -> Result<(), BuildError> {
+        let names = names.iter().map(String::as_str);
+        let new: Vec<&str> = names.filter(|name| !self.known.contains_key(*name)).collect();
+        if new.is_empty() {
+            return Ok(());
         }
-        let (package, files) = &self.known[name];
-        Ok((package.clone(), files))
+        self.progress.item(new[0]);
+        let packages = match self.cache.newest(&new) {
+            Err(BuildError::PackageUnknown { .. }) if new.len() > 1 => {
+                let mut found = Vec::new();
+                for name in new {
+                    match self.cache.newest(&[name]) {
+                        Err(BuildError::PackageUnknown { .. }) => {}
+                        other => found.extend(other?),
+                    }
+                }
+                found
+            }
+            Err(BuildError::PackageUnknown { .. }) => Vec::new(),
+            other => other?,
+        };
+        for package in packages {
+            let files = self.cache.unpack(&package, tree::is_library_path)?;
+            self.known.insert(package.name.clone(), (package, files));
+        }
+        Ok(())
     }
 }
 
 /// Debian's naming: shared libraries are in packages `lib…`, zlib is the exception.
 fn is_library(package: &str) -> bool {
     package.starts_with("lib") || package == "zlib1g"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("bundle")
+    }
+
+    #[test]
+    fn the_lock_in_the_repository_fits_the_list() {
+        let path = repository().join("packages.lock");
+        let appliance = load_appliance(&repository().join("appliance.yaml")).unwrap();
+        let lock = load_lock(&path).unwrap();
+        check(&appliance, &lock, &path).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_lacks_a_package_names_it_and_the_remedy() {
+        let appliance = load_appliance(&repository().join("appliance.yaml")).unwrap();
+        let mut lock = load_lock(&repository().join("packages.lock")).unwrap();
+        lock.packages.retain(|package| package.name != "runc");
+        let text = check(&appliance, &lock, Path::new("L")).unwrap_err().to_string();
+        assert!(text.contains("runc") && text.contains("lock --refresh"), "{text}");
+        let none = load_lock(&repository().join("no.lock")).unwrap_err().to_string();
+        assert!(none.contains("lock --refresh"), "{none}");
+    }
+
+    #[test]
+    fn a_written_lock_reads_back() {
+        let lock = load_lock(&repository().join("packages.lock")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l");
+        write_lock(&path, &lock).unwrap();
+        assert_eq!(load_lock(&path).unwrap(), lock);
+    }
+
+    #[test]
+    fn a_list_with_an_unknown_key_or_wrong_values_is_refused() {
+        let good = std::fs::read_to_string(repository().join("appliance.yaml")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        std::fs::write(&path, good.replace("serial:", "serail:")).unwrap();
+        assert!(load_appliance(&path).unwrap_err().to_string().contains("serail"));
+        let bad = good.replace("compressionLevel: 10", "compressionLevel: 99");
+        std::fs::write(&path, bad.replace("to: bin/runc", "to: ../runc")).unwrap();
+        let text = load_appliance(&path).unwrap_err().to_string();
+        assert!(text.contains("99") && text.contains("../runc"), "{text}");
+    }
 }

@@ -66,7 +66,7 @@ pub fn build(
     inputs.extend(image_inputs(&recipes, &options.programs)?);
 
     let cache = debian::Cache::open(&options.cache)?;
-    cache.fetch_all(&lock, progress)?;
+    cache.fetch_all(&lock.packages, progress)?;
     let work = bundle_file::work_folder(&options.cache)
         .map_err(|source| error::io("create a work folder in", &options.cache, source))?;
     let engine = tree::build(&appliance, &lock, &cache, work.path(), progress)?;
