@@ -33,7 +33,12 @@ pub(crate) fn grace_seconds(spec: &PodSpec) -> i64 {
     spec.termination_grace_period_seconds.unwrap_or(30).max(0)
 }
 
-fn labels_for(context: &SpecContext<'_>, kind: &str, name: &str, attempt: u32) -> BTreeMap<String, String> {
+fn labels_for(
+    context: &SpecContext<'_>,
+    kind: &str,
+    name: &str,
+    attempt: u32,
+) -> BTreeMap<String, String> {
     let mut all = context.identity.labels(context.node, grace_seconds(context.spec));
     all.insert(labels::DOCKER_TYPE.to_owned(), kind.to_owned());
     all.insert(labels::CONTAINER_NAME.to_owned(), name.to_owned());
@@ -50,7 +55,11 @@ pub(crate) fn hostname(identity: &PodIdentity, spec: &PodSpec) -> String {
 }
 
 /// The pause container.
-pub(crate) fn sandbox_spec(context: &SpecContext<'_>, image: String, attempt: u32) -> ContainerSpec {
+pub(crate) fn sandbox_spec(
+    context: &SpecContext<'_>,
+    image: String,
+    attempt: u32,
+) -> ContainerSpec {
     let spec = context.spec;
     let host_network = spec.host_network.unwrap_or(false);
     let sysctls = spec.security_context.iter().flat_map(|pod| pod.sysctls.iter().flatten());

@@ -12,8 +12,7 @@ fn identity() -> PodIdentity {
 
 fn member(spec: &PodSpec) -> ContainerSpec {
     let identity = identity();
-    let context =
-        SpecContext { node: "n", identity: &identity, spec, cgroup_parent: Some("/hf") };
+    let context = SpecContext { node: "n", identity: &identity, spec, cgroup_parent: Some("/hf") };
     let mut env = Environment::default();
     env.set("WHO", "me".into());
     let attempt = Attempt {

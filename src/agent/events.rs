@@ -97,8 +97,7 @@ impl EventWriter {
     }
 
     async fn write(&mut self, note: Note) {
-        let key =
-            (note.pod.uid.clone(), note.container.clone(), note.reason, note.message.clone());
+        let key = (note.pod.uid.clone(), note.container.clone(), note.reason, note.message.clone());
         if let Some((name, count)) = self.written.get_mut(&key) {
             let patch = json!({"count": *count + 1, "lastTimestamp": note.at});
             let namespace = Some(note.pod.namespace.as_str());

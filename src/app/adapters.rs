@@ -7,8 +7,11 @@ use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use tokio_util::io::ReaderStream;
 
 use crate::agent::ports::{ImageError, ImageSource, PodNetwork, PodNetworkError, ResolvedImage};
+use crate::api::admin::{self, AdminBackend};
+use crate::api::oci::PasswordCheck;
 use crate::api::peer::{HttpPeers, PeerServices};
 use crate::base::chain::chain;
 use crate::base::ids::MemberId;
@@ -58,16 +61,20 @@ pub struct RegistryImages {
 impl ImageSource for RegistryImages {
     async fn resolve(&self, image: &str) -> Result<ResolvedImage, ImageError> {
         let found = self.registry.resolve(image).await.map_err(|error| match error {
-            RegistryError::NameInvalid { .. } => {
+            RegistryError::ImageInvalid { .. }
+            | RegistryError::NameInvalid { .. }
+            | RegistryError::TagInvalid { .. }
+            | RegistryError::DigestInvalid { .. } => {
                 ImageError::Invalid { image: image.into(), reason: chain(&error) }
             }
-            RegistryError::NameUnknown { .. } | RegistryError::ManifestUnknown { .. } => {
-                ImageError::Absent { image: image.into() }
-            }
+            RegistryError::ImageUnknown { .. } => ImageError::Absent { image: image.into() },
             other => ImageError::Lookup { image: image.into(), reason: chain(&other) },
         })?;
         let digest = found.digest.to_string();
-        Ok(ResolvedImage { pull: format!("{}/{}@{digest}", self.endpoint, found.repository), digest })
+        Ok(ResolvedImage {
+            pull: format!("{}/{}@{digest}", self.endpoint, found.repository),
+            digest,
+        })
     }
 }
 
@@ -103,8 +110,24 @@ impl PeerServices for NodePeerServices {
 
     async fn blob(&self, digest: &str) -> Result<Option<Body>, String> {
         let digest: Digest = digest.parse().map_err(|error| chain(&error))?;
-        let found = self.registry.local_blob(&digest).await.map_err(|error| chain(&error))?;
-        Ok(found.map(Body::from_stream))
+        let opened = match self.registry.local_blob(&digest).await {
+            Ok(opened) => opened,
+            Err(RegistryError::BlobUnknown { .. }) => return Ok(None),
+            Err(error) => return Err(chain(&error)),
+        };
+        let file = opened.into_reader_at(0).await.map_err(|error| error.to_string())?;
+        Ok(Some(Body::from_stream(ReaderStream::new(file))))
+    }
+}
+
+/// The administrator's password for the registry, as for the admin page.
+#[derive(Debug)]
+pub struct RegistryPasswords(pub Arc<dyn AdminBackend>);
+
+#[async_trait]
+impl PasswordCheck for RegistryPasswords {
+    async fn is_admin(&self, user: &str, password: &str) -> bool {
+        admin::is_admin(&self.0, user, password.to_owned()).await
     }
 }
 

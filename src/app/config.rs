@@ -8,7 +8,9 @@ use crate::sys::tls::TlsFiles;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("this host is not a node yet: {path} does not exist; run `holdfast init` or `holdfast join`")]
+    #[error(
+        "this host is not a node yet: {path} does not exist; run `holdfast init` or `holdfast join`"
+    )]
     Absent { path: PathBuf },
     #[error("cannot read the node's configuration")]
     Read(#[source] FileError),

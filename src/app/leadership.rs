@@ -80,8 +80,8 @@ impl Leadership {
             () = term.cancelled() => return,
             () = bootstrap => {}
         }
-        let controllers =
-            ControllerSet::new(ControllerOptions::default()).run(self.api.clone(), term.clone());
+        let set = ControllerSet::new(ControllerOptions::default());
+        let controllers = set.run(self.api.clone(), term.clone());
         tokio::join!(controllers, self.compact(term.clone()));
     }
 

@@ -1,4 +1,11 @@
 //! Builds the whole from its configuration and owns every long-lived task.
 
-pub mod in_process;
+mod adapters;
+mod config;
+mod image_import;
+mod in_process;
+mod leadership;
+pub mod node;
+mod pod_logs;
+mod status;
 pub mod supervise;

@@ -34,7 +34,12 @@ fn refusal(error: &AgentError) -> Status {
 }
 
 impl RoutedLogs {
-    async fn local(&self, agent: &Agent, pod: &Value, options: LogOptions) -> Result<LogStream, Status> {
+    async fn local(
+        &self,
+        agent: &Agent,
+        pod: &Value,
+        options: LogOptions,
+    ) -> Result<LogStream, Status> {
         let wanted = agent::LogOptions {
             container: Some(options.container),
             follow: options.follow,
@@ -44,12 +49,18 @@ impl RoutedLogs {
             since_seconds: options.since_seconds,
             limit_bytes: options.limit_bytes.and_then(|bytes| u64::try_from(bytes).ok()),
         };
-        let (namespace, name) = (text_at(pod, "/metadata/namespace"), text_at(pod, "/metadata/name"));
+        let (namespace, name) =
+            (text_at(pod, "/metadata/namespace"), text_at(pod, "/metadata/name"));
         let bytes = agent.logs(namespace, name, &wanted).await.map_err(|error| refusal(&error))?;
         Ok(bytes.map_err(|error| std::io::Error::other(chain(&error))).boxed())
     }
 
-    async fn remote(&self, node: &str, pod: &Value, options: &LogOptions) -> Result<LogStream, Status> {
+    async fn remote(
+        &self,
+        node: &str,
+        pod: &Value,
+        options: &LogOptions,
+    ) -> Result<LogStream, Status> {
         let kind = kinds::by_path("", "v1", "nodes")
             .ok_or_else(|| Status::internal("the table of kinds lacks nodes"))?;
         let object = self.objects.get(&Address::new(kind, None, node), None).await?;

@@ -216,10 +216,8 @@ impl AdminBackend for NodeStatus {
     }
 
     async fn password_hash(&self) -> Option<String> {
-        let request = RangeRequest {
-            serializable: true,
-            ..RangeRequest::key(ADMIN_PASSWORD_KEY.as_bytes())
-        };
+        let request =
+            RangeRequest { serializable: true, ..RangeRequest::key(ADMIN_PASSWORD_KEY.as_bytes()) };
         let found = self.store.range(request).await.ok()?.kvs.into_iter().next()?;
         String::from_utf8(found.value.to_vec()).ok()
     }

@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::stored::{self, Found};
 use super::fields::{self, FieldValidation};
+use super::stored::{self, Found};
 use super::{Address, Objects, WriteOptions, admission, key, refusal, str_at};
 use crate::logic::patch;
 use crate::model::kinds::{Kind, Subresource};

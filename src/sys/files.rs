@@ -174,9 +174,7 @@ pub fn link(path: &Path, target: &Path) -> Result<(), FileError> {
 /// Renames and syncs the target's directory.
 pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     let dir = to.parent().unwrap_or(Path::new("/"));
-    fs::rename(from, to)
-        .and_then(|()| File::open(dir)?.sync_all())
-        .map_err(at("rename to", to))
+    fs::rename(from, to).and_then(|()| File::open(dir)?.sync_all()).map_err(at("rename to", to))
 }
 
 /// Makes everything on the path's file system durable; cheaper than thousands of syncs.
@@ -270,4 +268,9 @@ mod tests {
         drop(first);
         assert!(LockFile::take(&path).expect("asks").is_some());
     }
+}
+
+/// Opens a file for reading without holding up the runtime.
+pub async fn open_async(path: &Path) -> io::Result<tokio::fs::File> {
+    tokio::fs::File::open(path).await
 }

@@ -52,7 +52,8 @@ pub(crate) async fn set_gateway_routes(
             if let Err(error) = removal
                 && !has_errno(&error, nix::errno::Errno::ESRCH)
             {
-                refused.push((route, failed(format!("remove the route to {}", route.range), error)));
+                refused
+                    .push((route, failed(format!("remove the route to {}", route.range), error)));
             }
         }
     }
@@ -127,7 +128,9 @@ fn as_gateway_route(message: &RouteMessage) -> Option<GatewayRoute> {
     let mut gateway = None;
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = Some(*address),
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                destination = Some(*address)
+            }
             RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
             _ => {}
         }

@@ -19,6 +19,8 @@ use axum::{Json, Router, middleware};
 
 use crate::model::cluster_status::ClusterStatus;
 
+pub use signin::is_admin;
+
 /// What the page needs of the node behind it.
 #[async_trait]
 pub trait AdminBackend: Send + Sync + Debug + 'static {

@@ -28,6 +28,17 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
+/// Whether this is the administrator's name and password.
+pub async fn is_admin(backend: &super::Backend, user: &str, password: String) -> bool {
+    if user != ADMIN_USER {
+        return false;
+    }
+    let Some(stored) = backend.password_hash().await else { return false };
+    // argon2 is slow on purpose; it must not hold up the other requests.
+    let checked = tokio::task::spawn_blocking(move || verify(&password, &stored)).await;
+    checked.unwrap_or(false)
+}
+
 pub(super) async fn require_admin(
     State(backend): State<super::Backend>,
     identity: Option<Extension<PeerIdentity>>,
@@ -38,14 +49,9 @@ pub(super) async fn require_admin(
         return next.run(request).await;
     }
     if let Some((user, password)) = basic(request.headers())
-        && user == ADMIN_USER
-        && let Some(stored) = backend.password_hash().await
+        && is_admin(&backend, &user, password).await
     {
-        // argon2 is slow on purpose; it must not hold up the other requests.
-        let checked = tokio::task::spawn_blocking(move || verify(&password, &stored)).await;
-        if checked.unwrap_or(false) {
-            return next.run(request).await;
-        }
+        return next.run(request).await;
     }
     let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"Holdfast\", charset=\"UTF-8\"")];
     (StatusCode::UNAUTHORIZED, ask, "Sign in as admin.\n").into_response()

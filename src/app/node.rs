@@ -1,0 +1,331 @@
+//! Builds a node from its configuration and runs it until it is told to stop.
+//!
+//! ```text
+//!  node.yaml ► TLS ► store ► objects, registry ► listeners ► leadership ► network, agent
+//! ```
+//! The order is the order of starting; the supervisor stops in reverse, so the agent
+//! goes first and the store last.
+//!
+//! Invariants: the seed makes its store once in its life; a seed whose store is gone is
+//! refused, because it has forgotten what it acknowledged.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use ipnet::IpNet;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+
+use super::adapters::{
+    AgentNetwork, MemberBlobs, NodePeerServices, RegistryImages, RegistryPasswords, StoreMembership,
+};
+use super::config::{self, ConfigError};
+use super::image_import;
+use super::in_process::InProcessApi;
+use super::leadership::Leadership;
+use super::pod_logs::RoutedLogs;
+use super::status::NodeStatus;
+use super::supervise::{SuperviseError, Supervisor};
+use crate::agent::{Agent, AgentConfig, AgentError};
+use crate::api::admin::{self, AdminBackend};
+use crate::api::identity::PeerIdentity;
+use crate::api::join::{self, Caller, JoinRoutes};
+use crate::api::kube::{self, KubeState};
+use crate::api::peer::{self, HttpPeers, PeerClientError};
+use crate::api::{listener, oci};
+use crate::base::limits::SHUTDOWN_DEADLINE;
+use crate::client::{HttpApi, HttpConfig, SharedApi};
+use crate::engine::DockerEngine;
+use crate::install::join_service::{JoinService, JoinServiceInput};
+use crate::install::tokens::TokenBook;
+use crate::model::node_config::{NodeConfig, Role};
+use crate::network::{Network, NetworkConfig, NetworkError};
+use crate::objects::{Objects, ObjectsOptions};
+use crate::pki::{Authority, PkiError};
+use crate::registry::{Registry, RegistryConfig, RegistryError};
+use crate::store::{Kv, OpenError, Store, StoreConfig, StoreDeps, StoreError};
+use crate::sys::files::{self, FileError};
+use crate::sys::host;
+use crate::sys::tls::{self, TlsError, TlsIdentity};
+
+/// The `nft` of the bundle's engine tree.
+const NFT: &str = "/opt/holdfast/engine/bin/nft";
+/// In the configuration directory once the seed's store was made.
+const SEEDED: &str = "store.initialized";
+
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("this version runs control nodes only, and {node} has not the role control")]
+    NotControl { node: String },
+    #[error("the Service range {range} is not an IPv4 range")]
+    NotIpv4 { range: IpNet },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Peers(#[from] PeerClientError),
+    #[error("cannot set up the client for other nodes")]
+    Http(#[source] reqwest::Error),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("cannot make the first member")]
+    Seed(#[source] StoreError),
+    #[error(
+        "the store in {path} is empty although it was made before: this member has forgotten \
+         what it acknowledged. Reset this host and join it again under a new member id"
+    )]
+    Forgotten { path: PathBuf },
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("cannot reach the API of this node: {reason}")]
+    Client { reason: String },
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error("cannot listen on {address} for {what}")]
+    Listen {
+        what: &'static str,
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Supervise(#[from] SuperviseError),
+}
+
+/// What the parts of a control node share.
+struct Parts {
+    config: Arc<NodeConfig>,
+    identity: TlsIdentity,
+    http: reqwest::Client,
+    store: Arc<Store>,
+    objects: Arc<Objects>,
+    registry: Arc<Registry>,
+    status: Arc<dyn AdminBackend>,
+}
+
+/// Runs the node until `stop` resolves.
+pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), NodeError> {
+    tls::install_crypto();
+    let config = Arc::new(config::load(path)?);
+    let mut supervisor = Supervisor::default();
+    let parts = build(config, &mut supervisor).await?;
+    listen(&parts, &mut supervisor).await?;
+    Ok(supervisor.run(stop, SHUTDOWN_DEADLINE).await?)
+}
+
+async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<Parts, NodeError> {
+    let member_id = match config.member_id {
+        Some(member_id) if config.has_role(Role::Control) => member_id,
+        _ => return Err(NodeError::NotControl { node: config.node_name.clone() }),
+    };
+    let IpNet::V4(service_range) = config.network.service_range else {
+        return Err(NodeError::NotIpv4 { range: config.network.service_range });
+    };
+    let identity = TlsIdentity::load(config::tls_files(&config))?;
+    let peers = HttpPeers::new(identity.client()?)?;
+    let http = reqwest::Client::builder()
+        .tls_backend_preconfigured(identity.client()?)
+        .no_proxy()
+        .connect_timeout(std::time::Duration::from_secs(3))
+        .build()
+        .map_err(NodeError::Http)?;
+    let store = Store::open(
+        StoreConfig { cluster_id: config.cluster_id, generation: config.generation, member_id },
+        StoreDeps::on_host(&config.paths.store(), Arc::new(peers.clone()))?,
+    )
+    .await?;
+    let store = Arc::new(store);
+    let kept = store.clone();
+    supervisor.start("store", move |cancel| async move {
+        let ended = tokio::select! {
+            () = cancel.cancelled() => Ok(()),
+            error = kept.failed() => Err(error),
+        };
+        kept.shutdown().await;
+        ended
+    });
+    let kv: Arc<dyn Kv> = store.clone();
+    let blobs = MemberBlobs { store: store.clone(), peers };
+    let registry = Registry::new(
+        RegistryConfig { directory: config.paths.registry(), node_name: config.node_name.clone() },
+        kv.clone(),
+        Arc::new(blobs),
+    )?;
+    let objects = Arc::new(Objects::new(kv, ObjectsOptions { service_range }));
+    let status = Arc::new(NodeStatus { config: config.clone(), store: store.clone() });
+    Ok(Parts { config, identity, http, store, objects, registry: Arc::new(registry), status })
+}
+
+/// Makes the store of a cluster's first member, once.
+async fn seed(parts: &Parts) -> Result<(), NodeError> {
+    let config = &parts.config;
+    let mark = config.paths.config.join(SEEDED);
+    if parts.store.member_id().0 != 1 {
+        return Ok(());
+    }
+    let empty = parts.store.status().members.is_empty();
+    if files::inspect(&mark)?.is_some() {
+        let path = config.paths.store();
+        return if empty { Err(NodeError::Forgotten { path }) } else { Ok(()) };
+    }
+    if empty {
+        let address = SocketAddr::new(config.address, config.ports.peer).to_string();
+        let made = parts.store.initialize_single(&config.node_name, &address).await;
+        made.map_err(NodeError::Seed)?;
+    }
+    Ok(files::write_atomic(&mark, b"The store of this member was made; do not remove.\n", 0o644)?)
+}
+
+async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, NodeError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| NodeError::Listen { what, address, source })
+}
+
+fn start_listener(
+    supervisor: &mut Supervisor,
+    name: &'static str,
+    socket: TcpListener,
+    tls: Arc<ServerConfig>,
+    router: Router,
+) {
+    supervisor.start(name, move |cancel| listener::serve(socket, tls, router, cancel));
+}
+
+async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeError> {
+    let config = &parts.config;
+    let any = |port| SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port);
+    let peer_socket = bind("peers", any(config.ports.peer)).await?;
+    let registry_socket = bind("the registry", any(config.ports.registry)).await?;
+    let api_socket = bind("the API", any(config.ports.api)).await?;
+    let tls = parts.identity.server()?;
+    let services =
+        NodePeerServices { store: parts.store.clone(), registry: parts.registry.clone() };
+    start_listener(supervisor, "peers", peer_socket, tls.clone(), peer::router(Arc::new(services)));
+    seed(parts).await?;
+    let passwords = Arc::new(RegistryPasswords(parts.status.clone()));
+    let registry = oci::router(parts.registry.clone(), passwords);
+    start_listener(supervisor, "registry", registry_socket, tls.clone(), registry);
+    let replicated = parts.registry.clone();
+    supervisor.start("registry replication", move |cancel| async move {
+        replicated.run(cancel).await;
+        Ok::<(), Infallible>(())
+    });
+    let (imported, import_dir) = (parts.registry.clone(), config.paths.registry().join("import"));
+    supervisor.start("image import", move |cancel| image_import::run(imported, import_dir, cancel));
+    let leadership = Leadership {
+        store: parts.store.clone(),
+        objects: parts.objects.clone(),
+        api: Arc::new(InProcessApi::new(parts.objects.clone())),
+    };
+    supervisor.start("leadership", move |cancel| leadership.run(cancel));
+    let (network, agent) = worker(parts)?;
+    let api = api_routes(parts, agent.clone())?;
+    start_listener(supervisor, "api", api_socket, tls, api);
+    if let Some(network) = network {
+        supervisor.start("network", move |cancel| async move {
+            network.run(cancel).await;
+            Ok::<(), Infallible>(())
+        });
+    }
+    if let Some(agent) = agent {
+        supervisor.start("agent", move |cancel| async move {
+            agent.run(cancel).await;
+            Ok::<(), Infallible>(())
+        });
+    }
+    Ok(())
+}
+
+/// The API as this node's agent and network use it: over HTTPS, own server first.
+fn node_api(parts: &Parts) -> Result<SharedApi, NodeError> {
+    let files = config::tls_files(&parts.config);
+    let own = format!("https://127.0.0.1:{}", parts.config.ports.api);
+    let own_address = SocketAddr::new(parts.config.address, parts.config.ports.api);
+    let others = parts.config.servers.iter().filter(|server| **server != own_address);
+    let servers = std::iter::once(own).chain(others.map(|server| format!("https://{server}")));
+    let api = HttpApi::new(HttpConfig {
+        servers: servers.collect(),
+        ca_pem: files::read(&files.authority)?,
+        identity: Some((files::read(&files.certificate)?, files::read(&files.key)?)),
+    });
+    let api =
+        api.map_err(|error| NodeError::Client { reason: crate::base::chain::chain(&error) })?;
+    Ok(Arc::new(api))
+}
+
+type Worker = (Option<Network>, Option<Arc<Agent>>);
+
+/// Network and agent, if this node runs pods.
+fn worker(parts: &Parts) -> Result<Worker, NodeError> {
+    let config = &parts.config;
+    if !config.has_role(Role::Worker) {
+        return Ok((None, None));
+    }
+    let api = node_api(parts)?;
+    let network = Network::new(
+        NetworkConfig {
+            node_name: config.node_name.clone(),
+            node_address: config.address,
+            pod_range: config.pod_range,
+            cluster: config.network.clone(),
+            data_dir: config.paths.data.clone(),
+            nft: NFT.into(),
+        },
+        api.clone(),
+    )?;
+    let images =
+        RegistryImages { registry: parts.registry.clone(), endpoint: config.registry_endpoint() };
+    let agent = Agent::new(
+        AgentConfig::new(config.as_ref().clone()),
+        api,
+        Arc::new(DockerEngine::new(config.paths.engine_socket())),
+        Arc::new(AgentNetwork(network.pod_net())),
+        Arc::new(images),
+    )?;
+    Ok((Some(network), Some(Arc::new(agent))))
+}
+
+fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeError> {
+    let config = &parts.config;
+    let kv: Arc<dyn Kv> = parts.store.clone();
+    let pki = config.paths.pki();
+    let authority = Arc::new(Authority::load(&pki)?);
+    let admin =
+        (files::read_text(&pki.join("admin.crt"))?, files::read_text(&pki.join("admin.key"))?);
+    let clock = Arc::new(host::now);
+    let tokens = TokenBook::new(kv.clone(), authority.fingerprint(), clock.clone());
+    let service = JoinService::new(JoinServiceInput {
+        kv,
+        authority,
+        admin: Some(admin),
+        membership: Arc::new(StoreMembership(parts.store.clone())),
+        ports: config.ports,
+        clock,
+    });
+    let who = Arc::new(|parts: &http::request::Parts| {
+        let identity = parts.extensions.get::<PeerIdentity>()?;
+        Some(Caller { name: identity.user.clone(), groups: identity.groups.clone() })
+    });
+    let joining = JoinRoutes { service: Arc::new(service), tokens: Arc::new(tokens), who };
+    let logs = RoutedLogs {
+        node_name: config.node_name.clone(),
+        agent,
+        objects: parts.objects.clone(),
+        http: parts.http.clone(),
+        api_port: config.ports.api,
+    };
+    let kubernetes = KubeState { objects: parts.objects.clone(), logs: Arc::new(logs) };
+    Ok(kube::router(kubernetes)
+        .merge(join::router(joining))
+        .merge(admin::router(parts.status.clone())))
+}
