@@ -151,7 +151,9 @@ fn parse_requirement(part: &str) -> Result<Requirement, SelectorError> {
     for (sign, make) in [('>', Test::Greater as fn(i64) -> Test), ('<', Test::Less)] {
         if let Some((key, bound)) = part.split_once(sign) {
             let bound = bound.trim().parse().map_err(|_| {
-                label_error(format!("for 'Gt', 'Lt' operators, the value must be an integer: {part}"))
+                label_error(format!(
+                    "for 'Gt', 'Lt' operators, the value must be an integer: {part}"
+                ))
             })?;
             return requirement(key.trim(), make(bound));
         }
@@ -169,9 +171,7 @@ fn parse_requirement(part: &str) -> Result<Requirement, SelectorError> {
         };
     }
     if part.split_whitespace().count() > 1 {
-        return Err(label_error(format!(
-            "found '{part}', expected: in, notin, =, ==, !=, gt, lt"
-        )));
+        return Err(label_error(format!("found '{part}', expected: in, notin, =, ==, !=, gt, lt")));
     }
     requirement(part, Test::Exists)
 }
@@ -183,7 +183,9 @@ fn requirement(key: &str, test: Test) -> Result<Requirement, SelectorError> {
     if let Test::In(values) | Test::NotIn(values) = &test
         && let Some(value) = values.iter().find(|value| !is_label_value(value))
     {
-        return Err(label_error(format!("values[0][{key}]: Invalid value: \"{value}\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.'")));
+        return Err(label_error(format!(
+            "values[0][{key}]: Invalid value: \"{value}\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.'"
+        )));
     }
     Ok(Requirement { key: key.to_owned(), test })
 }
@@ -216,9 +218,10 @@ impl FieldSelector {
                 let (selector, part) = (text.to_owned(), part.to_owned());
                 return Err(SelectorError::Field { selector, part });
             };
-            let known = fields.iter().find(|known| known.name == field.trim()).ok_or_else(|| {
-                SelectorError::UnknownField { field: field.trim().to_owned() }
-            })?;
+            let known = fields
+                .iter()
+                .find(|known| known.name == field.trim())
+                .ok_or_else(|| SelectorError::UnknownField { field: field.trim().to_owned() })?;
             tests.push(FieldTest { pointer: known.pointer, value: value.trim().into(), equal });
         }
         Ok(Self { tests })
@@ -255,8 +258,17 @@ mod tests {
     #[test]
     fn label_selectors_mean_what_kubernetes_means() {
         for selector in [
-            "", "app=web", "app==web,tier=front", "app in (web, db)", "tier notin (back)", "app",
-            "!gone", "gone!=x", "n>4", "n<6", "gone notin (a,b)",
+            "",
+            "app=web",
+            "app==web,tier=front",
+            "app in (web, db)",
+            "tier notin (back)",
+            "app",
+            "!gone",
+            "gone!=x",
+            "n>4",
+            "n<6",
+            "gone notin (a,b)",
         ] {
             assert!(matches(selector), "{selector} must match");
         }
@@ -283,7 +295,9 @@ mod tests {
             ],
         }))
         .unwrap();
-        assert!(selector.matches(&json!({"metadata": {"labels": {"app": "web", "tier": "front"}}})));
+        assert!(
+            selector.matches(&json!({"metadata": {"labels": {"app": "web", "tier": "front"}}}))
+        );
         assert!(!selector.matches(&json!({"metadata": {"labels": {"app": "web"}}})));
     }
 

@@ -90,10 +90,7 @@ pub(super) fn drop_server_fields(object: &mut Value) {
 
 impl Objects {
     /// The namespace that a new object goes into; it must exist and live.
-    pub(super) async fn admit_namespace(
-        &self,
-        address: &Address,
-    ) -> Result<Option<Found>, Status> {
+    pub(super) async fn admit_namespace(&self, address: &Address) -> Result<Option<Found>, Status> {
         if !address.kind.namespaced {
             return Ok(None);
         }

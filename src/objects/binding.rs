@@ -23,10 +23,13 @@ impl Objects {
         self.modify(pod, Part::Server, options, |current| {
             let own = str_at(current, "/metadata/uid");
             if !uid.is_empty() && uid != own {
-                return Err(pod.conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}")));
+                return Err(pod.conflict(&format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {own}"
+                )));
             }
             if current.pointer("/metadata/deletionTimestamp").is_some() {
-                let why = format!("pod {} is being deleted, cannot be assigned to a host", pod.name);
+                let why =
+                    format!("pod {} is being deleted, cannot be assigned to a host", pod.name);
                 return Err(pod.conflict(&why));
             }
             let bound = str_at(current, "/spec/nodeName");

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Address, Objects, WriteOptions, admission, key, refusal, str_at, stored};
+use super::{Address, Objects, WriteOptions, admission, key, refusal, stored, str_at};
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::kv::{Compare, Op, OpResponse, RangeRequest, TxnRequest};
 use crate::model::status::Status;
@@ -76,11 +76,8 @@ impl Objects {
         let mut success = vec![Op::put(object_key.clone(), stored::encode(&object)?)];
         success.extend(addresses.ops);
         let failure = vec![Op::Range(RangeRequest::key(object_key))];
-        let answer = self
-            .kv
-            .txn(TxnRequest { compare, success, failure })
-            .await
-            .map_err(refusal::of)?;
+        let answer =
+            self.kv.txn(TxnRequest { compare, success, failure }).await.map_err(refusal::of)?;
         if answer.succeeded {
             stored::set_version(&mut object, answer.revision);
             return Ok(Outcome::Created(object));
@@ -101,11 +98,7 @@ enum Outcome {
 }
 
 /// What the client sent, with everything that only the server may say replaced.
-fn new_object(
-    kind: &Kind,
-    namespace: Option<&str>,
-    mut object: Value,
-) -> Result<Value, Status> {
+fn new_object(kind: &Kind, namespace: Option<&str>, mut object: Value) -> Result<Value, Status> {
     if !object.is_object() {
         return Err(Status::bad_request("the body of the request must be an object"));
     }
@@ -118,7 +111,9 @@ fn new_object(
     let own = str_at(&object, "/metadata/namespace");
     match namespace {
         Some(namespace) if !own.is_empty() && own != namespace => {
-            return Err(Status::bad_request(format!("the namespace of the provided object does not match the namespace sent on the request ({own} != {namespace})")));
+            return Err(Status::bad_request(format!(
+                "the namespace of the provided object does not match the namespace sent on the request ({own} != {namespace})"
+            )));
         }
         _ => {}
     }

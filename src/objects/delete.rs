@@ -107,7 +107,9 @@ fn check_preconditions(
 ) -> Result<(), Status> {
     let uid = str_at(&found.object, "/metadata/uid");
     if let Some(wanted) = request.uid.as_deref().filter(|wanted| *wanted != uid) {
-        return Err(address.conflict(&format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}")));
+        return Err(address.conflict(&format!(
+            "Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
+        )));
     }
     let version = found.revision.to_string();
     if let Some(wanted) = request.resource_version.as_deref().filter(|wanted| *wanted != version) {
@@ -132,8 +134,7 @@ fn waits(object: &Value) -> bool {
 fn mark(address: &Address, object: &Value, request: &DeleteRequest) -> Value {
     let mut next = object.clone();
     let grace = grace_seconds(address, object, request);
-    let earlier =
-        object.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
+    let earlier = object.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
     let marked = object.pointer("/metadata/deletionTimestamp").is_some();
     if let Some(metadata) = stored::metadata(&mut next) {
         // A second delete may shorten the time that is left, never lengthen it.

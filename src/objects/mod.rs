@@ -40,7 +40,7 @@ use serde_json::Value;
 
 pub use delete::{DeleteRequest, Deletion, Propagation};
 pub use read::{ListRequest, Listing};
-pub use update::{PatchType, Patch};
+pub use update::{Patch, PatchType};
 pub use watch::{Change, WatchRequest};
 
 use crate::model::kinds::Kind;

@@ -66,9 +66,8 @@ impl Objects {
         scale: &Value,
         options: WriteOptions,
     ) -> Result<Value, Status> {
-        let done = self
-            .modify(address, Part::Main, options, |current| with_scale(current, scale))
-            .await?;
+        let done =
+            self.modify(address, Part::Main, options, |current| with_scale(current, scale)).await?;
         Ok(of(&done))
     }
 

@@ -132,7 +132,9 @@ impl Objects {
             return Ok(ip);
         }
         if !range.contains(&ip) || ip == range.network() || ip == range.broadcast() {
-            return Err(refuse(format!("failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}")));
+            return Err(refuse(format!(
+                "failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}"
+            )));
         }
         let request = RangeRequest::key(key::service_ip(ip));
         if !self.kv.range(request).await.map_err(refusal::of)?.kvs.is_empty() {

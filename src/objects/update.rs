@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::stored::{self, Found};
 use super::fields::{self, FieldValidation};
+use super::stored::{self, Found};
 use super::{Address, Objects, WriteOptions, admission, key, refusal, str_at};
 use crate::logic::patch;
 use crate::model::kinds::{Kind, Subresource};
@@ -50,9 +50,13 @@ impl Patch {
         result.map_err(|error| {
             let text = crate::base::chain::chain(&error);
             match error {
-                patch::PatchError::Operation(_) => {
-                    Status::failure(422, "Invalid", format!("the server rejected our request due to an error in our request: {text}"))
-                }
+                patch::PatchError::Operation(_) => Status::failure(
+                    422,
+                    "Invalid",
+                    format!(
+                        "the server rejected our request due to an error in our request: {text}"
+                    ),
+                ),
                 patch::PatchError::NotOperations(_)
                 | patch::PatchError::NotAnObject
                 | patch::PatchError::Strategic { .. } => Status::bad_request(text),
@@ -162,10 +166,10 @@ impl Objects {
         let gone = is_finished(&next);
         let after = if gone { None } else { Some(&mut next) };
         let addresses = self.plan_service_ip(address, Some(&found.object), after).await?;
-        let bytes = stored::encode(&next)?;
-        if !gone && bytes == stored::encode(&found.object)? {
+        if !gone && is_same(&next, &found.object) {
             return Ok(Some(found.object.clone()));
         }
+        let bytes = stored::encode(&next)?;
         stored::set_version(&mut next, found.revision);
         if options.dry_run {
             return Ok(Some(next));
@@ -186,11 +190,20 @@ impl Objects {
     }
 }
 
+/// Equal but for what the store does not keep; the order of fields does not count.
+fn is_same(next: &Value, found: &Value) -> bool {
+    let stripped = |object: &Value| {
+        let mut object = object.clone();
+        stored::strip(&mut object);
+        object
+    };
+    stripped(next) == stripped(found)
+}
+
 /// Deleted, and nothing left to wait for.
 fn is_finished(object: &Value) -> bool {
-    let empty = |pointer: &str| {
-        object.pointer(pointer).and_then(Value::as_array).is_none_or(Vec::is_empty)
-    };
+    let empty =
+        |pointer: &str| object.pointer(pointer).and_then(Value::as_array).is_none_or(Vec::is_empty);
     let waits_for_grace = object
         .pointer("/metadata/deletionGracePeriodSeconds")
         .and_then(Value::as_i64)
@@ -216,7 +229,10 @@ fn check_identity(address: &Address, object: &Value) -> Result<(), Status> {
     }
     let namespace = str_at(object, "/metadata/namespace");
     if !namespace.is_empty() && namespace != address.namespace {
-        return Err(Status::bad_request(format!("the namespace of the provided object does not match the namespace sent on the request ({namespace} != {})", address.namespace)));
+        return Err(Status::bad_request(format!(
+            "the namespace of the provided object does not match the namespace sent on the request ({namespace} != {})",
+            address.namespace
+        )));
     }
     Ok(())
 }
@@ -228,18 +244,15 @@ fn check_version(address: &Address, found: &Found, wanted: &Value) -> Result<(),
     }
     let (uid, own) = (str_at(wanted, "/metadata/uid"), str_at(&found.object, "/metadata/uid"));
     if !uid.is_empty() && uid != own {
-        return Err(address.conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}")));
+        return Err(address.conflict(&format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {own}"
+        )));
     }
     Ok(())
 }
 
 /// The object as it will be written: the allowed part from `wanted`, the rest kept.
-fn next_object(
-    kind: &Kind,
-    part: Part,
-    current: &Value,
-    wanted: Value,
-) -> Result<Value, Status> {
+fn next_object(kind: &Kind, part: Part, current: &Value, wanted: Value) -> Result<Value, Status> {
     let mut old = current.clone();
     stored::strip(&mut old);
     let mut next = match part {

@@ -41,7 +41,10 @@ pub enum Change {
     /// The last state, with the revision of the deletion.
     Deleted(Value),
     /// Everything up to here was delivered; `initial_end` closes the initial events.
-    Bookmark { revision: Revision, initial_end: bool },
+    Bookmark {
+        revision: Revision,
+        initial_end: bool,
+    },
     /// The watch is over; `Expired` means list again.
     Error(Status),
 }

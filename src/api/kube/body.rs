@@ -16,7 +16,9 @@ fn content_type(headers: &HeaderMap) -> &str {
 }
 
 fn unsupported(accepted: &str) -> Status {
-    let message = format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: {accepted}"
+    );
     Status::failure(415, "UnsupportedMediaType", message)
 }
 
@@ -63,7 +65,9 @@ pub(super) async fn patch(headers: &HeaderMap, body: Body) -> Result<Patch, Stat
         "application/merge-patch+json" => PatchType::Merge,
         "application/strategic-merge-patch+json" => PatchType::Strategic,
         _ => {
-            return Err(unsupported("application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"));
+            return Err(unsupported(
+                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+            ));
         }
     };
     // YAML is a superset of JSON, and Kubernetes takes either in a patch.
@@ -92,7 +96,9 @@ pub(super) fn delete_request(
         Some("Foreground") => Propagation::Foreground,
         Some("Orphan") => Propagation::Orphan,
         Some(other) => {
-            return Err(Status::bad_request(format!("propagationPolicy: Unsupported value: {other:?}: supported values: \"Background\", \"Foreground\", \"Orphan\"")));
+            return Err(Status::bad_request(format!(
+                "propagationPolicy: Unsupported value: {other:?}: supported values: \"Background\", \"Foreground\", \"Orphan\""
+            )));
         }
     };
     let condition = |field: &str| {

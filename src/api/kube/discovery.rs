@@ -4,9 +4,9 @@
 //! (a document per group and version) is for everything else.
 
 use axum::Json;
+use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::accept;
@@ -133,8 +133,7 @@ pub(super) fn resources(group: &str, version: &str) -> Result<Response, Status> 
     if list.is_empty() {
         return Err(Status::unknown_resource());
     }
-    let name =
-        if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let name = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     let body = json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",

@@ -180,7 +180,10 @@ impl Call<'_> {
         let says = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
         let (version, name) = (says("apiVersion"), says("kind"));
         if !version.is_empty() && version != kind.api_version() {
-            return Err(Status::bad_request(format!("the API version in the data ({version}) does not match the expected API version ({})", kind.api_version())));
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({version}) does not match the expected API version ({})",
+                kind.api_version()
+            )));
         }
         if !name.is_empty() && name != kind.kind {
             return Err(Status::bad_request(format!(

@@ -72,9 +72,7 @@ fn object_path(kind: &Kind) -> String {
 }
 
 fn object_operations(kind: &Kind) -> Value {
-    let text = |name: &str| {
-        json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}})
-    };
+    let text = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
     json!({
         "patch": {
             "operationId": format!("patch{}", kind.kind),

@@ -50,9 +50,8 @@ impl Options {
     }
 
     fn selectors(&self, kind: &Kind) -> Result<(LabelSelector, FieldSelector), Status> {
-        let bad = |error: crate::logic::selector::SelectorError| {
-            Status::bad_request(error.to_string())
-        };
+        let bad =
+            |error: crate::logic::selector::SelectorError| Status::bad_request(error.to_string());
         let labels =
             LabelSelector::parse(self.get("labelSelector").unwrap_or_default()).map_err(bad)?;
         let text = self.get("fieldSelector").unwrap_or_default();

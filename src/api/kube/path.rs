@@ -12,11 +12,16 @@ use crate::model::kinds::{self, Kind, Subresource};
 #[derive(Clone, Debug)]
 pub(super) enum Path {
     /// `/api` or `/apis`.
-    Root { legacy: bool },
+    Root {
+        legacy: bool,
+    },
     /// `/apis/GROUP`.
     Group(String),
     /// `/api/v1` or `/apis/GROUP/VERSION`.
-    GroupVersion { group: String, version: String },
+    GroupVersion {
+        group: String,
+        version: String,
+    },
     Resource(Resource),
     Unknown,
 }
@@ -50,7 +55,9 @@ pub(super) fn parse(path: &str) -> Path {
 
 fn resource(group: &str, version: &str, rest: &[&str]) -> Path {
     let in_namespace = match rest {
-        ["namespaces", _, part] => !(group.is_empty() && (*part == "status" || *part == "finalize")),
+        ["namespaces", _, part] => {
+            !(group.is_empty() && (*part == "status" || *part == "finalize"))
+        }
         ["namespaces", _, _, ..] => true,
         _ => false,
     };

@@ -20,11 +20,7 @@ const ORDER_PREFIX: &str = "$setElementOrder/";
 const DELETE_PREFIX: &str = "$deleteFromPrimitiveList/";
 
 /// Applies `patch` to `document` with the list rules of its kind.
-pub fn apply(
-    document: &Value,
-    patch: &Value,
-    lists: &[ListSchema],
-) -> Result<Value, PatchError> {
+pub fn apply(document: &Value, patch: &Value, lists: &[ListSchema]) -> Result<Value, PatchError> {
     let patch = patch.as_object().ok_or(PatchError::NotAnObject)?;
     let original = document.as_object().cloned().unwrap_or_default();
     Merge { lists }.object(original, patch, "").map(Value::Object)
@@ -54,7 +50,12 @@ struct Merge<'a> {
 }
 
 impl Merge<'_> {
-    fn object(&self, mut original: Fields, patch: &Fields, path: &str) -> Result<Fields, PatchError> {
+    fn object(
+        &self,
+        mut original: Fields,
+        patch: &Fields,
+        path: &str,
+    ) -> Result<Fields, PatchError> {
         match patch.get(DIRECTIVE).and_then(Value::as_str) {
             Some("replace") => return self.clean(patch, path),
             Some("delete") => return Ok(Fields::new()),

@@ -166,7 +166,9 @@ impl Kind {
 
 /// The kind served at a path.
 pub fn by_path(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
+    KINDS
+        .iter()
+        .find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
 }
 
 /// The kind by the words in a manifest.

@@ -11,7 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Kind, NameRule, Problems, SelectableField, Subresource, defaults, lists, print, validate};
+use super::{
+    Kind, NameRule, Problems, SelectableField, Subresource, defaults, lists, print, validate,
+};
 
 /// Through the type and back: unknown fields vanish, wrong types are errors.
 fn through<T: DeserializeOwned + Serialize>(value: Value) -> Result<Value, serde_json::Error> {

@@ -26,15 +26,30 @@ fn problems_of(kind: &Kind, object: Value) -> Vec<String> {
     let mut problems = Problems::default();
     super::validate_metadata(kind, &object, &mut problems);
     (kind.validate)(&object, &mut problems);
-    problems.into_causes().iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
+    problems
+        .into_causes()
+        .iter()
+        .map(|cause| format!("{}: {}", cause.field, cause.message))
+        .collect()
 }
 
 #[test]
 fn ages_read_as_kubectl_writes_them() {
     for (seconds, text) in [
-        (0, "0s"), (119, "119s"), (120, "2m"), (150, "2m30s"), (600, "10m"), (10_799, "179m"),
-        (10_800, "3h"), (11_520, "3h12m"), (28_800, "8h"), (172_800, "2d"), (363_600, "4d5h"),
-        (691_200, "8d"), (63_072_000, "2y"), (-5, "<invalid>"),
+        (0, "0s"),
+        (119, "119s"),
+        (120, "2m"),
+        (150, "2m30s"),
+        (600, "10m"),
+        (10_799, "179m"),
+        (10_800, "3h"),
+        (11_520, "3h12m"),
+        (28_800, "8h"),
+        (172_800, "2d"),
+        (363_600, "4d5h"),
+        (691_200, "8d"),
+        (63_072_000, "2y"),
+        (-5, "<invalid>"),
     ] {
         assert_eq!(human_duration(seconds), text, "{seconds}");
     }
@@ -52,8 +67,17 @@ fn a_crashing_pod_says_why() {
              "lastState": {"terminated": {"finishedAt": "2026-01-01T00:58:00Z"}}},
         ]},
     });
-    let expected =
-        ["web", "1/2", "CrashLoopBackOff", "4 (2m ago)", "60m", "10.1.0.5", "n1", "<none>", "<none>"];
+    let expected = [
+        "web",
+        "1/2",
+        "CrashLoopBackOff",
+        "4 (2m ago)",
+        "60m",
+        "10.1.0.5",
+        "n1",
+        "<none>",
+        "<none>",
+    ];
     assert_eq!(cells(kind("", "pods"), &pod), expected);
 }
 
@@ -83,6 +107,7 @@ fn defaults_are_idempotent_and_survive_decoding() {
             "metadata": {"name": "x"}, "spec": {}});
         let mut once = (kind.decode)(object).unwrap();
         (kind.default)(&mut once);
+        let once = (kind.decode)(once).unwrap();
         let mut twice = (kind.decode)(once.clone()).unwrap();
         (kind.default)(&mut twice);
         assert_eq!(once, twice, "{}", kind.kind);

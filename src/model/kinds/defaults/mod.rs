@@ -33,16 +33,18 @@ fn each<'v>(
     map: &'v mut Map<String, Value>,
     field: &str,
 ) -> impl Iterator<Item = &'v mut Map<String, Value>> {
-    map.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+    map.get_mut(field)
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
 }
 
 pub(super) fn namespace(namespace: &mut Value) {
     let name = namespace.pointer("/metadata/name").cloned().unwrap_or_default();
     if let Some(labels) = object(namespace, "metadata")
-        && let Some(labels) = labels
-            .entry("labels")
-            .or_insert_with(|| Value::Object(Map::new()))
-            .as_object_mut()
+        && let Some(labels) =
+            labels.entry("labels").or_insert_with(|| Value::Object(Map::new())).as_object_mut()
     {
         labels.insert("kubernetes.io/metadata.name".into(), name);
     }

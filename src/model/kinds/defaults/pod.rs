@@ -63,8 +63,7 @@ fn fill_container(container: &mut Fields, host_network: bool) {
         }
     }
     for variable in each(container, "env") {
-        if let Some(from) =
-            variable.get_mut("valueFrom").and_then(|from| from.get_mut("fieldRef"))
+        if let Some(from) = variable.get_mut("valueFrom").and_then(|from| from.get_mut("fieldRef"))
             && let Some(field) = from.as_object_mut()
         {
             set(field, "apiVersion", "v1");

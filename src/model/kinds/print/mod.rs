@@ -15,20 +15,12 @@ use serde_json::Value;
 use super::{Column, human};
 
 /// A text column; `wide` shows it only with `-o wide`.
-const fn text(
-    name: &'static str,
-    wide: bool,
-    cell: fn(&Value, Timestamp) -> Value,
-) -> Column {
+const fn text(name: &'static str, wide: bool, cell: fn(&Value, Timestamp) -> Value) -> Column {
     Column { name, data_type: "string", format: "", priority: if wide { 1 } else { 0 }, cell }
 }
 
 /// A column of whole numbers.
-const fn number(
-    name: &'static str,
-    wide: bool,
-    cell: fn(&Value, Timestamp) -> Value,
-) -> Column {
+const fn number(name: &'static str, wide: bool, cell: fn(&Value, Timestamp) -> Value) -> Column {
     Column { name, data_type: "integer", format: "", priority: if wide { 1 } else { 0 }, cell }
 }
 

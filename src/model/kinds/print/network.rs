@@ -16,8 +16,7 @@ pub(in super::super) const SERVICE: &[Column] = &[
     text("Selector", true, |service, _| pairs(service.pointer("/spec/selector"))),
 ];
 
-pub(in super::super) const ENDPOINTS: &[Column] =
-    &[NAME, text("Endpoints", false, endpoints), AGE];
+pub(in super::super) const ENDPOINTS: &[Column] = &[NAME, text("Endpoints", false, endpoints), AGE];
 
 pub(in super::super) const ENDPOINT_SLICE: &[Column] = &[
     NAME,
@@ -55,7 +54,11 @@ fn service_ports(service: &Value, _: Timestamp) -> Value {
         .map(|port| {
             let (number, node) = (int_at(port, "/port"), int_at(port, "/nodePort"));
             let protocol = str_at(port, "/protocol");
-            if node == 0 { format!("{number}/{protocol}") } else { format!("{number}:{node}/{protocol}") }
+            if node == 0 {
+                format!("{number}/{protocol}")
+            } else {
+                format!("{number}:{node}/{protocol}")
+            }
         })
         .collect();
     or_none(&ports.join(","))

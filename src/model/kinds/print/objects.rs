@@ -12,17 +12,15 @@ pub(in super::super) const NAMESPACE: &[Column] =
 pub(in super::super) const CONFIG_MAP: &[Column] = &[
     NAME,
     number("Data", false, |object, _| {
-        let count = |field: &str| object.get(field).and_then(Value::as_object).map_or(0, |map| map.len());
+        let count =
+            |field: &str| object.get(field).and_then(Value::as_object).map_or(0, |map| map.len());
         (count("data") + count("binaryData")).into()
     }),
     AGE,
 ];
 
-pub(in super::super) const LEASE: &[Column] = &[
-    NAME,
-    text("Holder", false, |object, _| str_at(object, "/spec/holderIdentity").into()),
-    AGE,
-];
+pub(in super::super) const LEASE: &[Column] =
+    &[NAME, text("Holder", false, |object, _| str_at(object, "/spec/holderIdentity").into()), AGE];
 
 pub(in super::super) const EVENT: &[Column] = &[
     text("Last Seen", false, last_seen),

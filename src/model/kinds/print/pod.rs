@@ -106,8 +106,7 @@ fn read_containers(pod: &Value, seen: &mut Summary) {
             seen.reason = waiting.to_owned();
         } else if let Some(end) = status.pointer("/state/terminated") {
             seen.reason = exit_reason(end);
-        } else if status["ready"] == Value::Bool(true)
-            && status.pointer("/state/running").is_some()
+        } else if status["ready"] == Value::Bool(true) && status.pointer("/state/running").is_some()
         {
             has_running = true;
             seen.ready += 1;

@@ -143,9 +143,8 @@ fn is_quantity(text: &str) -> bool {
     let (number, suffix) = digits.split_at(end);
     let is_number = number.parse::<f64>().is_ok();
     let exponent = suffix.strip_prefix(['e', 'E']).is_some_and(|rest| rest.parse::<i32>().is_ok());
-    let known = [
-        "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei",
-    ];
+    let known =
+        ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     is_number && (exponent || known.contains(&suffix))
 }
 
@@ -157,8 +156,7 @@ fn check_probe(probe: &Value, at: &str, problems: &mut Problems) {
     } else if given > 1 {
         problems.forbidden(at, "may not specify more than 1 handler type");
     }
-    for number in
-        ["/initialDelaySeconds", "/timeoutSeconds", "/periodSeconds", "/failureThreshold"]
+    for number in ["/initialDelaySeconds", "/timeoutSeconds", "/periodSeconds", "/failureThreshold"]
     {
         not_negative(probe, number, at, problems);
     }
