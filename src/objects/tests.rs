@@ -293,6 +293,12 @@ async fn finalizers_hold_an_object_until_the_last_is_gone() {
 #[tokio::test]
 async fn a_namespace_goes_when_it_is_finalized() {
     let world = World::new().await;
+    let own = at("", "namespaces", "kube-system");
+    let refused = world.objects.delete(&own, &DeleteRequest::default()).await.unwrap_err();
+    assert_eq!(
+        refused.message,
+        "namespaces \"kube-system\" is forbidden: this namespace may not be deleted"
+    );
     world.create("", "namespaces", json!({"metadata": {"name": "shop"}})).await.unwrap();
     let address = at("", "namespaces", "shop");
     let marked = world.objects.delete(&address, &DeleteRequest::default()).await.unwrap();

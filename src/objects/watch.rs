@@ -129,7 +129,7 @@ impl Objects {
             }
             listing.revision + 1
         } else {
-            asked.unwrap_or_default() + 1
+            asked.unwrap_or_default().saturating_add(1)
         };
         let prefix = key::prefix(request.kind, request.namespace.as_deref());
         let mut store_watch = kv::WatchRequest::prefix(prefix, start);

@@ -428,3 +428,32 @@ async fn get_watch_shows_each_state() {
     assert!(next().await.contains("Terminating"));
     child.kill().await.unwrap();
 }
+
+#[tokio::test]
+async fn edit_select_diff_and_delete_all() {
+    let Some(kubectl) = Kubectl::start().await else { return };
+    kubectl.run_with(&["apply", "-f", "-"], MANIFEST).await;
+    kubectl.create_running_pod().await;
+    let mut edit = kubectl.command(&["edit", "deploy", "hello"]);
+    let done = edit.env("KUBE_EDITOR", "sed -i s/hello:1/hello:9/").output().await.unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let image = "jsonpath={.spec.template.spec.containers[0].image}";
+    assert_eq!(kubectl.run(&["get", "deploy", "hello", "-o", image]).await, "hello:9");
+    let diff = kubectl.try_run(&["diff", "-f", "-"], MANIFEST).await;
+    assert!(diff.out.contains("hello:9") && diff.out.contains("hello:1"), "{diff:?}");
+    let chosen = [
+        "get",
+        "pods",
+        "-A",
+        "--field-selector=spec.nodeName=n1,status.phase=Running",
+        "-o",
+        "name",
+    ];
+    assert_eq!(kubectl.run(&chosen).await.trim(), "pod/web");
+    let chunked = kubectl.run(&["get", "ns", "--chunk-size=1", "-o", "name"]).await;
+    assert_eq!(chunked.lines().count(), 4, "{chunked}");
+    kubectl.run(&["drain", "n1", "--force", "--disable-eviction", "--grace-period=0"]).await;
+    assert_eq!(kubectl.run(&["get", "pods", "-o", "name"]).await, "");
+    kubectl.run(&["delete", "deploy,svc", "--all"]).await;
+    assert_eq!(kubectl.run(&["get", "deploy,svc", "-o", "name"]).await, "");
+}
