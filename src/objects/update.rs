@@ -253,6 +253,8 @@ fn check_version(address: &Address, found: &Found, wanted: &Value) -> Result<(),
 
 /// The object as it will be written: the allowed part from `wanted`, the rest kept.
 fn next_object(kind: &Kind, part: Part, current: &Value, wanted: Value) -> Result<Value, Status> {
+    // Decoded first, so that what follows meets objects where it expects them.
+    let wanted = fields::decode(kind, wanted)?;
     let mut old = current.clone();
     stored::strip(&mut old);
     let mut next = match part {

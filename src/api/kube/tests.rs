@@ -136,6 +136,49 @@ async fn unknown_resources_fields_and_types_are_refused() {
 }
 
 #[tokio::test]
+async fn misshapen_bodies_are_refused_and_break_nothing() {
+    let server = Server::start().await;
+    let shapes = [
+        json!([]),
+        json!("x"),
+        json!({"metadata": "x"}),
+        json!({"metadata": {"name": 5}}),
+        json!({"metadata": {"name": "kubernetes"}, "spec": "x"}),
+        json!({"metadata": {"name": "kubernetes", "labels": [1]}}),
+        json!({"metadata": {"name": "kubernetes"}, "spec": {"ports": {"a": 1}}}),
+    ];
+    let paths = [
+        "/api/v1/namespaces/default/services",
+        "/api/v1/namespaces",
+        "/api/v1/namespaces/default/pods",
+        "/apis/apps/v1/namespaces/default/deployments",
+    ];
+    for path in paths {
+        for shape in &shapes {
+            for (method, path) in [
+                (http::Method::POST, format!("{path}?fieldValidation=Ignore")),
+                (http::Method::PUT, format!("{path}/kubernetes?fieldValidation=Ignore")),
+            ] {
+                let (code, status) = server.send(method, &path, shape.clone()).await;
+                // The last is no error where the kind has no such field: it is ignored.
+                assert!(code < 500, "{path} {shape}: {status}");
+            }
+        }
+    }
+    let service = "/api/v1/namespaces/default/services/kubernetes?fieldValidation=Ignore";
+    for shape in &shapes {
+        let response = reqwest::Client::new()
+            .patch(server.url(service))
+            .header("content-type", "application/merge-patch+json")
+            .body(shape.to_string())
+            .send()
+            .await
+            .unwrap();
+        assert!(response.status().is_client_error(), "{shape}: {response:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_watch_streams_each_change_as_it_happens() {
     let server = Server::start().await;
     let path = "/api/v1/namespaces/default/configmaps?watch=true&allowWatchBookmarks=true&resourceVersion=";
