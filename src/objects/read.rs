@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::stored::Found;
 use super::{Address, Objects, key, refusal, stored};
-use crate::logic::selector::{FieldSelector, LabelSelector};
+use crate::logic::selector::{FieldSelector, LabelSelector, SelectorError};
 use crate::model::kinds::Kind;
 use crate::model::kv::{KeyValue, RangeRequest, RangeResponse, Revision, prefix_end};
 use crate::model::status::Status;
@@ -48,6 +48,21 @@ impl ListRequest {
             resource_version: None,
             exact: false,
         }
+    }
+
+    /// What the two selectors select, in their text form; empty selects everything.
+    pub fn selecting(
+        kind: &'static Kind,
+        namespace: Option<&str>,
+        labels: &str,
+        fields: &str,
+    ) -> Result<Self, Status> {
+        let bad = |error: SelectorError| Status::bad_request(error.to_string());
+        Ok(Self {
+            labels: LabelSelector::parse(labels).map_err(bad)?,
+            fields: FieldSelector::parse(fields, kind.fields).map_err(bad)?,
+            ..Self::all(kind, namespace)
+        })
     }
 
     fn selects(&self, object: &Value) -> bool {

@@ -33,6 +33,21 @@ pub struct WatchRequest {
     pub bookmarks: bool,
 }
 
+impl WatchRequest {
+    /// Watches what a list selects, from the list's resourceVersion on.
+    pub fn of(list: ListRequest) -> Self {
+        Self {
+            kind: list.kind,
+            namespace: list.namespace,
+            labels: list.labels,
+            fields: list.fields,
+            resource_version: list.resource_version,
+            send_initial_events: false,
+            bookmarks: false,
+        }
+    }
+}
+
 /// One step of a watch.
 #[derive(Clone, Debug)]
 pub enum Change {
