@@ -22,6 +22,8 @@ use crate::sys::fresh;
 const ATTEMPTS: usize = 10;
 /// Seconds a pod gets where it does not say.
 const POD_GRACE_SECONDS: i64 = 30;
+/// Namespaces without which the cluster does not work.
+const PROTECTED_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 
@@ -68,6 +70,7 @@ impl Objects {
         for _ in 0..ATTEMPTS {
             let found = self.fetch(address).await?.ok_or_else(|| address.not_found())?;
             check_preconditions(address, &found, request)?;
+            check_protected(address)?;
             let next = mark(address, &found.object, request);
             let waits = waits(&next);
             let options = WriteOptions { dry_run: request.dry_run };
@@ -98,6 +101,16 @@ impl Objects {
         }
         Ok(listing)
     }
+}
+
+/// The cluster's own namespaces stay.
+fn check_protected(address: &Address) -> Result<(), Status> {
+    let kind = address.kind;
+    if kind.kind == "Namespace" && PROTECTED_NAMESPACES.contains(&address.name.as_str()) {
+        let why = "this namespace may not be deleted";
+        return Err(Status::forbidden(kind.plural, kind.group, &address.name, why));
+    }
+    Ok(())
 }
 
 fn check_preconditions(

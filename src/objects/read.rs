@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use super::stored::Found;
 use super::{Address, Objects, key, refusal, stored};
-use crate::logic::selector::{FieldSelector, LabelSelector};
+use crate::logic::selector::{FieldSelector, LabelSelector, SelectorError};
 use crate::model::kinds::Kind;
-use crate::model::kv::{RangeRequest, Revision, prefix_end};
+use crate::model::kv::{KeyValue, RangeRequest, RangeResponse, Revision, prefix_end};
 use crate::model::status::Status;
 
 /// Objects read in one go when a limit meets a selector.
@@ -48,6 +48,21 @@ impl ListRequest {
             resource_version: None,
             exact: false,
         }
+    }
+
+    /// What the two selectors select, in their text form; empty selects everything.
+    pub fn selecting(
+        kind: &'static Kind,
+        namespace: Option<&str>,
+        labels: &str,
+        fields: &str,
+    ) -> Result<Self, Status> {
+        let bad = |error: SelectorError| Status::bad_request(error.to_string());
+        Ok(Self {
+            labels: LabelSelector::parse(labels).map_err(bad)?,
+            fields: FieldSelector::parse(fields, kind.fields).map_err(bad)?,
+            ..Self::all(kind, namespace)
+        })
     }
 
     fn selects(&self, object: &Value) -> bool {
@@ -92,7 +107,7 @@ impl Token {
 pub(super) fn parse_version(text: Option<&str>) -> Result<Option<Revision>, Status> {
     match text {
         None | Some("") => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
+        Some(text) => text.parse::<u64>().ok().and_then(|version| Revision::try_from(version).ok()).map(Some).ok_or_else(|| {
             Status::bad_request(format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
         }),
     }
@@ -128,66 +143,101 @@ impl Objects {
             None | Some("") => None,
             Some(text) => Some(Token::decode(text, &prefix)?),
         };
-        let mut revision = match &token {
-            Some(token) => token.rv,
-            None if request.exact => asked.unwrap_or_default(),
-            None => 0,
+        let exact = if request.exact { asked.unwrap_or_default() } else { 0 };
+        let (revision, start) = match token {
+            Some(token) => (token.rv, token.start),
+            None => (exact, prefix.clone()),
         };
-        let mut start = token.map_or_else(|| prefix.clone(), |token| token.start);
-        let selective = !request.labels.is_empty() || !request.fields.is_empty();
-        let limit = i64::try_from(request.limit).unwrap_or(i64::MAX);
-        let mut items = Vec::new();
+        let mut range = RangeRequest {
+            key: Bytes::from(start),
+            range_end: prefix_end(prefix.as_bytes()),
+            revision,
+            serializable: asked == Some(0),
+            ..RangeRequest::default()
+        };
+        let mut page = Page { request, items: Vec::new() };
         loop {
-            let wanted = limit - i64::try_from(items.len()).unwrap_or(limit);
-            let page = match (limit, selective) {
-                (0, _) => 0,
-                (_, true) => wanted.max(PAGE_MIN),
-                (_, false) => wanted,
-            };
-            let answer = self
-                .kv
-                .range(RangeRequest {
-                    key: Bytes::from(start.clone()),
-                    range_end: prefix_end(prefix.as_bytes()),
-                    revision,
-                    limit: page,
-                    serializable: asked == Some(0),
-                    ..RangeRequest::default()
-                })
-                .await
-                .map_err(refusal::of)?;
-            if revision == 0 {
-                revision = answer.revision;
-                if let Some(asked) = asked.filter(|asked| *asked > revision) {
-                    return Err(refusal::too_large(asked, revision));
+            range.limit = page.chunk();
+            let answer = self.kv.range(range.clone()).await.map_err(refusal::of)?;
+            if range.revision == 0 {
+                range.revision = answer.revision;
+                if let Some(asked) = asked.filter(|asked| *asked > answer.revision) {
+                    return Err(refusal::too_large(asked, answer.revision));
                 }
             }
-            let read = answer.kvs.len();
-            for (index, kv) in answer.kvs.iter().enumerate() {
-                let object = stored::decode(kv)?;
-                if !request.selects(&object) {
-                    continue;
-                }
-                items.push(object);
-                let after = index + 1 < read || answer.more;
-                if limit > 0 && items.len() == request.limit && after {
-                    let remaining = answer.count - i64::try_from(index + 1).unwrap_or_default();
-                    let start = format!("{}\0", String::from_utf8_lossy(&kv.key));
+            let next = page.fill(&answer)?;
+            match next {
+                Next::Chunk(start) => range.key = Bytes::from(start),
+                Next::Page { start, remaining } => {
+                    let token = Token { rv: range.revision, start };
                     return Ok(Listing {
-                        items,
-                        revision,
-                        continue_token: Some(Token { rv: revision, start }.encode()?),
-                        remaining: (!selective && remaining > 0).then_some(remaining),
+                        items: page.items,
+                        revision: range.revision,
+                        continue_token: Some(token.encode()?),
+                        remaining,
                     });
                 }
-            }
-            match answer.kvs.last() {
-                Some(last) if answer.more => {
-                    start = format!("{}\0", String::from_utf8_lossy(&last.key));
-                }
-                _ => break,
+                Next::End => break,
             }
         }
+        let (items, revision) = (page.items, range.revision);
         Ok(Listing { items, revision, continue_token: None, remaining: None })
+    }
+}
+
+/// Where a list goes on.
+enum Next {
+    /// In the same answer to the client.
+    Chunk(String),
+    /// In the next, the page being full.
+    Page {
+        start: String,
+        remaining: Option<i64>,
+    },
+    End,
+}
+
+/// A page while it is filled.
+struct Page<'r> {
+    request: &'r ListRequest,
+    items: Vec<Value>,
+}
+
+impl Page<'_> {
+    fn is_selective(&self) -> bool {
+        !self.request.labels.is_empty() || !self.request.fields.is_empty()
+    }
+
+    /// How many keys to read next; 0 is all.
+    fn chunk(&self) -> i64 {
+        let left = self.request.limit.saturating_sub(self.items.len());
+        let left = i64::try_from(left).unwrap_or(i64::MAX);
+        match self.request.limit {
+            0 => 0,
+            _ if self.is_selective() => left.max(PAGE_MIN),
+            _ => left,
+        }
+    }
+
+    fn fill(&mut self, answer: &RangeResponse) -> Result<Next, Status> {
+        let after = |kv: &KeyValue| format!("{}\0", String::from_utf8_lossy(&kv.key));
+        for (index, kv) in answer.kvs.iter().enumerate() {
+            let object = stored::decode(kv)?;
+            if !self.request.selects(&object) {
+                continue;
+            }
+            self.items.push(object);
+            let read = index + 1;
+            let more = read < answer.kvs.len() || answer.more;
+            if self.request.limit > 0 && self.items.len() == self.request.limit && more {
+                let left = answer.count - i64::try_from(read).unwrap_or_default();
+                let remaining = (!self.is_selective() && left > 0).then_some(left);
+                return Ok(Next::Page { start: after(kv), remaining });
+            }
+        }
+        match answer.kvs.last() {
+            Some(last) if answer.more => Ok(Next::Chunk(after(last))),
+            _ => Ok(Next::End),
+        }
     }
 }

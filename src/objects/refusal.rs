@@ -27,3 +27,27 @@ pub(super) fn too_large(requested: i64, current: i64) -> Status {
     let message = format!("Too large resource version: {requested}, current: {current}");
     Status::timeout(message).retry_after(RETRY_AFTER_SECONDS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::of;
+    use crate::store::StoreError;
+
+    #[test]
+    fn every_store_error_has_its_code() {
+        let reason = || "why".to_owned();
+        for (error, code, name, retry) in [
+            (StoreError::NoLeader { reason: reason() }, 503, "ServiceUnavailable", Some(1)),
+            (StoreError::ShuttingDown, 503, "ServiceUnavailable", Some(1)),
+            (StoreError::Unknown { reason: reason() }, 504, "Timeout", None),
+            (StoreError::Compacted { requested: 3, compacted: 7 }, 410, "Expired", None),
+            (StoreError::Future { requested: 9, current: 7 }, 504, "Timeout", Some(1)),
+            (StoreError::BadRequest { reason: reason() }, 413, "RequestEntityTooLarge", None),
+            (StoreError::Fatal { reason: reason() }, 500, "InternalError", None),
+        ] {
+            let status = of(error);
+            let seconds = status.details.as_ref().and_then(|details| details.retry_after_seconds);
+            assert_eq!((status.code, status.reason.as_str(), seconds), (code, name, retry));
+        }
+    }
+}

@@ -166,10 +166,10 @@ impl Objects {
         let gone = is_finished(&next);
         let after = if gone { None } else { Some(&mut next) };
         let addresses = self.plan_service_ip(address, Some(&found.object), after).await?;
-        let bytes = stored::encode(&next)?;
-        if !gone && bytes == stored::encode(&found.object)? {
+        if !gone && is_same(&next, &found.object) {
             return Ok(Some(found.object.clone()));
         }
+        let bytes = stored::encode(&next)?;
         stored::set_version(&mut next, found.revision);
         if options.dry_run {
             return Ok(Some(next));
@@ -188,6 +188,16 @@ impl Objects {
         stored::set_version(&mut next, answer.revision);
         Ok(Some(next))
     }
+}
+
+/// Equal but for what the store does not keep; the order of fields does not count.
+fn is_same(next: &Value, found: &Value) -> bool {
+    let stripped = |object: &Value| {
+        let mut object = object.clone();
+        stored::strip(&mut object);
+        object
+    };
+    stripped(next) == stripped(found)
 }
 
 /// Deleted, and nothing left to wait for.
@@ -243,6 +253,8 @@ fn check_version(address: &Address, found: &Found, wanted: &Value) -> Result<(),
 
 /// The object as it will be written: the allowed part from `wanted`, the rest kept.
 fn next_object(kind: &Kind, part: Part, current: &Value, wanted: Value) -> Result<Value, Status> {
+    // Decoded first, so that what follows meets objects where it expects them.
+    let wanted = fields::decode(kind, wanted)?;
     let mut old = current.clone();
     stored::strip(&mut old);
     let mut next = match part {

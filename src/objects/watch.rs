@@ -33,6 +33,21 @@ pub struct WatchRequest {
     pub bookmarks: bool,
 }
 
+impl WatchRequest {
+    /// Watches what a list selects, from the list's resourceVersion on.
+    pub fn of(list: ListRequest) -> Self {
+        Self {
+            kind: list.kind,
+            namespace: list.namespace,
+            labels: list.labels,
+            fields: list.fields,
+            resource_version: list.resource_version,
+            send_initial_events: false,
+            bookmarks: false,
+        }
+    }
+}
+
 /// One step of a watch.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -129,7 +144,7 @@ impl Objects {
             }
             listing.revision + 1
         } else {
-            asked.unwrap_or_default() + 1
+            asked.unwrap_or_default().saturating_add(1)
         };
         let prefix = key::prefix(request.kind, request.namespace.as_deref());
         let mut store_watch = kv::WatchRequest::prefix(prefix, start);

@@ -117,6 +117,12 @@ pub(super) async fn serve(
         limit_bytes: options.number("limitBytes")?,
         container,
     };
+    for (name, number) in [("tailLines", wanted.tail_lines), ("sinceSeconds", wanted.since_seconds)]
+    {
+        if number.is_some_and(|number| number < 0) {
+            return Err(Status::bad_request(format!("{name} must not be negative")));
+        }
+    }
     if !wanted.previous {
         check_started(&object, &wanted.container)?;
     }

@@ -24,12 +24,10 @@ mod watch;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, get};
 
 pub use logs::{LogOptions, LogStream, PodLogs};
 
-use crate::base::limits::API_BODY_MAX_BYTES;
 use crate::objects::Objects;
 
 /// What the handlers work with.
@@ -53,7 +51,6 @@ pub fn router(state: KubeState) -> Router {
         .route("/api/{*rest}", any(dispatch::handle))
         .route("/apis", any(dispatch::handle))
         .route("/apis/{*rest}", any(dispatch::handle))
-        .layer(DefaultBodyLimit::max(API_BODY_MAX_BYTES))
         .with_state(state)
 }
 

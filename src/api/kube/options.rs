@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 
-use crate::logic::selector::{FieldSelector, LabelSelector};
 use crate::model::kinds::Kind;
 use crate::model::status::Status;
 use crate::objects::fields::FieldValidation;
@@ -49,33 +48,20 @@ impl Options {
         }
     }
 
-    fn selectors(&self, kind: &Kind) -> Result<(LabelSelector, FieldSelector), Status> {
-        let bad =
-            |error: crate::logic::selector::SelectorError| Status::bad_request(error.to_string());
-        let labels =
-            LabelSelector::parse(self.get("labelSelector").unwrap_or_default()).map_err(bad)?;
-        let text = self.get("fieldSelector").unwrap_or_default();
-        let fields = FieldSelector::parse(text, kind.fields).map_err(bad)?;
-        Ok((labels, fields))
-    }
-
-    /// `name` narrows the list to one object.
     pub(super) fn list(
         &self,
         kind: &'static Kind,
         namespace: Option<&str>,
     ) -> Result<ListRequest, Status> {
-        let (labels, fields) = self.selectors(kind)?;
+        let labels = self.get("labelSelector").unwrap_or_default();
+        let fields = self.get("fieldSelector").unwrap_or_default();
         let limit = self.number("limit")?.unwrap_or_default();
         Ok(ListRequest {
-            kind,
-            namespace: namespace.map(str::to_owned),
-            labels,
-            fields,
             limit: usize::try_from(limit).unwrap_or_default(),
             continue_token: self.get("continue").map(str::to_owned),
             resource_version: self.get("resourceVersion").map(str::to_owned),
             exact: self.get("resourceVersionMatch") == Some("Exact"),
+            ..ListRequest::selecting(kind, namespace, labels, fields)?
         })
     }
 
@@ -84,15 +70,10 @@ impl Options {
         kind: &'static Kind,
         namespace: Option<&str>,
     ) -> Result<WatchRequest, Status> {
-        let (labels, fields) = self.selectors(kind)?;
         Ok(WatchRequest {
-            kind,
-            namespace: namespace.map(str::to_owned),
-            labels,
-            fields,
-            resource_version: self.get("resourceVersion").map(str::to_owned),
             send_initial_events: self.flag("sendInitialEvents")?,
             bookmarks: self.flag("allowWatchBookmarks")?,
+            ..WatchRequest::of(self.list(kind, namespace)?)
         })
     }
 }

@@ -107,6 +107,7 @@ fn defaults_are_idempotent_and_survive_decoding() {
             "metadata": {"name": "x"}, "spec": {}});
         let mut once = (kind.decode)(object).unwrap();
         (kind.default)(&mut once);
+        let once = (kind.decode)(once).unwrap();
         let mut twice = (kind.decode)(once.clone()).unwrap();
         (kind.default)(&mut twice);
         assert_eq!(once, twice, "{}", kind.kind);
