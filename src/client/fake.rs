@@ -252,9 +252,7 @@ impl World {
         let mut object = self.find(resource, &place)?.clone();
         if options.uid.is_some() && object["metadata"]["uid"].as_str() != options.uid.as_deref() {
             let why = "the UID in the precondition differs";
-            return Err(
-                Status::conflict(resource.plural, resource.group, &place.2, why).into()
-            );
+            return Err(Status::conflict(resource.plural, resource.group, &place.2, why).into());
         }
         let bound = object["spec"]["nodeName"].is_string();
         let own = object["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);

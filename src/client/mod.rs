@@ -1,11 +1,13 @@
 //! Typed access to our own Kubernetes-shaped API, over HTTPS or in process.
 
 pub mod api;
+pub mod applied;
+pub mod discovery;
 pub mod events;
 pub mod http;
 pub mod informer;
-pub mod kubeconfig;
 pub mod key;
+pub mod kubeconfig;
 pub mod typed;
 mod wire;
 

@@ -11,9 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::client::api::{
-    ApiError, DeleteOptions, ListOptions, PatchKind, ResourceRef, SharedApi,
-};
+use crate::client::api::{ApiError, DeleteOptions, ListOptions, PatchKind, ResourceRef, SharedApi};
 use crate::client::key::ObjectKey;
 
 /// Whether objects of a scope have a namespace.

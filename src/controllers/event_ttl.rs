@@ -84,8 +84,7 @@ impl Controller for EventTtl {
         if !left.is_zero() {
             return Ok(Requeue::After(left));
         }
-        let options =
-            DeleteOptions { uid: event.metadata.uid.clone(), ..DeleteOptions::default() };
+        let options = DeleteOptions { uid: event.metadata.uid.clone(), ..DeleteOptions::default() };
         match self.api.delete(&EVENTS, key.scope(), &key.name, &options).await {
             Err(error) if !error.is_not_found() && !error.is_conflict() => {
                 Err(error).act("remove old event", key)

@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 
 use super::graph::{Graph, GraphKey, Tracked};
 use super::runner::{Act, Controller, ControllerError, Input, Requeue};
-use crate::client::api::{
-    ApiError, DeleteOptions, ListOptions, PatchKind, ResourceRef, SharedApi,
-};
+use crate::client::api::{ApiError, DeleteOptions, ListOptions, PatchKind, ResourceRef, SharedApi};
 use crate::client::typed::from_value;
 use crate::logic::gc::{self, FOREGROUND, ORPHAN, Owner, OwnerStep, Verdict};
 

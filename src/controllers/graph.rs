@@ -81,7 +81,9 @@ impl Graph {
             Informer::indexed(api.clone(), resource.clone(), None, options, indexes)
         };
         let resources = resources.iter();
-        Self { resources: resources.map(|resource| (resource.clone(), informer(resource))).collect() }
+        Self {
+            resources: resources.map(|resource| (resource.clone(), informer(resource))).collect(),
+        }
     }
 
     pub(super) fn start(&self, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {

@@ -50,11 +50,7 @@ impl Informers {
             pods: TypedInformer::typed_indexed(
                 api.clone(),
                 all.clone(),
-                &[
-                    (BY_CONTROLLER, by_controller),
-                    (BY_ORPHANAGE, by_orphanage),
-                    (BY_NODE, by_node),
-                ],
+                &[(BY_CONTROLLER, by_controller), (BY_ORPHANAGE, by_orphanage), (BY_NODE, by_node)],
             ),
             nodes: TypedInformer::typed(api.clone(), all.clone()),
             replica_sets: owned(api),

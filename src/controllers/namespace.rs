@@ -69,8 +69,7 @@ impl Namespaces {
         let Some(mut namespace) = Typed::<Namespace>::new(self.api.clone()).find(key).await? else {
             return Ok(());
         };
-        if let Some(finalizers) =
-            namespace.spec.as_mut().and_then(|spec| spec.finalizers.as_mut())
+        if let Some(finalizers) = namespace.spec.as_mut().and_then(|spec| spec.finalizers.as_mut())
         {
             finalizers.retain(|finalizer| finalizer != "kubernetes");
         }
@@ -94,8 +93,7 @@ impl Controller for Namespaces {
     }
 
     fn inputs(&self) -> Vec<Input<ObjectKey>> {
-        let mut inputs =
-            vec![Input::new(&self.namespaces, |key, _: &Namespace| vec![key.clone()])];
+        let mut inputs = vec![Input::new(&self.namespaces, |key, _: &Namespace| vec![key.clone()])];
         for (_, informer) in self.graph.resources.iter().filter(|(resource, _)| resource.namespaced)
         {
             let namespaces = self.namespaces.clone();

@@ -176,8 +176,11 @@ impl NodeLife {
 
     async fn silence_pods(&self, pods: &[Arc<Pod>]) -> Result<(), ControllerError> {
         for pod in pods.iter().filter(|pod| is_ready(pod)) {
-            let mut conditions =
-                pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+            let mut conditions = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.conditions.clone())
+                .unwrap_or_default();
             for condition in &mut conditions {
                 if condition.type_ == "Ready" {
                     condition.status = "False".into();
@@ -283,7 +286,8 @@ impl Controller for NodeLife {
                 Ok(self.until(until))
             }
             Life::Dead => {
-                let since = *lock(&self.dead_since).entry(key.name.clone()).or_insert_with(Instant::now);
+                let since =
+                    *lock(&self.dead_since).entry(key.name.clone()).or_insert_with(Instant::now);
                 self.mark(&node).await?;
                 let pods = self.informers.pods.by_index(BY_NODE, &key.name);
                 self.silence_pods(&pods).await?;

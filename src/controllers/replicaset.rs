@@ -52,9 +52,8 @@ impl ReplicaSets {
     /// The set's pods: its own, less those that no longer match, plus orphans that do.
     async fn claim(&self, set: &ReplicaSet, live: bool) -> Result<Vec<Arc<Pod>>, ControllerError> {
         let key = set.key();
-        let matches = |pod: &Pod| {
-            rollout_selector::matches(&set.spec.selector, pod.metadata.labels.as_ref())
-        };
+        let matches =
+            |pod: &Pod| rollout_selector::matches(&set.spec.selector, pod.metadata.labels.as_ref());
         let candidates = if live {
             let pods = self.pods.list(key.scope(), &ListOptions::default()).await;
             pods.act("list the pods of", &key)?.into_iter().map(Arc::new).collect()

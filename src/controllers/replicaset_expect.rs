@@ -92,7 +92,8 @@ impl Expectations {
         outstanding.created.retain(|name| cached(name).is_none());
         outstanding.deleted.retain(|(name, uid)| {
             cached(name).is_some_and(|pod| {
-                pod.metadata.uid.as_deref() == Some(uid) && pod.metadata.deletion_timestamp.is_none()
+                pod.metadata.uid.as_deref() == Some(uid)
+                    && pod.metadata.deletion_timestamp.is_none()
             })
         });
         if outstanding.created.is_empty() && outstanding.deleted.is_empty() {

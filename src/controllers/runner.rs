@@ -71,7 +71,10 @@ impl Requeue {
 }
 
 /// What a controller works on.
-pub(crate) trait WorkKey: Clone + Eq + Hash + Ord + fmt::Display + Send + Sync + 'static {}
+pub(crate) trait WorkKey:
+    Clone + Eq + Hash + Ord + fmt::Display + Send + Sync + 'static
+{
+}
 impl<K: Clone + Eq + Hash + Ord + fmt::Display + Send + Sync + 'static> WorkKey for K {}
 
 #[async_trait]
@@ -111,7 +114,9 @@ impl<K: WorkKey> Input<K> {
         let changes = BroadcastStream::new(informer.changes()).map(move |change| {
             let change = change.ok()?;
             let sides = [change.old.as_deref(), change.new.as_deref()];
-            Some(sides.into_iter().flatten().flat_map(|side| of_change(&change.key, side)).collect())
+            Some(
+                sides.into_iter().flatten().flat_map(|side| of_change(&change.key, side)).collect(),
+            )
         });
         let waiter = informer.clone();
         let lister = informer.clone();
@@ -166,8 +171,7 @@ struct Work<C: Controller> {
 
 impl<C: Controller> Work<C> {
     fn new(controller: Arc<C>) -> Self {
-        let queue =
-            WorkQueue::new(limits::CONTROLLER_BACKOFF_MIN, limits::CONTROLLER_BACKOFF_MAX);
+        let queue = WorkQueue::new(limits::CONTROLLER_BACKOFF_MIN, limits::CONTROLLER_BACKOFF_MAX);
         let (tasks, running) = (JoinSet::new(), HashMap::new());
         Self { controller, queue, tasks, running, epoch: Instant::now() }
     }
@@ -201,7 +205,7 @@ impl<C: Controller> Work<C> {
 
     fn finish(&mut self, ended: Result<(Id, Result<Requeue, ControllerError>), JoinError>) {
         let (id, outcome) = match ended {
-            Ok((id, outcome)) => (id, outcome.map_err(|error| Some(error))),
+            Ok((id, outcome)) => (id, outcome.map_err(Some)),
             Err(error) => (error.id(), Err(None)),
         };
         let Some(key) = self.running.remove(&id) else { return };

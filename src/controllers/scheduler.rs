@@ -50,9 +50,10 @@ fn is_waiting(pod: &Pod) -> bool {
         && !pod.is_terminating()
         && !is_ended(pod)
         && scheduler.is_none_or(|name| name.is_empty() || name == SCHEDULER_NAME)
-        && pod.spec.as_ref().is_some_and(|spec| {
-            spec.scheduling_gates.as_ref().is_none_or(|gates| gates.is_empty())
-        })
+        && pod
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.scheduling_gates.as_ref().is_none_or(|gates| gates.is_empty()))
 }
 
 impl Scheduler {
@@ -122,9 +123,9 @@ impl Scheduler {
         let conditions = pod.status.as_ref().and_then(|status| status.conditions.clone());
         let mut conditions = conditions.unwrap_or_default();
         let held = conditions.iter().find(|condition| condition.type_ == "PodScheduled");
-        if held.is_some_and(|held| {
-            held.status == "False" && held.message.as_deref() == Some(message)
-        }) {
+        if held
+            .is_some_and(|held| held.status == "False" && held.message.as_deref() == Some(message))
+        {
             return Ok(());
         }
         let since = held.filter(|held| held.status == "False");

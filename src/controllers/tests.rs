@@ -42,10 +42,8 @@ async fn an_update_rolls_without_ever_going_below_its_bounds() {
         "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}});
     lab.create("deployments", web).await;
     eventually("the first version stands", || lab.ready_pods("web").len() == 4).await;
-    eventually("it is noted", || {
-        lab.get("deployments", "web")["status"]["availableReplicas"] == 4
-    })
-    .await;
+    eventually("it is noted", || lab.get("deployments", "web")["status"]["availableReplicas"] == 4)
+        .await;
     let before = lab.fake.history("pods").len();
 
     lab.set_image("web", "hello:2").await;
@@ -93,8 +91,7 @@ async fn recreate_ends_all_old_pods_before_it_makes_new_ones() {
     lab.set_image("web", "hello:2").await;
     eventually("the second version stands", || {
         let pods = lab.ready_pods("web");
-        pods.len() == 3
-            && pods.iter().all(|pod| pod["spec"]["containers"][0]["image"] == "hello:2")
+        pods.len() == 3 && pods.iter().all(|pod| pod["spec"]["containers"][0]["image"] == "hello:2")
     })
     .await;
     let history = lab.fake.history("pods");

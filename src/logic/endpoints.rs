@@ -123,8 +123,7 @@ fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     let containers = &pod.spec.as_ref()?.containers;
     let mut ports = containers.iter().flat_map(|container| container.ports.iter().flatten());
     let found = ports.find(|port| {
-        port.name.as_deref() == Some(name)
-            && port.protocol.as_deref().unwrap_or("TCP") == protocol
+        port.name.as_deref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol
     })?;
     Some(found.container_port)
 }
@@ -178,8 +177,12 @@ mod tests {
             .iter()
             .map(|endpoint| {
                 let conditions = endpoint.conditions.as_ref().unwrap();
-                (endpoint.addresses[0].as_str(), conditions.ready.unwrap(),
-                 conditions.serving.unwrap(), conditions.terminating.unwrap())
+                (
+                    endpoint.addresses[0].as_str(),
+                    conditions.ready.unwrap(),
+                    conditions.serving.unwrap(),
+                    conditions.terminating.unwrap(),
+                )
             })
             .collect();
         assert_eq!(
@@ -199,7 +202,10 @@ mod tests {
         let mut pods: Vec<Pod> =
             (0..250).map(|n| pod(&format!("p{n}"), &format!("10.0.1.{n}"), true, false)).collect();
         let one = slices(&service, &pods, zone, 100);
-        assert_eq!(one.iter().map(|slice| slice.endpoints.len()).collect::<Vec<_>>(), [100, 100, 50]);
+        assert_eq!(
+            one.iter().map(|slice| slice.endpoints.len()).collect::<Vec<_>>(),
+            [100, 100, 50]
+        );
         pods.reverse();
         assert_eq!(slices(&service, &pods, zone, 100), one);
     }

@@ -33,9 +33,13 @@ struct Pulse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// Check again at this time of the caller's clock.
-    Alive { until: Duration },
+    Alive {
+        until: Duration,
+    },
     /// Not judged yet: we have not listened long enough.
-    Unjudged { until: Duration },
+    Unjudged {
+        until: Duration,
+    },
     Dead,
 }
 
@@ -52,7 +56,12 @@ pub struct NodeWatch {
 
 impl NodeWatch {
     pub fn new(dead_after: Duration) -> Self {
-        Self { dead_after, pulses: HashMap::new(), deaf_until: Duration::ZERO, last_beat: Duration::ZERO }
+        Self {
+            dead_after,
+            pulses: HashMap::new(),
+            deaf_until: Duration::ZERO,
+            last_beat: Duration::ZERO,
+        }
     }
 
     /// Takes a node's current heartbeat (any text that changes with each beat).

@@ -115,7 +115,11 @@ pub fn proportional_sizes(desired: i32, max_surge: i32, sets: &[ScaledSet]) -> V
             let scaled = f64::from(set.wanted) * f64::from(allowed) / f64::from(basis);
             let fraction = scaled.round() as i32 - set.wanted;
             let left = to_add - added;
-            share = if to_add > 0 { fraction.clamp(0, left.max(0)) } else { fraction.clamp(left.min(0), 0) };
+            share = if to_add > 0 {
+                fraction.clamp(0, left.max(0))
+            } else {
+                fraction.clamp(left.min(0), 0)
+            };
         }
         added += share;
         sizes.push(set.wanted + share);

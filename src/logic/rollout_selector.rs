@@ -81,10 +81,7 @@ mod tests {
             {"key": "old", "operator": "DoesNotExist"}]}));
         assert!(matches(&selector, Some(&labels(&[("app", "web"), ("tier", "a")]))));
         assert!(!matches(&selector, Some(&labels(&[("app", "web"), ("tier", "c")]))));
-        assert!(!matches(
-            &selector,
-            Some(&labels(&[("app", "web"), ("tier", "a"), ("old", "")]))
-        ));
+        assert!(!matches(&selector, Some(&labels(&[("app", "web"), ("tier", "a"), ("old", "")]))));
         assert!(!matches(&selector, None));
         assert_eq!(to_query(&selector), "app=web,tier in (a,b),!old");
     }

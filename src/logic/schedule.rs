@@ -190,7 +190,11 @@ impl Room {
     fn free_permille(&self, footprint: &Footprint) -> i64 {
         let after = self.used.plus(footprint.request);
         let share = |used: i64, total: i64| {
-            if total <= 0 { 0 } else { ((total - used).max(0) as i128 * 1_000 / total as i128) as i64 }
+            if total <= 0 {
+                0
+            } else {
+                ((total - used).max(0) as i128 * 1_000 / total as i128) as i64
+            }
         };
         (share(after.cpu_milli, self.total.cpu_milli)
             + share(after.memory_bytes, self.total.memory_bytes))

@@ -176,9 +176,9 @@ mod tests {
         assert_eq!(check_node(&hdd, &plain), Err(Obstacle::Affinity));
         let affinity = |operator: &str| {
             pod(json!({"affinity": {"nodeAffinity": {
-                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
-                    {"matchExpressions": [{"key": "disk", "operator": operator, "values": ["ssd"]}]}
-                ]}}}}))
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                {"matchExpressions": [{"key": "disk", "operator": operator, "values": ["ssd"]}]}
+            ]}}}}))
         };
         assert_eq!(check_node(&affinity("In"), &plain), Ok(()));
         assert_eq!(check_node(&affinity("NotIn"), &plain), Err(Obstacle::Affinity));

@@ -150,8 +150,8 @@ impl Controller for Deployments {
             Input::new(&self.informers.pods, move |_, pod: &Pod| {
                 let set = ownership::controller_key(&pod.metadata, ReplicaSet::KIND);
                 let set = set.and_then(|key| sets.get_key(&key));
-                let owner = set
-                    .and_then(|set| ownership::controller_key(&set.metadata, Deployment::KIND));
+                let owner =
+                    set.and_then(|set| ownership::controller_key(&set.metadata, Deployment::KIND));
                 owner.into_iter().collect()
             }),
         ]

@@ -35,8 +35,7 @@ impl Deployments {
             return Ok(());
         }
         let states: Vec<SetState> = rollout.old.iter().map(|set| state(set)).collect();
-        let sizes =
-            rollout::old_set_sizes(rollout.desired, rollout.bounds, state(&new), &states);
+        let sizes = rollout::old_set_sizes(rollout.desired, rollout.bounds, state(&new), &states);
         self.resize_old(rollout, &sizes).await
     }
 
@@ -129,8 +128,7 @@ impl Deployments {
                 ScaledSet { wanted: wanted(set), max_replicas }
             })
             .collect();
-        let sizes =
-            rollout::proportional_sizes(rollout.desired, rollout.bounds.max_surge, &scaled);
+        let sizes = rollout::proportional_sizes(rollout.desired, rollout.bounds.max_surge, &scaled);
         for (set, size) in running.iter().zip(sizes) {
             // Also where the size stays: the note of the wanted size must follow.
             let resized = self.resize(rollout, set, size).await?;

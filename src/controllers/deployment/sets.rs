@@ -105,9 +105,7 @@ impl Deployments {
         let held = set.metadata.annotations.as_ref();
         let annotations = annotations::for_new_set(&rollout.deployment, held, revision);
         let min_ready = rollout.spec.min_ready_seconds;
-        let same_min_ready =
-            set.spec.min_ready_seconds.unwrap_or(0)
-                == min_ready.unwrap_or(0);
+        let same_min_ready = set.spec.min_ready_seconds.unwrap_or(0) == min_ready.unwrap_or(0);
         if held == Some(&annotations) && same_min_ready {
             return Ok(set);
         }
@@ -157,8 +155,7 @@ impl Deployments {
         let ours = ownership::controller_of(&held.metadata)
             .is_some_and(|owner| owner.uid == rollout.deployment.uid());
         let template = held.spec.template.as_ref();
-        if ours
-            && template.is_some_and(|template| same_template(template, &rollout.spec.template))
+        if ours && template.is_some_and(|template| same_template(template, &rollout.spec.template))
         {
             return Ok(Some(Arc::new(held)));
         }

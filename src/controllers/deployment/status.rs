@@ -102,7 +102,8 @@ fn compose_progress(
     if reason_before == COMPLETE && after.replicas == after.updated {
         return Requeue::Done;
     }
-    let begun = before.is_none() || reason_before == "DeploymentPaused" || reason_before == COMPLETE;
+    let begun =
+        before.is_none() || reason_before == "DeploymentPaused" || reason_before == COMPLETE;
     if begun || after.advanced_since(earlier) {
         let text = format!("{name} is progressing.");
         set_condition(status, "Progressing", "True", "ReplicaSetUpdated", &text, now);
@@ -125,8 +126,7 @@ fn compose_progress(
 /// Repeats a ReplicaSet's failure, the new one's first.
 fn compose_failure(rollout: &Rollout, status: &mut DeploymentStatus, now: &Time) {
     let sets = rollout.new.iter().chain(rollout.old.iter().rev());
-    let mut conditions =
-        sets.filter_map(|set| set.status.as_ref()?.conditions.as_ref()).flatten();
+    let mut conditions = sets.filter_map(|set| set.status.as_ref()?.conditions.as_ref()).flatten();
     match conditions.find(|condition| condition.type_.as_deref() == Some("ReplicaFailure")) {
         Some(failure) => {
             let reason = failure.reason.clone().unwrap_or_default();

@@ -182,8 +182,16 @@ impl Lab {
         for (at, (kind, pod)) in history.iter().enumerate() {
             let name = name_of(pod);
             let stays = *kind != "DELETED" && pod["metadata"]["deletionTimestamp"].is_null();
-            if stays { present.insert(name.clone()) } else { present.remove(&name) };
-            if stays && serves(pod) { ready.insert(name) } else { ready.remove(&name) };
+            if stays {
+                present.insert(name.clone())
+            } else {
+                present.remove(&name)
+            };
+            if stays && serves(pod) {
+                ready.insert(name)
+            } else {
+                ready.remove(&name)
+            };
             if at >= from {
                 least = least.min(ready.len());
                 most = most.max(present.len());

@@ -36,8 +36,7 @@ fn two_centers() -> Picture {
 #[test]
 fn replicas_spread_over_centers_and_then_over_nodes() {
     let mut picture = two_centers();
-    let places: Vec<String> =
-        (0..4).map(|_| picture.place(&pod("web", "100m")).unwrap()).collect();
+    let places: Vec<String> = (0..4).map(|_| picture.place(&pod("web", "100m")).unwrap()).collect();
     assert_eq!(places, ["a1", "b1", "a2", "b2"]);
 }
 
@@ -54,7 +53,8 @@ fn another_owner_goes_where_most_is_left() {
 fn leaving_and_ended_pods_do_not_push_their_successors_away() {
     let mut picture = Picture::new([node("a1", "a", "4"), node("b1", "b", "4")]);
     let mut leaving = pod("web", "100m");
-    leaving.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+    leaving.metadata.deletion_timestamp =
+        Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
     picture.occupy(&leaving, "a1");
     let mut ended = pod("web", "4");
     ended.status = serde_json::from_value(json!({"phase": "Failed"})).unwrap();
