@@ -14,10 +14,13 @@ pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration
 /// The manifest with itself noted in its annotation.
 pub fn annotated(manifest: &Value) -> Value {
     let mut bare = manifest.clone();
-    if let Some(annotations) =
-        bare.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
+    if let Some(metadata) = bare.get_mut("metadata").and_then(Value::as_object_mut)
+        && let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
     {
         annotations.remove(LAST_APPLIED);
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
     }
     let mut object = bare.clone();
     object["metadata"]["annotations"][LAST_APPLIED] = Value::String(format!("{bare}\n"));

@@ -341,3 +341,7 @@ impl ObjectApi for HttpApi {
         Ok(lines.map(|line| wire::parse_watch_line(&line?)).boxed())
     }
 }
+
+#[cfg(test)]
+#[path = "http/tests.rs"]
+mod tests;
