@@ -208,6 +208,17 @@ impl HttpApi {
         self.json(Call { query, accept, ..Call::new(Method::GET, path) }).await
     }
 
+    /// A change at any path of the API; `body` goes with its content type.
+    pub async fn write_raw(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &'static str,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        self.json(Call::new(method, path).with_json(content_type, body)).await
+    }
+
     /// A GET whose answer is read as it comes: a pod's log.
     pub async fn get_stream(
         &self,
@@ -330,3 +341,7 @@ impl ObjectApi for HttpApi {
         Ok(lines.map(|line| wire::parse_watch_line(&line?)).boxed())
     }
 }
+
+#[cfg(test)]
+#[path = "http/tests.rs"]
+mod tests;

@@ -1,6 +1,8 @@
 //! Typed access to our own Kubernetes-shaped API, over HTTPS or in process.
 
 pub mod api;
+pub mod applied;
+pub mod discovery;
 pub mod events;
 pub mod http;
 pub mod informer;

@@ -205,7 +205,7 @@ impl<C: Controller> Work<C> {
 
     fn finish(&mut self, ended: Result<(Id, Result<Requeue, ControllerError>), JoinError>) {
         let (id, outcome) = match ended {
-            Ok((id, outcome)) => (id, outcome.map_err(|error| Some(error))),
+            Ok((id, outcome)) => (id, outcome.map_err(Some)),
             Err(error) => (error.id(), Err(None)),
         };
         let Some(key) = self.running.remove(&id) else { return };

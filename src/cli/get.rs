@@ -1,0 +1,405 @@
+//! `holdfast get`: lists or shows objects, in the columns that the server chooses.
+//!
+//! Also holds what the five object verbs share: the connection, the names, the endings.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use crate::base::chain::chain;
+use crate::client::api::ApiError;
+use crate::client::discovery::{Catalogue, Served};
+use crate::client::http::{HttpApi, HttpSetupError, TABLE};
+use crate::client::kubeconfig::{self, KubeconfigError};
+use crate::sys::documents;
+
+const JSON: &str = "application/json";
+
+/// How to reach the cluster; flattened into every object verb.
+#[derive(Args, Clone, Debug)]
+pub struct Connection {
+    /// The kubeconfig; else $KUBECONFIG, else /etc/holdfast/admin.kubeconfig
+    #[arg(long, global = true)]
+    pub kubeconfig: Option<PathBuf>,
+    /// The namespace; else the kubeconfig's, else `default`
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+}
+
+/// Why a verb failed; decides its exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum VerbError {
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Setup(#[from] HttpSetupError),
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error("{0}")]
+    Failed(String),
+    #[error("cannot write the output")]
+    Output(#[from] std::io::Error),
+}
+
+impl VerbError {
+    fn code(&self) -> u8 {
+        match self {
+            VerbError::Usage(_) | VerbError::Setup(_) => 64,
+            VerbError::Api(ApiError::Unreachable { .. }) => 69,
+            VerbError::Api(ApiError::Refused(status)) if matches!(status.code, 429 | 503) => 75,
+            VerbError::Api(_) | VerbError::Failed(_) | VerbError::Output(_) => 1,
+        }
+    }
+}
+
+/// Turns a verb's outcome into its exit code; the error goes to stderr.
+pub(super) fn finish(outcome: Result<(), VerbError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read us has read enough.
+        Err(VerbError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let text = match &error {
+                VerbError::Api(ApiError::Refused(status)) if !status.reason.is_empty() => {
+                    format!("Error from server ({}): {}", status.reason, status.message)
+                }
+                other => format!("error: {}", chain(other)),
+            };
+            // Nothing is left to tell if stderr is closed too.
+            let _ = writeln!(std::io::stderr(), "{text}");
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+/// A connected client with what it needs to understand names.
+pub(super) struct Client {
+    pub(super) api: HttpApi,
+    pub(super) catalogue: Catalogue,
+    pub(super) namespace: String,
+}
+
+impl Connection {
+    pub(super) async fn connect(&self) -> Result<Client, VerbError> {
+        let path = self.kubeconfig.clone();
+        let path = path.or_else(|| documents::environment("KUBECONFIG").map(PathBuf::from));
+        let path = path.unwrap_or_else(|| "/etc/holdfast/admin.kubeconfig".into());
+        let target = kubeconfig::load(&path)
+            .map_err(|error: KubeconfigError| HttpSetupError::from(error))?;
+        let namespace = self.namespace.clone().or(target.namespace);
+        let api = HttpApi::new(target.http)?;
+        let catalogue = Catalogue::fetch(&api).await?;
+        Ok(Client { api, catalogue, namespace: namespace.unwrap_or_else(|| "default".into()) })
+    }
+}
+
+impl Client {
+    pub(super) fn resource(&self, name: &str) -> Result<&Served, VerbError> {
+        self.catalogue.by_name(name).ok_or_else(|| {
+            VerbError::Usage(format!("the server doesn't have a resource type \"{name}\""))
+        })
+    }
+
+    /// `KIND NAME…` or `KIND/NAME…` to resources and names; no name means all.
+    pub(super) fn targets(
+        &self,
+        kinds: &str,
+        names: &[String],
+    ) -> Result<Vec<(&Served, Option<String>)>, VerbError> {
+        if kinds.contains('/') {
+            let pairs = std::iter::once(kinds).chain(names.iter().map(String::as_str));
+            return pairs
+                .map(|pair| {
+                    let (kind, name) = pair.split_once('/').ok_or_else(|| {
+                        VerbError::Usage(format!("{pair:?} is not of the form KIND/NAME"))
+                    })?;
+                    Ok((self.resource(kind)?, Some(name.to_owned())))
+                })
+                .collect();
+        }
+        let mut targets = Vec::new();
+        for kind in kinds.split(',') {
+            let served = self.resource(kind)?;
+            if names.is_empty() {
+                targets.push((served, None));
+            }
+            targets.extend(names.iter().map(|name| (served, Some(name.clone()))));
+        }
+        Ok(targets)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Wide,
+    Json,
+    Yaml,
+    Name,
+}
+
+/// Shows objects of the cluster.
+#[derive(Args, Debug)]
+pub struct GetArgs {
+    #[command(flatten)]
+    pub connection: Connection,
+    /// KIND[,KIND…] or KIND/NAME
+    pub kinds: String,
+    /// Names; all objects if none is given
+    pub names: Vec<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Instead of the plain table
+    #[arg(short, long, value_enum)]
+    pub output: Option<Format>,
+    /// Go on and show every change
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Only objects with these labels
+    #[arg(short = 'l', long)]
+    pub selector: Option<String>,
+    /// Only objects with these fields
+    #[arg(long)]
+    pub field_selector: Option<String>,
+}
+
+/// Runs `holdfast get`.
+pub async fn run(args: GetArgs) -> ExitCode {
+    finish(get(args).await)
+}
+
+async fn get(args: GetArgs) -> Result<(), VerbError> {
+    let client = args.connection.connect().await?;
+    let targets = client.targets(&args.kinds, &args.names)?;
+    if args.watch && targets.len() > 1 {
+        return Err(VerbError::Usage("only one kind or object can be watched at once".into()));
+    }
+    let as_table = matches!(args.output, None | Some(Format::Wide));
+    let mut documents = Vec::new();
+    let mut rows = 0;
+    for (served, name) in &targets {
+        let answer = fetch(&client, &args, served, name.as_deref(), as_table).await?;
+        if as_table {
+            if rows > 0 && targets.len() > 1 {
+                writeln!(std::io::stdout())?;
+            }
+            rows += print_table(&args, &answer, true)?;
+        } else {
+            documents.push(answer.clone());
+        }
+        if args.watch {
+            if !as_table {
+                print_documents(&args, std::mem::take(&mut documents))?;
+            }
+            return watch(&client, &args, served, name.as_deref(), &answer, as_table).await;
+        }
+    }
+    if as_table {
+        if rows == 0 {
+            let place = if args.all_namespaces {
+                String::new()
+            } else {
+                format!(" in {} namespace", client.namespace)
+            };
+            writeln!(std::io::stderr(), "No resources found{place}.")?;
+        }
+        return Ok(());
+    }
+    print_documents(&args, documents)
+}
+
+fn path(client: &Client, args: &GetArgs, served: &Served, name: Option<&str>) -> String {
+    let namespace = (!args.all_namespaces).then_some(client.namespace.as_str());
+    served.path(namespace, name)
+}
+
+async fn fetch(
+    client: &Client,
+    args: &GetArgs,
+    served: &Served,
+    name: Option<&str>,
+    as_table: bool,
+) -> Result<Value, VerbError> {
+    let mut query = Vec::new();
+    if name.is_none() {
+        let selectors =
+            [("labelSelector", &args.selector), ("fieldSelector", &args.field_selector)];
+        query.extend(selectors.into_iter().filter_map(|(key, text)| Some((key, text.clone()?))));
+    }
+    let accept = if as_table { TABLE } else { JSON };
+    Ok(client.api.get_raw(&path(client, args, served, name), &query, accept).await?)
+}
+
+async fn watch(
+    client: &Client,
+    args: &GetArgs,
+    served: &Served,
+    name: Option<&str>,
+    seen: &Value,
+    as_table: bool,
+) -> Result<(), VerbError> {
+    let version = seen["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    let mut query = vec![("watch", "true".to_owned()), ("resourceVersion", version.to_owned())];
+    let by_name = name.map(|name| format!("metadata.name={name}"));
+    let fields = by_name.or_else(|| args.field_selector.clone());
+    let selectors = [("labelSelector", args.selector.clone()), ("fieldSelector", fields)];
+    query.extend(selectors.into_iter().filter_map(|(key, text)| Some((key, text?))));
+    let accept = if as_table { TABLE } else { JSON };
+    let mut lines = client.api.get_lines(&path(client, args, served, None), &query, accept).await?;
+    while let Some(line) = lines.next().await {
+        let event: Value = serde_json::from_str(&line?)
+            .map_err(|error| ApiError::Garbled { reason: error.to_string() })?;
+        match event["type"].as_str() {
+            Some("BOOKMARK") => {}
+            Some("ERROR") => {
+                let message = event["object"]["message"].as_str().unwrap_or("the watch ended");
+                return Err(VerbError::Failed(message.to_owned()));
+            }
+            _ if as_table => drop(print_table(args, &event["object"], false)?),
+            _ => print_documents(args, vec![event["object"].clone()])?,
+        }
+    }
+    Ok(())
+}
+
+fn print_documents(args: &GetArgs, mut documents: Vec<Value>) -> Result<(), VerbError> {
+    let mut out = std::io::stdout().lock();
+    if args.output == Some(Format::Name) {
+        for document in &documents {
+            let items = document["items"].as_array();
+            let one = std::slice::from_ref(document);
+            for item in items.map_or(one, Vec::as_slice) {
+                let kind = item["kind"].as_str().map(str::to_lowercase);
+                let kind = kind.or_else(|| {
+                    let list = document["kind"].as_str()?.strip_suffix("List")?;
+                    Some(list.to_lowercase())
+                });
+                let name = item["metadata"]["name"].as_str().unwrap_or_default();
+                writeln!(out, "{}/{name}", kind.unwrap_or_default())?;
+            }
+        }
+        return Ok(());
+    }
+    let document = if documents.len() == 1 {
+        documents.remove(0)
+    } else {
+        let items = documents.into_iter().flat_map(|document| match document {
+            Value::Object(mut list) if list.contains_key("items") => match list.remove("items") {
+                Some(Value::Array(items)) => items,
+                _ => Vec::new(),
+            },
+            one => vec![one],
+        });
+        json!({"apiVersion": "v1", "kind": "List", "items": items.collect::<Vec<_>>()})
+    };
+    if args.output == Some(Format::Yaml) {
+        write!(out, "{}", yaml(&document)?)?;
+    } else {
+        serde_json::to_writer_pretty(&mut out, &document).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// A value as YAML.
+pub(super) fn yaml(value: &Value) -> Result<String, VerbError> {
+    serde_saphyr::to_string(value)
+        .map_err(|error| VerbError::Failed(format!("cannot write YAML: {error}")))
+}
+
+/// Prints a server-side Table; answers how many rows there were.
+fn print_table(args: &GetArgs, table: &Value, header: bool) -> Result<usize, VerbError> {
+    let wide = args.output == Some(Format::Wide);
+    let lines = table_lines(table, wide, args.all_namespaces, header);
+    let rows = table["rows"].as_array().map_or(0, Vec::len);
+    if rows > 0 {
+        write!(std::io::stdout().lock(), "{lines}")?;
+    }
+    Ok(rows)
+}
+
+fn cell_text(cell: &Value) -> String {
+    match cell {
+        Value::String(text) => text.clone(),
+        Value::Null => "<none>".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The columns side by side, three spaces apart, as kubectl prints them.
+fn table_lines(table: &Value, wide: bool, namespaces: bool, header: bool) -> String {
+    let columns: Vec<&Value> =
+        table["columnDefinitions"].as_array().into_iter().flatten().collect();
+    let shown = |at: usize| {
+        wide || columns
+            .get(at)
+            .is_none_or(|column| column["priority"] == 0 || column["priority"].is_null())
+    };
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    if header {
+        let names = columns.iter().enumerate().filter(|(at, _)| shown(*at));
+        let names = names.map(|(_, column)| column["name"].as_str().unwrap_or_default());
+        let first = namespaces.then(|| "NAMESPACE".to_owned());
+        lines.push(first.into_iter().chain(names.map(str::to_uppercase)).collect());
+    }
+    for row in table["rows"].as_array().into_iter().flatten() {
+        let namespace = row.pointer("/object/metadata/namespace").and_then(Value::as_str);
+        let first = namespaces.then(|| namespace.unwrap_or_default().to_owned());
+        let cells = row["cells"].as_array().into_iter().flatten().enumerate();
+        let cells = cells.filter(|(at, _)| shown(*at)).map(|(_, cell)| cell_text(cell));
+        lines.push(first.into_iter().chain(cells).collect());
+    }
+    let count = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..count)
+        .map(|at| {
+            let cells = lines.iter().filter_map(|line| line.get(at));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for line in lines {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_aligned_and_wide_columns_hidden() {
+        let table = json!({
+            "columnDefinitions": [{"name": "Name", "priority": 0}, {"name": "Ready", "priority": 0},
+                {"name": "Node", "priority": 1}],
+            "rows": [{"cells": ["web-1", "1/1", "a1"],
+                "object": {"metadata": {"namespace": "shop"}}},
+                {"cells": ["w", null, "b1"], "object": {"metadata": {"namespace": "s"}}}]});
+        assert_eq!(
+            table_lines(&table, false, false, true),
+            "NAME    READY\nweb-1   1/1\nw       <none>\n"
+        );
+        assert_eq!(
+            table_lines(&table, true, true, true).lines().next().unwrap(),
+            "NAMESPACE   NAME    READY    NODE"
+        );
+    }
+
+    #[test]
+    fn failures_end_with_the_codes_that_scripts_rely_on() {
+        use crate::model::status::Status;
+        let unreachable = VerbError::Api(ApiError::Unreachable { reason: String::new() });
+        assert_eq!(unreachable.code(), 69);
+        assert_eq!(VerbError::Api(Status::unavailable("no leader").into()).code(), 75);
+        assert_eq!(VerbError::Api(Status::not_found("pods", "", "x").into()).code(), 1);
+        assert_eq!(VerbError::Usage(String::new()).code(), 64);
+    }
+}
