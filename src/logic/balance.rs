@@ -70,10 +70,7 @@ pub fn by_service(slices: &[Arc<EndpointSlice>]) -> SlicesByService<'_> {
 }
 
 /// All balanced ports of the cluster.
-pub fn virtual_ports(
-    services: &[Arc<Service>],
-    slices: &[Arc<EndpointSlice>],
-) -> Vec<VirtualPort> {
+pub fn virtual_ports(services: &[Arc<Service>], slices: &[Arc<EndpointSlice>]) -> Vec<VirtualPort> {
     let grouped = by_service(slices);
     let mut result = Vec::new();
     for service in services {
@@ -128,7 +125,8 @@ fn endpoints_of(
                 && Transport::parse(slice_port.protocol.as_deref()) == Some(transport);
             let number = slice_port.port.and_then(|number| u16::try_from(number).ok());
             let (true, Some(number)) = (same, number) else { continue };
-            for endpoint in slice.endpoints.iter().flatten().filter(|e| unready_too || is_ready(e)) {
+            for endpoint in slice.endpoints.iter().flatten().filter(|e| unready_too || is_ready(e))
+            {
                 // All addresses of one endpoint are the same endpoint; the API says to
                 // use the first.
                 let address = endpoint.addresses.first().and_then(|text| text.parse().ok());
@@ -175,10 +173,7 @@ mod tests {
             address: Ipv4Addr::new(10, 96, 0, 20),
             transport: Transport::Tcp,
             port: 80,
-            endpoints: vec![
-                (Ipv4Addr::new(10, 1, 0, 2), 8080),
-                (Ipv4Addr::new(10, 1, 0, 9), 8080),
-            ],
+            endpoints: vec![(Ipv4Addr::new(10, 1, 0, 2), 8080), (Ipv4Addr::new(10, 1, 0, 9), 8080)],
         };
         assert_eq!(virtual_ports(&services, &slices), vec![expected]);
     }

@@ -160,7 +160,13 @@ impl Zone {
         self.names.entry(name).or_default().insert(data);
     }
 
-    fn add_service(&mut self, service: &Service, namespace: &str, name: &str, slices: &[&EndpointSlice]) {
+    fn add_service(
+        &mut self,
+        service: &Service,
+        namespace: &str,
+        name: &str,
+        slices: &[&EndpointSlice],
+    ) {
         let Some(spec) = &service.spec else { return };
         let owner = format!("{name}.{namespace}.svc.{}", self.domain);
         if spec.type_.as_deref() == Some("ExternalName") {
@@ -191,7 +197,8 @@ impl Zone {
     fn add_headless(&mut self, owner: &str, slices: &[&EndpointSlice], unready_too: bool) {
         self.names.entry(owner.to_owned()).or_default();
         for slice in slices.iter().filter(|slice| slice.address_type == "IPv4") {
-            for endpoint in slice.endpoints.iter().flatten().filter(|e| unready_too || is_ready(e)) {
+            for endpoint in slice.endpoints.iter().flatten().filter(|e| unready_too || is_ready(e))
+            {
                 let Some(address) = first_address(endpoint) else { continue };
                 let label = match endpoint.hostname.as_deref() {
                     Some(hostname) if !hostname.is_empty() => hostname.to_owned(),
@@ -352,7 +359,10 @@ mod tests {
     #[test]
     fn pods_and_external_names_are_answered() {
         let zone = zone();
-        assert_eq!(data(zone.answer("10-1-3-4.shop.pod.cluster.local.", Asked::A)), vec![a("10.1.3.4")]);
+        assert_eq!(
+            data(zone.answer("10-1-3-4.shop.pod.cluster.local.", Asked::A)),
+            vec![a("10.1.3.4")]
+        );
         assert_eq!(zone.answer("10-2-3-4.shop.pod.cluster.local.", Asked::A), Answer::NoSuchName);
         assert_eq!(
             data(zone.answer("mainframe.shop.svc.cluster.local.", Asked::A)),

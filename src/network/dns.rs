@@ -57,8 +57,7 @@ pub(super) async fn run(
     let mut server = None;
     loop {
         if let (Some(all), Some(parts)) = (services.current(), slices.current()) {
-            let built =
-                Zone::build(&plan.domain, plan.cluster_pods, plan.services, &all, &parts);
+            let built = Zone::build(&plan.domain, plan.cluster_pods, plan.services, &all, &parts);
             zone.store(Some(Arc::new(built)));
         }
         if server.is_none() {

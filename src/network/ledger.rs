@@ -52,9 +52,8 @@ impl Ledger {
             return Ok(address);
         }
         let mut next = self.addresses.clone();
-        let address = next
-            .allocate(range, pod, wall_clock_ms())
-            .ok_or(NetworkError::Exhausted { range })?;
+        let address =
+            next.allocate(range, pod, wall_clock_ms()).ok_or(NetworkError::Exhausted { range })?;
         self.save(next)?;
         Ok(address)
     }

@@ -105,10 +105,8 @@ mod tests {
             node("thief", "0.0.0.0/0", "10.0.0.66"),
             node("twin", "10.1.0.0/24", "10.0.0.67"),
         ];
-        let expected = BTreeMap::from([(
-            "10.1.1.0/24".parse().unwrap(),
-            Ipv4Addr::new(10, 0, 0, 2),
-        )]);
+        let expected =
+            BTreeMap::from([("10.1.1.0/24".parse().unwrap(), Ipv4Addr::new(10, 0, 0, 2))]);
         assert_eq!(wanted(&plan, &nodes), expected);
     }
 }

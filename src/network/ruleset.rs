@@ -29,12 +29,8 @@ use nftables::expr::{
     Expression, Meta, MetaKey, NamedExpression, NgMode, Numgen, Payload, PayloadField, Prefix,
     SetItem, Verdict,
 };
-use nftables::schema::{
-    Chain, NfListObject, Nftables, Rule, Set, SetType, SetTypeValue, Table,
-};
-use nftables::stmt::{
-    JumpTarget, Match, NAT, Operator, Reject, RejectType, Statement, VerdictMap,
-};
+use nftables::schema::{Chain, NfListObject, Nftables, Rule, Set, SetType, SetTypeValue, Table};
+use nftables::stmt::{JumpTarget, Match, NAT, Operator, Reject, RejectType, Statement, VerdictMap};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook, RejectCode};
 
 use crate::logic::balance::VirtualPort;
@@ -76,7 +72,11 @@ fn goto(target: String) -> Expression<'static> {
     Expression::Verdict(Verdict::Goto(JumpTarget { target: target.into() }))
 }
 
-fn matches(op: Operator, left: Expression<'static>, right: Expression<'static>) -> Statement<'static> {
+fn matches(
+    op: Operator,
+    left: Expression<'static>,
+    right: Expression<'static>,
+) -> Statement<'static> {
     Statement::Match(Match { left, right, op })
 }
 
@@ -84,7 +84,10 @@ fn table() -> NfListObject<'static> {
     NfListObject::Table(Table { family: NfFamily::IP, name: TABLE.into(), handle: None })
 }
 
-fn rule(chain: impl Into<Cow<'static, str>>, expr: Vec<Statement<'static>>) -> NfListObject<'static> {
+fn rule(
+    chain: impl Into<Cow<'static, str>>,
+    expr: Vec<Statement<'static>>,
+) -> NfListObject<'static> {
     NfListObject::Rule(Rule {
         family: NfFamily::IP,
         table: TABLE.into(),
@@ -103,7 +106,12 @@ fn plain_chain(name: String) -> NfListObject<'static> {
     })
 }
 
-fn base_chain(name: &'static str, kind: NfChainType, hook: NfHook, prio: i32) -> NfListObject<'static> {
+fn base_chain(
+    name: &'static str,
+    kind: NfChainType,
+    hook: NfHook,
+    prio: i32,
+) -> NfListObject<'static> {
     NfListObject::Chain(Chain {
         family: NfFamily::IP,
         table: TABLE.into(),
@@ -225,10 +233,7 @@ fn add_hairpin(batch: &mut Batch<'static>, plan: &Plan, ports: &[VirtualPort]) {
     let source = NAT { addr: Some(text(plan.node_address)), family: None, port: None, flags: None };
     batch.add(rule(
         "postrouting",
-        vec![
-            matches(Operator::EQ, pair, text("@hairpin")),
-            Statement::SNAT(Some(source)),
-        ],
+        vec![matches(Operator::EQ, pair, text("@hairpin")), Statement::SNAT(Some(source))],
     ));
 }
 
@@ -240,5 +245,6 @@ fn add_rejection(batch: &mut Batch<'static>, chain: &'static str, plan: &Plan) {
     let reset = Reject::new(Some(RejectType::TCPReset), None);
     batch.add(rule(chain, vec![virtual_address(), not_dns(), tcp, Statement::Reject(Some(reset))]));
     let unreachable = Reject::new(Some(RejectType::ICMP), Some(RejectCode::PortUnreach));
-    batch.add(rule(chain, vec![virtual_address(), not_dns(), Statement::Reject(Some(unreachable))]));
+    batch
+        .add(rule(chain, vec![virtual_address(), not_dns(), Statement::Reject(Some(unreachable))]));
 }

@@ -142,7 +142,11 @@ impl Blobs {
     }
 
     /// Gives a verified file on disk its final name.
-    pub(super) async fn publish(&self, from: PathBuf, digest: &Digest) -> Result<(), RegistryError> {
+    pub(super) async fn publish(
+        &self,
+        from: PathBuf,
+        digest: &Digest,
+    ) -> Result<(), RegistryError> {
         let to = self.path(digest);
         blob_files::publish(from, to.clone()).await.map_err(|source| disk("publish", &to, source))
     }

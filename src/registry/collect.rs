@@ -93,9 +93,14 @@ mod tests {
     #[test]
     fn only_old_unreferenced_unpinned_content_goes() {
         let digest = |text: &str| Digest::of(text.as_bytes());
-        let candidate = |text, age| Candidate { digest: digest(text), age: Duration::from_secs(age) };
-        let candidates =
-            [candidate("used", 99), candidate("pinned", 99), candidate("young", 9), candidate("old", 10)];
+        let candidate =
+            |text, age| Candidate { digest: digest(text), age: Duration::from_secs(age) };
+        let candidates = [
+            candidate("used", 99),
+            candidate("pinned", 99),
+            candidate("young", 9),
+            candidate("old", 10),
+        ];
         let referenced = BTreeMap::from([(digest("used"), 4)]);
         let pinned = BTreeSet::from([digest("pinned")]);
         let gone = decide(&candidates, &referenced, &pinned, Duration::from_secs(10));

@@ -90,8 +90,7 @@ pub(crate) fn parse(
         return Err(invalid(format!("its media type is {inside}, it was sent as {told}")));
     }
     let default = if manifest.manifests.is_some() { OCI_INDEX } else { OCI_MANIFEST };
-    let media_type =
-        manifest.media_type.as_deref().or(told).unwrap_or(default).to_owned();
+    let media_type = manifest.media_type.as_deref().or(told).unwrap_or(default).to_owned();
     let parts: Vec<Descriptor> = match media_type.as_str() {
         OCI_INDEX | DOCKER_LIST => {
             manifest.manifests.ok_or_else(|| invalid("it lists no manifests".into()))?

@@ -83,10 +83,11 @@ impl Registry {
         };
         let reader = self.blob(&digest).await?;
         let path = self.blobs.path(&digest);
-        let content = reader
-            .read_all()
-            .await
-            .map_err(|source| RegistryError::Disk { action: "read", path, source })?;
+        let content = reader.read_all().await.map_err(|source| RegistryError::Disk {
+            action: "read",
+            path,
+            source,
+        })?;
         Ok(StoredManifest { digest, media_type: record.media_type, content })
     }
 
@@ -126,8 +127,7 @@ impl Registry {
     ) -> Result<bool, RegistryError> {
         let _shared = self.writing.read().await;
         for need in &record.needs {
-            if record.is_index()
-                && self.records.manifest(repository, &need.digest).await?.is_none()
+            if record.is_index() && self.records.manifest(repository, &need.digest).await?.is_none()
             {
                 return Err(RegistryError::ManifestBlobUnknown { digest: need.digest.clone() });
             }

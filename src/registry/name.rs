@@ -89,9 +89,9 @@ fn is_component(text: &str) -> bool {
     if !word(first) || !word(last) {
         return false;
     }
-    text.split(|c: char| c.is_ascii() && word(c as u8)).filter(|gap| !gap.is_empty()).all(|gap| {
-        matches!(gap, "." | "_" | "__") || gap.bytes().all(|byte| byte == b'-')
-    })
+    text.split(|c: char| c.is_ascii() && word(c as u8))
+        .filter(|gap| !gap.is_empty())
+        .all(|gap| matches!(gap, "." | "_" | "__") || gap.bytes().all(|byte| byte == b'-'))
 }
 
 impl FromStr for Repository {
@@ -205,7 +205,8 @@ mod tests {
         assert_eq!(image("10.0.0.1:5000/a/b"), (vec!["a/b".into()], "latest".into(), false));
         let digest = Digest::of(b"x");
         assert_eq!(image(&format!("a/b:1@{digest}")), (vec!["a/b".into()], "1".into(), true));
-        for bad in ["", "UPPER:1", "a//b", "a/../b", "hello:", "hello@sha256:12", "localhost:5000/"] {
+        for bad in ["", "UPPER:1", "a//b", "a/../b", "hello:", "hello@sha256:12", "localhost:5000/"]
+        {
             assert!(bad.parse::<ImageName>().is_err(), "{bad}");
         }
     }

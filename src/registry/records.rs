@@ -96,7 +96,8 @@ impl Records {
         prefix: &str,
         keys_only: bool,
     ) -> Result<(Revision, Vec<KeyValue>), RegistryError> {
-        let mut request = RangeRequest { limit: PAGE, keys_only, ..RangeRequest::prefix(prefix.to_owned()) };
+        let mut request =
+            RangeRequest { limit: PAGE, keys_only, ..RangeRequest::prefix(prefix.to_owned()) };
         let mut found: Vec<KeyValue> = Vec::new();
         loop {
             let page = self.kv.range(request.clone()).await?;
@@ -207,7 +208,10 @@ impl Records {
         Err(RegistryError::Contended { what: format!("{repository}@{digest}") })
     }
 
-    pub(super) async fn repository_exists(&self, repository: &Repository) -> Result<bool, RegistryError> {
+    pub(super) async fn repository_exists(
+        &self,
+        repository: &Repository,
+    ) -> Result<bool, RegistryError> {
         let request =
             RangeRequest { limit: 1, ..RangeRequest::prefix(format!("{MANIFESTS}{repository}@")) };
         Ok(!self.kv.range(request).await?.kvs.is_empty())
@@ -258,7 +262,9 @@ impl Records {
                 .map(|parts| parts.1.parse::<Digest>())
                 .transpose()?;
             snapshot.referenced.extend(digest.map(|digest| (digest, record.size)));
-            snapshot.referenced.extend(record.needs.into_iter().map(|need| (need.digest, need.size)));
+            snapshot
+                .referenced
+                .extend(record.needs.into_iter().map(|need| (need.digest, need.size)));
         }
         Ok(snapshot)
     }

@@ -46,7 +46,8 @@ impl Registry {
     /// Reconciles at every change; returns when the watch ends.
     async fn follow(&self) -> Result<(), RegistryError> {
         let revision = self.records.snapshot().await?.revision;
-        let mut events = self.records.kv.watch(WatchRequest::prefix(MANIFESTS, revision + 1)).await?;
+        let mut events =
+            self.records.kv.watch(WatchRequest::prefix(MANIFESTS, revision + 1)).await?;
         loop {
             let missing = self.reconcile().await?;
             let pause = if missing == 0 { RECHECK } else { RETRY };

@@ -137,7 +137,10 @@ impl PodLink {
                     .onlink()
                     .build();
                 let request = rtnl.handle.route().add(default).replace();
-                request.execute().await.map_err(|error| failed("set the default route".into(), error))
+                request
+                    .execute()
+                    .await
+                    .map_err(|error| failed("set the default route".into(), error))
             })
             .await
             .map_err(PodLinkError::Namespace)?

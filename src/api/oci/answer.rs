@@ -148,14 +148,12 @@ pub(super) fn query(uri: &axum::http::Uri, name: &str) -> Option<String> {
 pub(super) fn page(all: Vec<String>, uri: &axum::http::Uri) -> (Vec<String>, Option<HeaderValue>) {
     let last = query(uri, "last");
     let limit = query(uri, "n").and_then(|n| n.parse::<usize>().ok());
-    let mut rest: Vec<String> = all
-        .into_iter()
-        .filter(|entry| last.as_ref().is_none_or(|last| entry > last))
-        .collect();
+    let mut rest: Vec<String> =
+        all.into_iter().filter(|entry| last.as_ref().is_none_or(|last| entry > last)).collect();
     let Some(limit) = limit.filter(|limit| *limit < rest.len()) else { return (rest, None) };
     rest.truncate(limit);
-    let link = rest.last().map(|last| {
-        text(&format!("<{}?n={limit}&last={last}>; rel=\"next\"", uri.path()))
-    });
+    let link = rest
+        .last()
+        .map(|last| text(&format!("<{}?n={limit}&last={last}>; rel=\"next\"", uri.path())));
     (rest, link)
 }

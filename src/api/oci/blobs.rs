@@ -47,11 +47,8 @@ pub(super) async fn get(
     request: &Parts,
 ) -> Result<Response, Refusal> {
     let local = query(&request.uri, "local").is_some_and(|value| value == "true");
-    let reader = if local {
-        registry.local_blob(digest).await?
-    } else {
-        registry.blob(digest).await?
-    };
+    let reader =
+        if local { registry.local_blob(digest).await? } else { registry.blob(digest).await? };
     let length = reader.length;
     let range = wanted_range(&request.headers, length)?;
     let (start, count) = range.map_or((0, length), |(start, end)| (start, end - start + 1));
@@ -112,7 +109,8 @@ pub(super) async fn begin(
             return Ok(created(name, &digest));
         }
     }
-    let whole = query(request.uri(), "digest").map(|digest| digest.parse::<Digest>()).transpose()?;
+    let whole =
+        query(request.uri(), "digest").map(|digest| digest.parse::<Digest>()).transpose()?;
     let upload = registry.uploads().begin().await?;
     match whole {
         None => Ok(accepted(StatusCode::ACCEPTED, name, &upload)),

@@ -79,10 +79,7 @@ pub(super) async fn tags(
     Ok(response)
 }
 
-pub(super) async fn catalog(
-    registry: &Registry,
-    request: &Parts,
-) -> Result<Response, Refusal> {
+pub(super) async fn catalog(registry: &Registry, request: &Parts) -> Result<Response, Refusal> {
     let (names, link) = answer::page(registry.catalog().await?, &request.uri);
     let mut response = answer::json(&json!({"repositories": names}))?;
     response.headers_mut().extend(link.map(|link| (header::LINK, link)));

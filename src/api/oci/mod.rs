@@ -68,7 +68,9 @@ async fn serve(registry: &Registry, parts: Parts, body: Body) -> Result<Response
     let method = parts.method.clone();
     let is = |wanted: &Method| method == *wanted;
     match target {
-        Target::Base if is(&Method::GET) || is(&Method::HEAD) => answer::json(&serde_json::json!({})),
+        Target::Base if is(&Method::GET) || is(&Method::HEAD) => {
+            answer::json(&serde_json::json!({}))
+        }
         Target::Catalog if is(&Method::GET) => manifests::catalog(registry, &parts).await,
         Target::Tags(name) if is(&Method::GET) => manifests::tags(registry, &name, &parts).await,
         Target::Referrers(name, digest) if is(&Method::GET) => {
@@ -78,7 +80,9 @@ async fn serve(registry: &Registry, parts: Parts, body: Body) -> Result<Response
             Method::GET | Method::HEAD => {
                 manifests::get(registry, &name, &reference, is(&Method::HEAD)).await
             }
-            Method::PUT => manifests::put(registry, &name, &reference, Request::from_parts(parts, body)).await,
+            Method::PUT => {
+                manifests::put(registry, &name, &reference, Request::from_parts(parts, body)).await
+            }
             Method::DELETE => manifests::delete(registry, &name, &reference).await,
             _ => Err(Refusal::method()),
         },
@@ -87,11 +91,17 @@ async fn serve(registry: &Registry, parts: Parts, body: Body) -> Result<Response
             Method::DELETE => blobs::delete(registry, &digest).await,
             _ => Err(Refusal::method()),
         },
-        Target::Uploads(name) if is(&Method::POST) => blobs::begin(registry, &name, Request::from_parts(parts, body)).await,
+        Target::Uploads(name) if is(&Method::POST) => {
+            blobs::begin(registry, &name, Request::from_parts(parts, body)).await
+        }
         Target::Upload(name, id) => match method {
             Method::GET => blobs::status(registry, &name, &id).await,
-            Method::PATCH => blobs::append(registry, &name, &id, Request::from_parts(parts, body)).await,
-            Method::PUT => blobs::finish(registry, &name, &id, Request::from_parts(parts, body)).await,
+            Method::PATCH => {
+                blobs::append(registry, &name, &id, Request::from_parts(parts, body)).await
+            }
+            Method::PUT => {
+                blobs::finish(registry, &name, &id, Request::from_parts(parts, body)).await
+            }
             Method::DELETE => blobs::cancel(registry, &id).await,
             _ => Err(Refusal::method()),
         },

@@ -56,10 +56,7 @@ mod tests {
         let name = || "a/blobs/b".parse::<Repository>().unwrap();
         assert_eq!(Target::parse("/v2/").unwrap(), Target::Base);
         assert_eq!(Target::parse("/v2/a/blobs/b/tags/list").unwrap(), Target::Tags(name()));
-        assert_eq!(
-            Target::parse("/v2/a/blobs/b/blobs/uploads/").unwrap(),
-            Target::Uploads(name())
-        );
+        assert_eq!(Target::parse("/v2/a/blobs/b/blobs/uploads/").unwrap(), Target::Uploads(name()));
         assert_eq!(
             Target::parse("/v2/a/blobs/b/manifests/v1").unwrap(),
             Target::Manifest(name(), "v1".parse().unwrap())
