@@ -27,13 +27,6 @@ pub(crate) struct GatewayRoute {
     pub(crate) gateway: Ipv4Addr,
 }
 
-/// All gateway routes of ours in the main table.
-pub(crate) async fn gateway_routes() -> Result<Vec<GatewayRoute>, RtnlError> {
-    let rtnl = Rtnl::open()?;
-    let found = list(&rtnl).await?;
-    Ok(found.iter().filter_map(as_gateway_route).collect())
-}
-
 /// Makes our gateway routes exactly these; returns the routes that could not be set,
 /// each with its error, because one unreachable gateway must not hold up the others.
 pub(crate) async fn set_gateway_routes(
