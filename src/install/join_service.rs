@@ -19,7 +19,7 @@ use async_trait::async_trait;
 
 use crate::base::ids::MemberId;
 use crate::model::cluster::PlacedNode;
-use crate::model::cluster_record::{TokenRecord, 
+use crate::model::cluster_record::{
     ADMIN_PASSWORD_KEY, CLUSTER_KEY, ClusterBootstrap, ClusterRecord, NEXT_MEMBER_KEY,
     NODES_PREFIX, NodeRecord, TokenRecord,
 };
