@@ -8,7 +8,8 @@
 //! | `GET, PUT cluster` | the administrator (`GET` also nodes) |
 //!
 //! Refusals are Kubernetes' `Status`, as everywhere on this port.
-//! Not here: TLS and who the caller is (the listener tells, by [`WhoCalls`]).
+//! Not here: TLS and who the caller is (the listener, which
+//! puts a [`PeerIdentity`] into each request).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,33 +21,20 @@ use axum::{Json, Router};
 use http::StatusCode;
 use http::request::Parts;
 
+use crate::api::identity::PeerIdentity;
 use crate::install::join_service::JoinService;
 use crate::install::tokens::{JoinRefused, TokenBook};
 use crate::model::cluster_record::ClusterBootstrap;
 use crate::model::join::{JoinRequest, JoinedRequest, TokenRequest};
-use crate::pki::{ADMIN_GROUP, NODE_GROUP};
 
 /// Largest body of these routes, bytes: a cluster file of a thousand nodes fits.
 const BODY_MAX_BYTES: usize = 1024 * 1024;
-
-/// The verified subject of the caller's certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// Common name.
-    pub name: String,
-    /// Organizations.
-    pub groups: Vec<String>,
-}
-
-/// Finds the caller of a request; wired to what the listener puts into it.
-pub type WhoCalls = Arc<dyn Fn(&Parts) -> Option<Caller> + Send + Sync>;
 
 /// What the routes need.
 #[derive(Clone)]
 pub struct JoinRoutes {
     pub service: Arc<JoinService>,
     pub tokens: Arc<TokenBook>,
-    pub who: WhoCalls,
 }
 
 impl std::fmt::Debug for JoinRoutes {
@@ -72,26 +60,26 @@ impl IntoResponse for Refusal {
 }
 
 /// The caller, if there is a certificate.
-struct Known(Option<Caller>);
+struct Known(Option<PeerIdentity>);
 
 impl FromRequestParts<JoinRoutes> for Known {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(
         parts: &mut Parts,
-        routes: &JoinRoutes,
+        _: &JoinRoutes,
     ) -> Result<Self, Self::Rejection> {
-        Ok(Self((routes.who)(parts)))
+        Ok(Self(parts.extensions.get::<PeerIdentity>().cloned()))
     }
 }
 
 impl Known {
-    fn in_group(&self, group: &str) -> bool {
-        self.0.as_ref().is_some_and(|caller| caller.groups.iter().any(|found| found == group))
+    fn is_node(&self) -> bool {
+        self.0.as_ref().is_some_and(PeerIdentity::is_node)
     }
 
     fn demand_admin(&self) -> Result<(), JoinRefused> {
-        if self.in_group(ADMIN_GROUP) {
+        if self.0.as_ref().is_some_and(PeerIdentity::is_admin) {
             return Ok(());
         }
         let reason = "only the administrator's certificate may do this".to_owned();
@@ -133,7 +121,7 @@ async fn joined(
     Json(request): Json<JoinedRequest>,
 ) -> Answer {
     let own = format!("system:node:{}", request.node_name);
-    let is_self = who.in_group(NODE_GROUP) && who.0.as_ref().is_some_and(|c| c.name == own);
+    let is_self = who.is_node() && who.0.as_ref().is_some_and(|caller| caller.user == own);
     if !is_self {
         let reason = "a node may say this only of itself, by its certificate".to_owned();
         return Err(JoinRefused::Forbidden { reason }.into());
@@ -171,7 +159,7 @@ async fn revoke_token(
 }
 
 async fn read_cluster(State(routes): State<JoinRoutes>, who: Known) -> Answer {
-    if !who.in_group(NODE_GROUP) {
+    if !who.is_node() {
         who.demand_admin()?;
     }
     Ok(Json(routes.service.cluster().await?).into_response())

@@ -1,13 +1,20 @@
 //! The command line: one file per verb, output and exit codes only.
 
 pub mod bundle;
+pub mod config;
 pub mod connection;
 pub mod exit;
 pub mod host_init;
+pub mod init;
+mod install_tools;
+pub mod join;
 pub mod lab;
+pub mod preflight;
 pub mod printer;
 pub mod probe;
+pub mod reset;
 pub mod status;
+pub mod token;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,7 @@
 //! Not here: what changes a host in detail (the playbooks), how the store works.
 
 pub mod apply;
+pub mod bundle_source;
 pub mod init;
 pub mod join;
 pub mod join_service;

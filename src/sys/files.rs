@@ -58,6 +58,17 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<(), FileEr
     written.map_err(at("write", path))
 }
 
+/// Writes a stream to a new file, or over one; not synced: the caller syncs the tree.
+pub fn write_stream(path: &Path, source: &mut dyn io::Read, mode: u32) -> Result<(), FileError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(mode);
+    options
+        .open(path)
+        .and_then(|mut file| io::copy(source, &mut file))
+        .map(drop)
+        .map_err(at("write", path))
+}
+
 /// Appends one record and syncs; creates the file with mode 0600.
 pub fn append_durable(path: &Path, record: &[u8]) -> Result<(), FileError> {
     let existed = path.exists();

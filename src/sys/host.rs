@@ -138,6 +138,19 @@ pub fn interface_addresses() -> Vec<(String, IpAddr)> {
     .collect()
 }
 
+/// The address this host would talk to `server` from. Asks the routing table; no packet
+/// is sent.
+pub fn source_address(server: SocketAddr) -> std::io::Result<IpAddr> {
+    let any: SocketAddr = if server.is_ipv4() {
+        (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
+    } else {
+        (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
+    };
+    let socket = std::net::UdpSocket::bind(any)?;
+    socket.connect(server)?;
+    Ok(socket.local_addr()?.ip())
+}
+
 /// Whether a TCP listener could be opened there now; an error is its reason.
 pub fn try_listen(address: SocketAddr) -> std::io::Result<()> {
     TcpListener::bind(address).map(drop)
