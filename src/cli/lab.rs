@@ -1,5 +1,6 @@
 //! `holdfast lab`: several hosts on this machine, to try, test and break a cluster.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -281,14 +282,14 @@ fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of a command")]
+/// Answers go to stdout, progress and complaints to stderr. A reader that went away
+/// (`| head`) is no failure of the command.
 fn say(text: &str) {
-    println!("{text}");
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-#[expect(clippy::print_stderr, reason = "progress and complaints of a command")]
 fn complain(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

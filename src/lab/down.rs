@@ -40,8 +40,7 @@ pub fn down(dir: &Path) -> Result<DownReport, LabError> {
     });
     let groups = Group::discover(&dir.group_name())?;
     let processes = groups.processes().len();
-    groups.kill_all(KILL_LIMIT)?;
-    groups.remove()?;
+    groups.clear(KILL_LIMIT)?;
     let mounts = mounts::unmount_below(&dir.hosts())?;
     for path in dir.contents() {
         for path in [tree::beside(&path), path] {

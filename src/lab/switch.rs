@@ -10,6 +10,7 @@
 use std::process::Stdio;
 
 use super::error::{LabError, files};
+use super::host::KILL_LIMIT;
 use super::layout::{GATEWAY, SEGMENT, inner_ranges};
 use super::{Lab, require_root};
 use crate::sys::namespaces::{NetworkNamespace, join_before_exec, unshare_network};
@@ -43,6 +44,8 @@ impl Lab {
             return Ok(());
         }
         let group = self.record.group.child(GROUP);
+        // The child of one that was killed a moment ago may still be on its way in.
+        group.clear(KILL_LIMIT)?;
         group.make()?;
         let entrances = group.entrances()?;
         let log = tree::open_log(&self.dir.daemon_log()).map_err(files("open the daemon's log"))?;
