@@ -160,6 +160,8 @@ fn open(dir: &Dir) -> Result<Lab, LabError> {
 }
 
 fn bring_up(options: &UpOptions, keep: bool, output: Output) -> anyhow::Result<ExitCode> {
+    // One that was there before is not this command's to take down.
+    let was_there = Lab::open(&options.dir, options.program.clone()).is_ok();
     match up(options, &complain) {
         Ok(report) => {
             show_report(&report, output)?;
@@ -167,18 +169,12 @@ fn bring_up(options: &UpOptions, keep: bool, output: Output) -> anyhow::Result<E
         }
         Err(error) => {
             complain(&format!("lab up failed: {}", chain(&error)));
-            let ours = !matches!(
-                error,
-                LabError::NotRoot | LabError::Foreign { .. } | LabError::OtherLayout { .. }
-            );
-            if ours {
-                show_last_words(options);
-                if keep {
-                    complain("everything is kept as it is; `holdfast lab down` removes it");
-                } else {
-                    complain("taking the lab down; --keep-on-failure would leave it");
-                    down(&options.dir)?;
-                }
+            show_last_words(options);
+            if was_there || keep {
+                complain("everything is kept as it is; `holdfast lab down` removes it");
+            } else if Lab::open(&options.dir, options.program.clone()).is_ok() {
+                complain("taking the lab down; --keep-on-failure would leave it");
+                down(&options.dir)?;
             }
             Ok(ExitCode::FAILURE)
         }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use super::record::{Forwards, Record};
 use super::switch::own_process_group;
 use super::{Lab, Program};
 use crate::sys::cgroup::Group;
-use crate::sys::forward::{Forwarder, Target};
+use crate::sys::forward::{Forwarder, Target, listen_on_loopback};
 use crate::sys::namespaces::join_before_exec;
 use crate::sys::tree;
 use crate::sys::waiting::wait_until;
@@ -171,7 +171,7 @@ fn open(
     let mut forwards = Forwards { daemon_pid: std::process::id(), ..Forwards::default() };
     let mut forwarders = Vec::new();
     let mut add = |wanted: Option<u16>, targets: Vec<Target>| -> Result<u16, LabError> {
-        let listener = listen(wanted).map_err(files("listen on 127.0.0.1"))?;
+        let listener = listen_on_loopback(wanted).map_err(files("listen on 127.0.0.1"))?;
         let port = listener.local_addr().map_err(files("listen on 127.0.0.1"))?.port();
         forwarders.push(Forwarder::new(listener, targets));
         Ok(port)
@@ -191,15 +191,6 @@ fn open(
         forwards.any.insert(service.to_owned(), add(wanted, targets)?);
     }
     Ok((forwards, forwarders))
-}
-
-fn listen(wanted: Option<u16>) -> io::Result<TcpListener> {
-    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    match wanted.map(|port| TcpListener::bind(at(port))) {
-        Some(Ok(listener)) => Ok(listener),
-        // Somebody else has it by now, or there was none.
-        _ => TcpListener::bind(at(0)),
-    }
 }
 
 fn target(health: &Health, host: &HostPlan, port: u16) -> Target {

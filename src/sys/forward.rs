@@ -9,7 +9,7 @@
 //! dead host sends no farewell and its clients would wait for minutes.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,16 @@ pub struct Target {
     pub address: SocketAddr,
     /// Whether it is known to be up.
     pub usable: watch::Receiver<bool>,
+}
+
+/// Listens on 127.0.0.1, on the wanted port if it is free, else on any.
+pub fn listen_on_loopback(wanted: Option<u16>) -> io::Result<StdListener> {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match wanted.map(|port| StdListener::bind(at(port))) {
+        Some(Ok(listener)) => Ok(listener),
+        // Somebody else has it by now, or there was none.
+        _ => StdListener::bind(at(0)),
+    }
 }
 
 /// One listener and where its connections go, in order of preference.
