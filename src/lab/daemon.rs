@@ -23,7 +23,7 @@ use super::switch::own_process_group;
 use super::{Lab, Program};
 use crate::sys::cgroup::Group;
 use crate::sys::forward::{Forwarder, Target, listen_on_loopback};
-use crate::sys::namespaces::join_before_exec;
+use crate::sys::namespaces::{join_before_exec, spawn_fresh};
 use crate::sys::tree;
 use crate::sys::waiting::wait_until;
 
@@ -75,7 +75,7 @@ impl Lab {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
         own_process_group(&mut command);
         join_before_exec(&mut command, group.entrances()?);
-        let started = command.spawn();
+        let started = spawn_fresh(&mut command);
         started.map(drop).map_err(|source| LabError::Start { what: "the daemon".into(), source })
     }
 }

@@ -13,7 +13,7 @@ use super::error::{LabError, files};
 use super::host::KILL_LIMIT;
 use super::layout::{GATEWAY, SEGMENT, inner_ranges};
 use super::{Lab, require_root};
-use crate::sys::namespaces::{NetworkNamespace, join_before_exec, unshare_network};
+use crate::sys::namespaces::{NetworkNamespace, join_before_exec, spawn_fresh, unshare_network};
 use crate::sys::netlink::{Links, set_sysctl};
 use crate::sys::tree;
 
@@ -58,8 +58,7 @@ impl Lab {
             let work = scope.spawn(move || -> Result<(), LabError> {
                 unshare_network()?;
                 lay_network()?;
-                command
-                    .spawn()
+                spawn_fresh(&mut command)
                     .map(drop)
                     .map_err(|source| LabError::Start { what: "the switch".to_owned(), source })
             });
