@@ -1,5 +1,6 @@
 //! `holdfast lab`: several hosts on this machine, to try, test and break a cluster.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -159,6 +160,8 @@ fn open(dir: &Dir) -> Result<Lab, LabError> {
 }
 
 fn bring_up(options: &UpOptions, keep: bool, output: Output) -> anyhow::Result<ExitCode> {
+    // One that was there before is not this command's to take down.
+    let was_there = Lab::open(&options.dir, options.program.clone()).is_ok();
     match up(options, &complain) {
         Ok(report) => {
             show_report(&report, output)?;
@@ -166,18 +169,12 @@ fn bring_up(options: &UpOptions, keep: bool, output: Output) -> anyhow::Result<E
         }
         Err(error) => {
             complain(&format!("lab up failed: {}", chain(&error)));
-            let ours = !matches!(
-                error,
-                LabError::NotRoot | LabError::Foreign { .. } | LabError::OtherLayout { .. }
-            );
-            if ours {
-                show_last_words(options);
-                if keep {
-                    complain("everything is kept as it is; `holdfast lab down` removes it");
-                } else {
-                    complain("taking the lab down; --keep-on-failure would leave it");
-                    down(&options.dir)?;
-                }
+            show_last_words(options);
+            if was_there || keep {
+                complain("everything is kept as it is; `holdfast lab down` removes it");
+            } else if Lab::open(&options.dir, options.program.clone()).is_ok() {
+                complain("taking the lab down; --keep-on-failure would leave it");
+                down(&options.dir)?;
             }
             Ok(ExitCode::FAILURE)
         }
@@ -281,14 +278,14 @@ fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of a command")]
+/// Answers go to stdout, progress and complaints to stderr. A reader that went away
+/// (`| head`) is no failure of the command.
 fn say(text: &str) {
-    println!("{text}");
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-#[expect(clippy::print_stderr, reason = "progress and complaints of a command")]
 fn complain(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

@@ -6,23 +6,24 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{LabError, files};
-use super::host::host_group;
+use super::host::{KILL_LIMIT, host_group};
 use super::layout::HostPlan;
-use super::record::{Forwards, LabDir, Record};
+use super::record::{Forwards, Record};
 use super::switch::own_process_group;
 use super::{Lab, Program};
-use crate::sys::forward::{Forwarder, Target};
-use crate::sys::namespaces::join_before_exec;
+use crate::sys::cgroup::Group;
+use crate::sys::forward::{Forwarder, Target, listen_on_loopback};
+use crate::sys::namespaces::{join_before_exec, spawn_fresh};
 use crate::sys::tree;
 use crate::sys::waiting::wait_until;
 
@@ -30,6 +31,8 @@ use crate::sys::waiting::wait_until;
 const GROUP: &str = "daemon";
 /// How long it may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(20);
+/// How often the daemon looks which hosts run.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Services that are reached through forwarders, by their port on the hosts.
 const SERVICES: [(&str, u16); 3] = [("api", 6443), ("registry", 5000), ("etcd", 2379)];
 
@@ -62,6 +65,8 @@ impl Lab {
 
     fn start_daemon(&self) -> Result<(), LabError> {
         let group = self.record.group.child(GROUP);
+        // The child of one that was killed a moment ago may still be on its way in.
+        group.clear(KILL_LIMIT)?;
         group.make()?;
         let log = tree::open_log(&self.dir.daemon_log()).map_err(files("open the daemon's log"))?;
         let dir = self.dir.path().to_string_lossy().into_owned();
@@ -70,7 +75,7 @@ impl Lab {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
         own_process_group(&mut command);
         join_before_exec(&mut command, group.entrances()?);
-        let started = command.spawn();
+        let started = spawn_fresh(&mut command);
         started.map(drop).map_err(|source| LabError::Start { what: "the daemon".into(), source })
     }
 }
@@ -80,15 +85,16 @@ pub fn run_daemon(dir: &Path, program: Program) -> Result<(), LabError> {
     let lab = Lab::open(dir, program)?;
     let before = lab.dir.read_forwards()?.unwrap_or_default();
     // The listeners are opened here, in the machine's network namespace.
-    let (forwards, forwarders) = open(&lab.record, &before)?;
-    publish(&lab.dir, &forwards)?;
+    let health = Health::new(&lab.record);
+    let (forwards, forwarders) = open(&lab.record, &health, &before)?;
+    lab.dir.write_forwards(&forwards)?;
     let switch = lab.switch()?;
     // What this thread opens from here on is inside the lab.
     let work = move || {
         switch.enter()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(files("start the daemon's event loop"))?;
-        runtime.block_on(serve(forwarders)).map_err(files("serve the lab's ports"))
+        runtime.block_on(serve(health, forwarders)).map_err(files("serve the lab's ports"))
     };
     match std::thread::spawn(work).join() {
         Ok(result) => result,
@@ -96,15 +102,54 @@ pub fn run_daemon(dir: &Path, program: Program) -> Result<(), LabError> {
     }
 }
 
-fn publish(dir: &LabDir, forwards: &Forwards) -> Result<(), LabError> {
-    dir.write_forwards(forwards)
+/// Which hosts run, looked at again and again.
+struct Health(Vec<(String, Group, watch::Sender<bool>)>);
+
+impl Health {
+    fn new(record: &Record) -> Self {
+        let host = |host: &HostPlan| {
+            let group = host_group(&record.group, &host.name);
+            let usable = watch::Sender::new(is_up(&group));
+            (host.name.clone(), group, usable)
+        };
+        Self(record.hosts.iter().map(host).collect())
+    }
+
+    fn of(&self, host: &str) -> watch::Receiver<bool> {
+        match self.0.iter().find(|(name, _, _)| name == host) {
+            Some((_, _, usable)) => usable.subscribe(),
+            // Both are made from the same record.
+            None => watch::Sender::new(false).subscribe(),
+        }
+    }
+
+    async fn run(self, cancel: CancellationToken) -> io::Result<()> {
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                _ = tick.tick() => {}
+            }
+            for (_, group, usable) in &self.0 {
+                let now = is_up(group);
+                usable.send_if_modified(|before| std::mem::replace(before, now) != now);
+            }
+        }
+    }
 }
 
-async fn serve(forwarders: Vec<Forwarder>) -> io::Result<()> {
+/// A stopped host counts as down: its kernel would still take connections that nobody
+/// answers.
+fn is_up(group: &Group) -> bool {
+    group.is_inhabited() && !group.is_frozen()
+}
+
+async fn serve(health: Health, forwarders: Vec<Forwarder>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let cancel = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut tasks = JoinSet::new();
+    tasks.spawn(health.run(cancel.clone()));
     for forwarder in forwarders {
         tasks.spawn(forwarder.run(cancel.clone()));
     }
@@ -118,11 +163,15 @@ async fn serve(forwarders: Vec<Forwarder>) -> io::Result<()> {
 }
 
 /// Opens every listener, on the ports of `before` where they are free.
-fn open(record: &Record, before: &Forwards) -> Result<(Forwards, Vec<Forwarder>), LabError> {
+fn open(
+    record: &Record,
+    health: &Health,
+    before: &Forwards,
+) -> Result<(Forwards, Vec<Forwarder>), LabError> {
     let mut forwards = Forwards { daemon_pid: std::process::id(), ..Forwards::default() };
     let mut forwarders = Vec::new();
     let mut add = |wanted: Option<u16>, targets: Vec<Target>| -> Result<u16, LabError> {
-        let listener = listen(wanted).map_err(files("listen on 127.0.0.1"))?;
+        let listener = listen_on_loopback(wanted).map_err(files("listen on 127.0.0.1"))?;
         let port = listener.local_addr().map_err(files("listen on 127.0.0.1"))?.port();
         forwarders.push(Forwarder::new(listener, targets));
         Ok(port)
@@ -132,32 +181,18 @@ fn open(record: &Record, before: &Forwards) -> Result<(Forwards, Vec<Forwarder>)
         let mut ports = BTreeMap::new();
         for (service, port) in SERVICES {
             let wanted = old.and_then(|old| old.get(service)).copied();
-            ports.insert(service.to_owned(), add(wanted, vec![target(record, host, port)])?);
+            ports.insert(service.to_owned(), add(wanted, vec![target(health, host, port)])?);
         }
         forwards.hosts.insert(host.name.clone(), ports);
     }
     for (service, port) in SERVICES {
-        let targets = record.hosts.iter().map(|host| target(record, host, port)).collect();
+        let targets = record.hosts.iter().map(|host| target(health, host, port)).collect();
         let wanted = before.any.get(service).copied();
         forwards.any.insert(service.to_owned(), add(wanted, targets)?);
     }
     Ok((forwards, forwarders))
 }
 
-fn listen(wanted: Option<u16>) -> io::Result<TcpListener> {
-    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    match wanted.map(|port| TcpListener::bind(at(port))) {
-        Some(Ok(listener)) => Ok(listener),
-        // Somebody else has it by now, or there was none.
-        _ => TcpListener::bind(at(0)),
-    }
-}
-
-fn target(record: &Record, host: &HostPlan, port: u16) -> Target {
-    let group = host_group(&record.group, &host.name);
-    Target {
-        address: SocketAddr::from((host.address, port)),
-        // A stopped host's kernel would still take connections that nobody answers.
-        usable: Arc::new(move || !group.is_frozen() && !group.is_empty()),
-    }
+fn target(health: &Health, host: &HostPlan, port: u16) -> Target {
+    Target { address: SocketAddr::from((host.address, port)), usable: health.of(&host.name) }
 }

@@ -40,9 +40,13 @@ pub fn down(dir: &Path) -> Result<DownReport, LabError> {
     });
     let groups = Group::discover(&dir.group_name())?;
     let processes = groups.processes().len();
-    groups.kill_all(KILL_LIMIT)?;
-    groups.remove()?;
+    groups.clear(KILL_LIMIT)?;
     let mounts = mounts::unmount_below(&dir.hosts())?;
+    // Without a record, whole or torn, nothing in there was made by a lab.
+    let record_path = dir.record_path();
+    if !record_path.exists() && !tree::beside(&record_path).exists() {
+        return Ok(DownReport { processes, mounts });
+    }
     for path in dir.contents() {
         for path in [tree::beside(&path), path] {
             tree::remove(&path).map_err(files("remove the lab's files"))?;

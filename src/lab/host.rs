@@ -98,8 +98,7 @@ impl<'a> Host<'a> {
     fn boot(&self) -> Result<(), LabError> {
         root::lay_disk(self, &self.lab.record.hosts)?;
         // As after a power cut: nothing of the life before is left in the kernel.
-        self.group.kill_all(KILL_LIMIT)?;
-        self.group.remove()?;
+        self.group.clear(KILL_LIMIT)?;
         self.group.make()?;
         let switch = self.lab.switch()?;
         let result = std::thread::scope(|scope| scope.spawn(|| self.start_first(&switch)).join());

@@ -6,8 +6,6 @@
 
 use std::path::Path;
 
-use nix::mount::MsFlags;
-
 use super::error::{LabError, files};
 use super::host::Host;
 use super::layout::HostPlan;
@@ -84,7 +82,7 @@ pub(super) fn enter(
     bundle: Option<&Path>,
     trust: Option<&Path>,
 ) -> Result<(), LabError> {
-    mounts::propagate(Path::new("/"), MsFlags::MS_PRIVATE)?;
+    mounts::isolate()?;
     mounts::bind(root, root, false)?;
     mounts::lay_devices(root)?;
     let below = |path: &str| root.join(path.trim_start_matches('/'));

@@ -10,9 +10,10 @@
 use std::process::Stdio;
 
 use super::error::{LabError, files};
+use super::host::KILL_LIMIT;
 use super::layout::{GATEWAY, SEGMENT, inner_ranges};
 use super::{Lab, require_root};
-use crate::sys::namespaces::{NetworkNamespace, join_before_exec, unshare_network};
+use crate::sys::namespaces::{NetworkNamespace, join_before_exec, spawn_fresh, unshare_network};
 use crate::sys::netlink::{Links, set_sysctl};
 use crate::sys::tree;
 
@@ -43,6 +44,8 @@ impl Lab {
             return Ok(());
         }
         let group = self.record.group.child(GROUP);
+        // The child of one that was killed a moment ago may still be on its way in.
+        group.clear(KILL_LIMIT)?;
         group.make()?;
         let entrances = group.entrances()?;
         let log = tree::open_log(&self.dir.daemon_log()).map_err(files("open the daemon's log"))?;
@@ -55,8 +58,7 @@ impl Lab {
             let work = scope.spawn(move || -> Result<(), LabError> {
                 unshare_network()?;
                 lay_network()?;
-                command
-                    .spawn()
+                spawn_fresh(&mut command)
                     .map(drop)
                     .map_err(|source| LabError::Start { what: "the switch".to_owned(), source })
             });

@@ -318,13 +318,13 @@ fn a_killed_daemon_comes_back_on_its_ports_and_down_needs_none() {
 fn a_directory_with_other_things_in_it_is_refused_untouched() {
     let Some(place) = TestLab::new(Layout::One) else { return };
     std::fs::create_dir(place.path()).unwrap();
-    std::fs::write(place.path().join("mine"), "text").unwrap();
+    std::fs::write(place.path().join("hosts"), "text").unwrap();
     let options =
         UpOptions { layout: Layout::One, dir: place.path(), bundle: None, program: program() };
     let error = up(&options, &|_| ()).unwrap_err();
     assert!(matches!(error, LabError::Foreign { .. }), "{error}");
     down(&place.path()).unwrap();
-    assert_eq!(std::fs::read_to_string(place.path().join("mine")).unwrap(), "text");
+    assert_eq!(std::fs::read_to_string(place.path().join("hosts")).unwrap(), "text");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -216,6 +216,16 @@ impl Group {
         self.processes().is_empty()
     }
 
+    /// Whether a process is in the group itself; cheaper than looking at all below it.
+    pub fn is_inhabited(&self) -> bool {
+        let holds = |path: PathBuf| {
+            fs::read_to_string(path.join("cgroup.procs")).is_ok_and(|text| !text.is_empty())
+        };
+        self.dirs
+            .iter()
+            .any(|dir| holds(dir.path.clone()) || (dir.unified && holds(dir.path.join(LEAF))))
+    }
+
     /// Stops or continues every process at once, without any of them noticing.
     pub fn freeze(&self, frozen: bool) -> Result<(), CgroupError> {
         let mut done = false;
@@ -280,12 +290,22 @@ impl Group {
         })
     }
 
-    /// Removes the group and all below it; the processes must be gone.
-    pub fn remove(&self) -> Result<(), CgroupError> {
-        for dir in &self.dirs {
-            remove_tree(&dir.path)?;
-        }
-        Ok(())
+    /// Ends every process in the group and removes it with all below it. Both are repeated
+    /// together: a child that was just forked may join after the last look, and can no more
+    /// once the group is gone.
+    pub fn clear(&self, limit: Duration) -> Result<(), CgroupError> {
+        let begun = Instant::now();
+        let mut last = Ok(());
+        let gone = wait_until(limit, Duration::from_millis(20), || {
+            let left = limit.saturating_sub(begun.elapsed());
+            last = self.kill_all(left).and_then(|()| self.remove());
+            last.is_ok()
+        });
+        if gone { Ok(()) } else { last }
+    }
+
+    fn remove(&self) -> Result<(), CgroupError> {
+        self.dirs.iter().try_for_each(|dir| remove_tree(&dir.path))
     }
 
     /// Whether any directory of it is left.
@@ -368,31 +388,17 @@ fn walk(path: &Path, visit: &mut dyn FnMut(&Path)) {
     }
 }
 
-/// Removes directories bottom up; the kernel may hold a group for a moment after its
-/// last process died.
+/// Removes directories bottom up; one that is gone is no error. The kernel may refuse for
+/// a moment after the last process died.
 fn remove_tree(path: &Path) -> Result<(), CgroupError> {
     let mut all = Vec::new();
     walk(path, &mut |at| all.push(at.to_owned()));
-    for at in all.iter().rev() {
-        let mut last: Option<io::Error> = None;
-        let gone =
-            wait_until(
-                Duration::from_secs(10),
-                Duration::from_millis(20),
-                || match fs::remove_dir(at) {
-                    Ok(()) => true,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-                    Err(error) => {
-                        last = Some(error);
-                        false
-                    }
-                },
-            );
-        if let (false, Some(source)) = (gone, last) {
-            return Err(CgroupError::Remove { path: at.clone(), source });
+    all.into_iter().rev().try_for_each(|path| match fs::remove_dir(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(CgroupError::Remove { path, source })
         }
-    }
-    Ok(())
+        _ => Ok(()),
+    })
 }
 
 #[cfg(test)]

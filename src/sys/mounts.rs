@@ -74,8 +74,19 @@ pub fn bind(from: &Path, to: &Path, read_only: bool) -> Result<(), MountError> {
     Ok(())
 }
 
-/// Sets how mounts below `target` spread to other namespaces.
-pub fn propagate(target: &Path, flags: MsFlags) -> Result<(), MountError> {
+/// Cuts this mount namespace off: what is mounted here shows nowhere else, nor the other
+/// way round.
+pub fn isolate() -> Result<(), MountError> {
+    propagate(Path::new("/"), MsFlags::MS_PRIVATE)
+}
+
+/// Lets mount namespaces that are made from this one see what is mounted here later, as
+/// container engines expect.
+pub fn share() -> Result<(), MountError> {
+    propagate(Path::new("/"), MsFlags::MS_SHARED)
+}
+
+fn propagate(target: &Path, flags: MsFlags) -> Result<(), MountError> {
     let none = None::<&str>;
     mount(none, target, none, MsFlags::MS_REC | flags, none).map_err(|source| MountError::Mount {
         kind: "propagation".to_owned(),

@@ -13,10 +13,12 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::sys::cgroup;
+use crate::sys::waiting::wait_until;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
@@ -182,6 +184,22 @@ pub fn spawn_in_host(
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic),
     }
+}
+
+/// Starts a program that was written a moment ago. The kernel refuses as long as it is open
+/// for writing, and a child that another thread just forked may hold it open until it
+/// becomes its own program.
+pub fn spawn_fresh(command: &mut Command) -> io::Result<Child> {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let busy = |result: &io::Result<Child>| matches!(result, Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy);
+    let mut result = command.spawn();
+    wait_until(LIMIT, Duration::from_millis(5), || {
+        if busy(&result) {
+            result = command.spawn();
+        }
+        !busy(&result)
+    });
+    result
 }
 
 /// Makes the child join control groups before it becomes the program, so that no moment

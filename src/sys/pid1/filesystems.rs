@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::MsFlags;
 
 use crate::sys::cgroup::LEAF;
-use crate::sys::mounts::{MountError, is_mount_point, mount_fs, propagate};
+use crate::sys::mounts::{MountError, is_mount_point, mount_fs, share};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -46,7 +46,7 @@ pub(super) fn mount_missing() -> Result<(), MountError> {
     if !is_mount_point(Path::new(CGROUPS))? {
         mount_cgroups()?;
     }
-    propagate(Path::new("/"), MsFlags::MS_SHARED)
+    share()
 }
 
 /// Mounts the hierarchies that this kernel runs, as seen from our own control group.
