@@ -1,1 +1,6 @@
-//! x
+//! The agent against an engine and an API in memory.
+
+mod docker;
+mod fake_api;
+mod life;
+mod world;
