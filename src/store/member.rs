@@ -44,11 +44,6 @@ use crate::base::ids::{ClusterId, Generation, MemberId};
 const HEARTBEAT_MS: u64 = 200;
 const ELECTION_MIN_MS: u64 = 500;
 const ELECTION_MAX_MS: u64 = 1_000;
-/// Entries after which the state is flushed for the log's sake and the log may be purged.
-const SNAPSHOT_EVERY: u64 = 10_000;
-/// Entries kept although the state has them: a member that lags less, or that takes a
-/// snapshot meanwhile, can still be served from the log.
-const KEEP_ENTRIES: u64 = 20_000;
 /// How long a stop waits for tasks.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -59,6 +54,24 @@ pub struct StoreConfig {
     pub generation: Generation,
     /// Never used by another disk before or after.
     pub member_id: MemberId,
+    pub tuning: StoreTuning,
+}
+
+/// How much log is kept; the product uses the default, tests use less.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreTuning {
+    /// Entries after which the state is flushed for the log's sake and the log may be
+    /// purged.
+    pub snapshot_every: u64,
+    /// Entries kept although the state has them: a member that lags less, or that takes
+    /// a snapshot meanwhile, can still be served from the log.
+    pub keep_entries: u64,
+}
+
+impl Default for StoreTuning {
+    fn default() -> Self {
+        Self { snapshot_every: 10_000, keep_entries: 20_000 }
+    }
 }
 
 /// What the member is given from outside. Time is tokio's, randomness the thread's
@@ -130,7 +143,7 @@ pub(super) struct Shared {
     pub(super) changing: tokio::sync::Mutex<()>,
 }
 
-fn raft_config(cluster: ClusterId) -> Result<Arc<Config>, OpenError> {
+fn raft_config(cluster: ClusterId, tuning: StoreTuning) -> Result<Arc<Config>, OpenError> {
     let config = Config {
         cluster_name: cluster.to_string(),
         heartbeat_interval: HEARTBEAT_MS,
@@ -138,10 +151,10 @@ fn raft_config(cluster: ClusterId) -> Result<Arc<Config>, OpenError> {
         election_timeout_max: ELECTION_MAX_MS,
         install_snapshot_timeout: 600_000,
         max_payload_entries: 512,
-        replication_lag_threshold: SNAPSHOT_EVERY,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
-        max_in_snapshot_log_to_keep: KEEP_ENTRIES,
-        purge_batch_size: 256,
+        replication_lag_threshold: tuning.snapshot_every,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(tuning.snapshot_every),
+        max_in_snapshot_log_to_keep: tuning.keep_entries,
+        purge_batch_size: tuning.keep_entries.clamp(1, 256),
         // Without it a member that was cut off disturbs the others when it comes back.
         enable_pre_vote: Some(true),
         // A restarted leader must be elected: its state may be behind what it answered.
@@ -181,7 +194,7 @@ impl Store {
         let outbound = Arc::new(Outbound::new(network, identity, health.clone()));
         let raft = Raft::new(
             identity.member.0,
-            raft_config(identity.cluster)?,
+            raft_config(identity.cluster, config.tuning)?,
             Clients { outbound: outbound.clone(), disk: disk.clone() },
             log_store,
             Machine::new(state.clone()),
@@ -284,6 +297,13 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Store {
+    /// Stops at once and flushes nothing, like a crash of the process.
+    pub fn kill(&self) {
         Health::stopping(&self.shared.health);
         self.shared.cancel.cancel();
         if tokio::runtime::Handle::try_current().is_ok() {

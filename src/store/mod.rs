@@ -27,7 +27,7 @@ pub use api::{Kv, PeerError, PeerNetwork, PeerTarget, StoreError};
 pub use codec::CodecError;
 pub use disk::{DiskWork, HostDisk, StoreDisk};
 pub use log::LogError;
-pub use member::{OpenError, Store, StoreConfig, StoreDeps};
+pub use member::{OpenError, Store, StoreConfig, StoreDeps, StoreTuning};
 pub use runtime::seed_this_thread;
 pub use state::StateError;
 pub use status::{MemberInfo, StoreStatus};

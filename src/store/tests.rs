@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Kv, PeerError, PeerNetwork, PeerTarget, Store, StoreConfig, StoreDeps, StoreError};
+use super::{
+    Kv, PeerError, PeerNetwork, PeerTarget, Store, StoreConfig, StoreDeps, StoreError, StoreTuning,
+};
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::kv::{
     Compare, EventKind, Op, OpResponse, RangeRequest, TxnRequest, WatchItem, WatchRequest,
@@ -46,6 +48,7 @@ struct Cluster {
     hub: Arc<Hub>,
     id: ClusterId,
     stores: BTreeMap<u64, Arc<Store>>,
+    tuning: StoreTuning,
 }
 
 impl Cluster {
@@ -55,6 +58,7 @@ impl Cluster {
             hub: Arc::new(Hub::default()),
             id: ClusterId(uuid::Uuid::new_v4()),
             stores: BTreeMap::new(),
+            tuning: StoreTuning::default(),
         }
     }
 
@@ -68,6 +72,7 @@ impl Cluster {
             cluster_id: self.id,
             generation: Generation(1),
             member_id: MemberId(member),
+            tuning: self.tuning,
         };
         let started = Instant::now();
         // A killed member's file is free as soon as its last task has ended.
@@ -274,8 +279,12 @@ async fn a_foreign_disk_is_not_opened() {
     cluster.open(1).await.initialize_single("n1", "one").await.unwrap();
     cluster.kill(1);
     cluster.id = ClusterId(uuid::Uuid::new_v4());
-    let config =
-        StoreConfig { cluster_id: cluster.id, generation: Generation(1), member_id: MemberId(1) };
+    let config = StoreConfig {
+        cluster_id: cluster.id,
+        generation: Generation(1),
+        member_id: MemberId(1),
+        tuning: StoreTuning::default(),
+    };
     let started = Instant::now();
     loop {
         let deps = StoreDeps::on_host(&cluster.dir.path().join("1"), cluster.hub.clone()).unwrap();
@@ -287,4 +296,33 @@ async fn a_foreign_disk_is_not_opened() {
         assert!(started.elapsed() < PATIENCE, "{text}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn a_member_that_missed_the_purged_log_takes_a_snapshot() {
+    let mut cluster = Cluster::new();
+    cluster.tuning = StoreTuning { snapshot_every: 50, keep_entries: 20 };
+    let first = cluster.open(1).await;
+    first.initialize_single("n1", "one").await.unwrap();
+    let value = "x".repeat(20_000);
+    for number in 0..300 {
+        first.txn(put(&format!("n{number:03}"), &value)).await.unwrap();
+    }
+    first
+        .txn(TxnRequest { success: vec![Op::delete("n000")], ..TxnRequest::default() })
+        .await
+        .unwrap();
+    let second = cluster.open(2).await;
+    first.add_member(MemberId(2), "n2", "x", true).await.unwrap();
+    let past = RangeRequest { revision: 100, ..RangeRequest::prefix("n") };
+    assert_eq!(second.range(past).await.unwrap().count, 99);
+    let local = RangeRequest { serializable: true, ..RangeRequest::prefix("n") };
+    assert_eq!(second.range(local.clone()).await.unwrap().count, 299);
+    drop((first, second));
+    cluster.kill(2);
+    let second = cluster.open(2).await;
+    assert_eq!(second.range(local).await.unwrap().count, 299);
+    let mut watch = second.watch(WatchRequest::prefix("n", 2)).await.unwrap();
+    let item = tokio::time::timeout(PATIENCE, watch.recv()).await.unwrap().unwrap();
+    assert!(matches!(item, WatchItem::Events { revision: 2, .. }), "{item:?}");
 }

@@ -1,0 +1,346 @@
+//! Three members, their disks and network, clients that work and a demon that breaks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use holdfast::base::ids::{ClusterId, Generation, MemberId};
+use holdfast::model::kv::{
+    Compare, Event, EventKind, Op, RangeRequest, TxnRequest, WatchItem, WatchRequest,
+};
+use holdfast::store::{Kv, Store, StoreConfig, StoreDeps, StoreError, StoreTuning};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::disk::Disk;
+use crate::history::{COUNTER, Dump, Fate, History, check, parse};
+use crate::net::Net;
+
+const MEMBERS: [u64; 3] = [1, 2, 3];
+/// Virtual time of trouble.
+const TROUBLE: Duration = Duration::from_secs(25);
+/// Virtual time in which a healed cluster must agree.
+const RECOVERY: Duration = Duration::from_secs(120);
+
+/// What one run did, so that a run in which nothing happened is noticed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Stats {
+    pub acknowledged: usize,
+    pub unknown: usize,
+    pub reads: usize,
+    pub crashes: usize,
+    pub revision: i64,
+}
+
+#[derive(Clone)]
+pub struct Sim {
+    net: Net,
+    disks: BTreeMap<u64, Disk>,
+    history: Arc<Mutex<History>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    crashes: Arc<Mutex<usize>>,
+}
+
+pub async fn run(seed: u64, lie: bool) -> Result<Stats, String> {
+    holdfast::store::seed_this_thread(seed);
+    let disks = MEMBERS.map(|member| (member, Disk::new(seed * 31 + member, lie)));
+    let sim = Sim {
+        net: Net::new(seed),
+        disks: disks.into_iter().collect(),
+        history: Arc::default(),
+        stop: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        crashes: Arc::default(),
+    };
+    sim.form().await?;
+    for member in MEMBERS {
+        sim.tasks.spawn(sim.clone().writer(member, seed));
+        sim.tasks.spawn(sim.clone().reader(member, seed));
+        sim.tasks.spawn(sim.clone().watcher(member));
+    }
+    sim.trouble(seed).await?;
+    sim.net.heal();
+    for member in MEMBERS {
+        sim.start(member).await?;
+    }
+    sim.settle().await
+}
+
+impl Sim {
+    async fn start(&self, member: u64) -> Result<(), String> {
+        if self.net.store(member).is_some_and(|store| store.status().health == "serving") {
+            return Ok(());
+        }
+        self.crash(member);
+        let life = self.disks[&member].start();
+        let config = StoreConfig {
+            cluster_id: ClusterId(uuid::Uuid::from_u128(7)),
+            generation: Generation(1),
+            member_id: MemberId(member),
+            tuning: StoreTuning { snapshot_every: 60, keep_entries: 20 },
+        };
+        let deps =
+            StoreDeps { network: self.net.port(member, &life), disk: Arc::new(life.clone()) };
+        let store = Store::open(config, deps).await;
+        let store = store.map_err(|error| format!("member {member} does not open: {error:?}"))?;
+        self.net.plug(member, Arc::new(store), life);
+        Ok(())
+    }
+
+    fn crash(&self, member: u64) {
+        if let Some((store, life)) = self.net.unplug(member) {
+            self.disks[&member].crash(&life);
+            store.kill();
+            *self.crashes.lock().unwrap() += 1;
+        }
+    }
+
+    async fn form(&self) -> Result<(), String> {
+        for member in MEMBERS {
+            self.start(member).await?;
+        }
+        let first = self.net.store(1).ok_or("member 1 is down")?;
+        first.initialize_single("n1", "1").await.map_err(|error| error.to_string())?;
+        for member in [2, 3] {
+            first
+                .add_member(MemberId(member), &format!("n{member}"), &member.to_string(), true)
+                .await
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    async fn trouble(&self, seed: u64) -> Result<(), String> {
+        let mut rng = SmallRng::seed_from_u64(seed ^ 0x7472_6f75);
+        let end = Instant::now() + TROUBLE;
+        while Instant::now() < end {
+            sleep(Duration::from_millis(rng.random_range(100..2_000))).await;
+            let member = rng.random_range(1..=3);
+            match rng.random_range(0..9) {
+                0 | 1 => self.crash(member),
+                2 => self.disks[&member].light_fuse(rng.random_range(0..6)),
+                3 => MEMBERS.into_iter().for_each(|member| self.crash(member)),
+                4 => {
+                    for other in MEMBERS.into_iter().filter(|other| *other != member) {
+                        self.net.cut(member, other);
+                        self.net.cut(other, member);
+                    }
+                }
+                5 => self.net.cut(member, member % 3 + 1),
+                6 => self.net.set_loss(0.2),
+                _ => {
+                    self.net.heal();
+                    for member in MEMBERS {
+                        self.start(member).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn writer(self, member: u64, seed: u64) {
+        let mut rng = SmallRng::seed_from_u64(seed * 101 + member);
+        for number in 0.. {
+            sleep(Duration::from_millis(rng.random_range(5..80))).await;
+            if self.stop.is_cancelled() {
+                return;
+            }
+            let Some(store) = self.net.store(member) else { continue };
+            if rng.random_bool(0.5) {
+                self.put(&store, format!("u/{member}/{number}")).await;
+            } else {
+                self.increment(&store).await;
+            }
+        }
+    }
+
+    async fn put(&self, store: &Store, key: String) {
+        let asked_at = self.history.lock().unwrap().newest_answered;
+        // Two keys in one revision, so that a torn one shows.
+        let pair = vec![Op::put(key.clone(), "1"), Op::put(format!("{key}/twin"), "1")];
+        let answer = store.txn(TxnRequest { success: pair, ..TxnRequest::default() }).await;
+        let mut history = self.history.lock().unwrap();
+        let fate = fate(answer.as_ref().map(|answer| answer.revision));
+        if let Fate::Done(revision) = fate {
+            history.answered("a put", revision, asked_at + 1);
+        }
+        history.puts.insert(format!("{key}/twin"), fate);
+        history.puts.insert(key, fate);
+    }
+
+    async fn increment(&self, store: &Store) {
+        let Ok((_, value, modified)) = self.read(store).await else { return };
+        let next = value + 1;
+        let txn = TxnRequest {
+            compare: vec![Compare::mod_revision(COUNTER, modified)],
+            success: vec![Op::put(COUNTER, next.to_string())],
+            failure: vec![],
+        };
+        let asked_at = self.history.lock().unwrap().newest_answered;
+        let answer = store.txn(txn).await;
+        let mut history = self.history.lock().unwrap();
+        match answer {
+            Ok(answer) if !answer.succeeded => {
+                history.answered("a compare", answer.revision, asked_at)
+            }
+            other => {
+                let fate = fate(other.as_ref().map(|answer| answer.revision));
+                if let Fate::Done(revision) = fate {
+                    history.answered("an increment", revision, asked_at + 1);
+                }
+                history.increments.push((next, fate));
+            }
+        }
+    }
+
+    /// Revision, value and modification of the counter.
+    async fn read(&self, store: &Store) -> Result<(i64, u64, i64), StoreError> {
+        let asked_at = self.history.lock().unwrap().newest_answered;
+        let answer = store.range(RangeRequest::key(COUNTER)).await?;
+        let (value, modified) =
+            answer.kvs.first().map_or((0, 0), |kv| (parse(&kv.value), kv.mod_revision));
+        let mut history = self.history.lock().unwrap();
+        history.answered("a read", answer.revision, asked_at);
+        history.reads.push((answer.revision, value));
+        Ok((answer.revision, value, modified))
+    }
+
+    async fn reader(self, member: u64, seed: u64) {
+        let mut rng = SmallRng::seed_from_u64(seed * 103 + member);
+        while !self.stop.is_cancelled() {
+            sleep(Duration::from_millis(rng.random_range(5..100))).await;
+            let Some(store) = self.net.store(member) else { continue };
+            // An error says that nothing is known, which needs no check.
+            let _ = self.read(&store).await;
+        }
+    }
+
+    async fn watcher(self, member: u64) {
+        let mut next = 2;
+        while !self.stop.is_cancelled() {
+            sleep(Duration::from_millis(50)).await;
+            let Some(store) = self.net.store(member) else { continue };
+            let everything = WatchRequest {
+                key: Bytes::from_static(&[0]),
+                range_end: Bytes::from_static(&[0]),
+                start_revision: next,
+                prev_kv: false,
+            };
+            let Ok(mut watch) = store.watch(everything).await else { continue };
+            drop(store);
+            while let Some(item) = watch.recv().await {
+                let WatchItem::Events { revision, events } = item else { continue };
+                let mut history = self.history.lock().unwrap();
+                if revision != next {
+                    let text = format!("watcher {member} got {revision}, expected {next}");
+                    history.violations.push(text);
+                }
+                next = revision + 1;
+                history.watched.entry(member).or_default().insert(revision, plain(&events));
+            }
+        }
+    }
+
+    /// Waits until the healed members agree, then checks everything.
+    async fn settle(self) -> Result<Stats, String> {
+        let end = Instant::now() + RECOVERY;
+        sleep(Duration::from_secs(12)).await;
+        self.stop.cancel();
+        loop {
+            for member in MEMBERS {
+                self.start(member).await?;
+            }
+            let mut dumps = BTreeMap::new();
+            for member in MEMBERS {
+                if let Some(store) = self.net.store(member)
+                    && let Ok(dump) = dump(&store).await
+                {
+                    dumps.insert(member, dump);
+                }
+            }
+            let level =
+                dumps.len() == 3 && dumps.values().all(|dump| dump.revision == dumps[&1].revision);
+            if level {
+                let history = self.history.lock().unwrap();
+                check(&history, &dumps)?;
+                return Ok(self.stats(&history, dumps[&1].revision));
+            }
+            if Instant::now() > end {
+                let known: Vec<_> = MEMBERS
+                    .iter()
+                    .filter_map(|member| self.net.store(*member))
+                    .map(|store| store.status())
+                    .collect();
+                return Err(format!("the healed cluster does not settle: {known:#?}"));
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    fn stats(&self, history: &History, revision: i64) -> Stats {
+        let fates: Vec<Fate> = history
+            .puts
+            .values()
+            .chain(history.increments.iter().map(|(_, fate)| fate))
+            .copied()
+            .collect();
+        Stats {
+            acknowledged: fates.iter().filter(|fate| matches!(fate, Fate::Done(_))).count(),
+            unknown: fates.iter().filter(|fate| **fate == Fate::Unknown).count(),
+            reads: history.reads.len(),
+            crashes: *self.crashes.lock().unwrap(),
+            revision,
+        }
+    }
+}
+
+fn fate(answer: Result<i64, &StoreError>) -> Fate {
+    match answer {
+        Ok(revision) => Fate::Done(revision),
+        Err(StoreError::NoLeader { .. } | StoreError::BadRequest { .. }) => Fate::Never,
+        // A member that fails or stops before it proposed says so, too; to call that
+        // unknown only weakens the check.
+        Err(_) => Fate::Unknown,
+    }
+}
+
+fn plain(events: &[Event]) -> Vec<(EventKind, Bytes, Bytes)> {
+    events.iter().map(|event| (event.kind, event.kv.key.clone(), event.kv.value.clone())).collect()
+}
+
+async fn dump(store: &Store) -> Result<Dump, StoreError> {
+    let everything = RangeRequest {
+        key: Bytes::from_static(&[0]),
+        range_end: Bytes::from_static(&[0]),
+        ..RangeRequest::default()
+    };
+    let answer = store.range(everything).await?;
+    let request = WatchRequest {
+        key: Bytes::from_static(&[0]),
+        range_end: Bytes::from_static(&[0]),
+        start_revision: 2,
+        prev_kv: false,
+    };
+    let mut watch = store.watch(request).await?;
+    let mut changes = BTreeMap::new();
+    while let Some(item) = watch.recv().await {
+        match item {
+            WatchItem::Events { revision, events } => {
+                changes.insert(revision, plain(&events));
+                if revision >= answer.revision {
+                    break;
+                }
+            }
+            WatchItem::Progress(revision) if revision >= answer.revision => break,
+            WatchItem::Progress(_) => {}
+            WatchItem::Compacted { .. } => return Err(StoreError::ShuttingDown),
+        }
+    }
+    Ok(Dump { revision: answer.revision, kvs: answer.kvs, changes })
+}

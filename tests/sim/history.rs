@@ -1,0 +1,136 @@
+//! What clients saw, and the checks on it.
+//!
+//! Why this is enough: revisions order all writes, so if every answer agrees with the
+//! history at its revision, and no answer is older than what was answered before it was
+//! asked, the answers are linearizable.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use holdfast::model::kv::{EventKind, KeyValue};
+
+pub const COUNTER: &str = "counter";
+
+/// How a write ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Done(i64),
+    Unknown,
+    Never,
+}
+
+#[derive(Debug, Default)]
+pub struct History {
+    /// Newest revision that was answered to anybody.
+    pub newest_answered: i64,
+    /// Unique keys and what became of their one write.
+    pub puts: BTreeMap<String, Fate>,
+    /// Counter value that an increment wrote, and how it ended.
+    pub increments: Vec<(u64, Fate)>,
+    /// Revision and counter value of each linearizable read.
+    pub reads: Vec<(i64, u64)>,
+    /// For each watcher the events by revision.
+    pub watched: BTreeMap<u64, BTreeMap<i64, Vec<(EventKind, Bytes, Bytes)>>>,
+    pub violations: Vec<String>,
+}
+
+impl History {
+    /// Notes an answer to a request that was made when `asked_at` was the newest answered.
+    pub fn answered(&mut self, what: &str, revision: i64, asked_at: i64) {
+        if revision < asked_at {
+            self.violations.push(format!("{what} answered revision {revision} after {asked_at}"));
+        }
+        self.newest_answered = self.newest_answered.max(revision);
+    }
+}
+
+/// What one member holds at the end.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Dump {
+    pub revision: i64,
+    pub kvs: Vec<KeyValue>,
+    /// Every change since the beginning.
+    pub changes: BTreeMap<i64, Vec<(EventKind, Bytes, Bytes)>>,
+}
+
+fn counter_at(dump: &Dump, revision: i64) -> u64 {
+    let changes = dump.changes.range(..=revision).rev();
+    for (_, events) in changes {
+        for (_, key, value) in events {
+            if key[..] == *COUNTER.as_bytes() {
+                return parse(value);
+            }
+        }
+    }
+    0
+}
+
+pub fn parse(value: &[u8]) -> u64 {
+    std::str::from_utf8(value).unwrap().parse().unwrap()
+}
+
+/// All checks; the first violation is the answer.
+pub fn check(history: &History, dumps: &BTreeMap<u64, Dump>) -> Result<(), String> {
+    if let Some(violation) = history.violations.first() {
+        return Err(violation.clone());
+    }
+    let (first, dump) = dumps.first_key_value().ok_or("no member answered at the end")?;
+    for (member, other) in dumps {
+        if other != dump {
+            return Err(format!("members {first} and {member} hold different states"));
+        }
+    }
+    let live: BTreeMap<&[u8], &KeyValue> = dump.kvs.iter().map(|kv| (&kv.key[..], kv)).collect();
+    for (key, fate) in &history.puts {
+        let found = live.get(key.as_bytes());
+        match (fate, found) {
+            (Fate::Done(revision), Some(kv)) if kv.mod_revision == *revision => {}
+            (Fate::Done(revision), found) => {
+                return Err(format!("acknowledged {key} at {revision} is {found:?}"));
+            }
+            (Fate::Never, Some(kv)) => return Err(format!("refused {key} is there: {kv:?}")),
+            _ => {}
+        }
+        if let Some(kv) = found
+            && kv.version != 1
+        {
+            return Err(format!("{key} was written {} times", kv.version));
+        }
+    }
+    check_counter(history, dump)?;
+    for (watcher, seen) in &history.watched {
+        let Some(upto) = seen.keys().next_back() else { continue };
+        let truth: BTreeMap<_, _> = dump.changes.range(..=upto).collect();
+        let seen: BTreeMap<_, _> = seen.iter().collect();
+        if truth != seen {
+            return Err(format!("watcher {watcher} saw another history up to {upto}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_counter(history: &History, dump: &Dump) -> Result<(), String> {
+    let last = counter_at(dump, i64::MAX);
+    let mut values = BTreeSet::new();
+    for (value, fate) in &history.increments {
+        let Fate::Done(revision) = fate else { continue };
+        if !values.insert(*value) {
+            return Err(format!("two increments were acknowledged for value {value}"));
+        }
+        if counter_at(dump, *revision) != *value {
+            return Err(format!("acknowledged increment to {value} at {revision} is lost"));
+        }
+    }
+    let unknown = history.increments.iter().filter(|(_, fate)| *fate == Fate::Unknown).count();
+    let done = values.len() as u64;
+    if last < done || last > done + unknown as u64 {
+        return Err(format!("counter is {last} after {done} done and {unknown} unknown"));
+    }
+    for (revision, value) in &history.reads {
+        let truth = counter_at(dump, *revision);
+        if truth != *value {
+            return Err(format!("a read at {revision} saw {value}, it was {truth}"));
+        }
+    }
+    Ok(())
+}
