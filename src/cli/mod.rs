@@ -1,18 +1,24 @@
 //! The command line: one file per verb, output and exit codes only.
 
+pub mod apply;
 pub mod bundle;
 pub mod config;
 pub mod connection;
+pub mod delete;
+pub mod describe;
 pub mod exit;
+pub mod get;
 pub mod host_init;
 pub mod init;
 mod install_tools;
 pub mod join;
 pub mod lab;
+pub mod logs;
 pub mod preflight;
 pub mod printer;
 pub mod probe;
 pub mod reset;
+pub mod serve;
 pub mod status;
 pub mod token;
 
@@ -33,9 +39,20 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Bundle(bundle::BundleArgs),
+    Config(config::ConfigArgs),
+    Preflight(preflight::PreflightArgs),
+    Init(init::InitArgs),
+    Join(join::JoinArgs),
+    Token(token::TokenArgs),
+    Serve(serve::ServeArgs),
+    Status(status::StatusArgs),
+    Get(get::GetArgs),
+    Describe(describe::DescribeArgs),
+    Apply(apply::ApplyArgs),
+    Delete(delete::DeleteArgs),
+    Logs(logs::LogsArgs),
     /// Several hosts on this machine, to try, test and break a cluster.
     Lab(lab::LabArgs),
-    Status(status::StatusArgs),
     #[command(hide = true)]
     HostInit,
     #[command(hide = true)]
@@ -57,11 +74,23 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(verb: Verb) -> ExitCode {
+    crate::sys::tls::install_crypto();
     match verb {
         Verb::Bundle(args) => settled(bundle::run(args, &mut std::io::stdout().lock())),
+        Verb::Config(args) => config::run(args).into(),
+        Verb::Preflight(args) => preflight::run(args).into(),
+        Verb::Init(args) => ended(blocking(init::run(args))),
+        Verb::Join(args) => ended(blocking(join::run(args))),
+        Verb::Token(args) => ended(blocking(token::run(args))),
+        Verb::Serve(args) => blocking(serve::run(args)).into(),
+        Verb::Status(args) => blocking(status::run(args)).into(),
+        Verb::Get(args) => blocking(get::run(args)),
+        Verb::Describe(args) => blocking(describe::run(args)),
+        Verb::Apply(args) => blocking(apply::run(args)),
+        Verb::Delete(args) => blocking(delete::run(args)),
+        Verb::Logs(args) => blocking(logs::run(args)),
         Verb::Lab(args) => passed_on(lab::run(args)),
         Verb::HostInit => passed_on(host_init::run()),
-        Verb::Status(args) => blocking(status::run(args)).into(),
         Verb::Probe(args) => match blocking(probe::run(args)) {
             Ok(code) => ExitCode::from(code),
             Err(reason) => {
@@ -76,6 +105,10 @@ fn dispatch(verb: Verb) -> ExitCode {
 fn blocking<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.expect("threads and an event queue can be made").block_on(work)
+}
+
+fn ended(result: anyhow::Result<Exit>) -> ExitCode {
+    passed_on(result.map(ExitCode::from))
 }
 
 fn settled(result: anyhow::Result<()>) -> ExitCode {
