@@ -52,6 +52,13 @@ fn wanted(set: &ReplicaSet) -> i32 {
     set.spec.replicas.unwrap_or(1)
 }
 
+/// Pods that are there or will be. A set that was just shrunk still has its old pods
+/// until its status says otherwise; counting them keeps the surge bound strict, where
+/// Kubernetes lets it be exceeded for a moment.
+fn occupied(set: &ReplicaSet) -> i32 {
+    wanted(set).max(set.status.as_ref().map_or(0, |status| status.replicas))
+}
+
 fn available(set: &ReplicaSet) -> i32 {
     set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0)
 }

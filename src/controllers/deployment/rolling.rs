@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 
-use super::{Deployments, Rollout, annotations, available, wanted};
+use super::{Deployments, Rollout, annotations, available, occupied, wanted};
 use crate::client::typed::Kind;
 use crate::controllers::informers::BY_CONTROLLER;
 use crate::controllers::runner::ControllerError;
@@ -28,7 +28,7 @@ impl Deployments {
     pub(super) async fn step_rolling(&self, rollout: &mut Rollout) -> Result<(), ControllerError> {
         self.refresh_new(rollout, true).await?;
         let Some(new) = rollout.new.clone() else { return Ok(()) };
-        let total = rollout.all().map(|set| wanted(set)).sum();
+        let total = rollout.all().map(|set| occupied(set)).sum();
         let size = rollout::new_set_size(rollout.desired, rollout.bounds, state(&new), total);
         if size != wanted(&new) {
             rollout.new = Some(self.resize(rollout, &new, size).await?);

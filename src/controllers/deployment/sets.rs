@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet, Replica
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
-use super::{Deployments, Rollout, annotations, wanted};
+use super::{Deployments, Rollout, annotations, occupied, wanted};
 use crate::client::api::DeleteOptions;
 use crate::client::events::Severity;
 use crate::client::key::ObjectKey;
@@ -126,7 +126,7 @@ impl Deployments {
         let size = if rollout.recreates() {
             rollout.desired
         } else {
-            let total = rollout.old.iter().map(|set| wanted(set)).sum();
+            let total = rollout.old.iter().map(|set| occupied(set)).sum();
             let none = SetState { wanted: 0, available: 0 };
             rollout::new_set_size(rollout.desired, rollout.bounds, none, total)
         };
