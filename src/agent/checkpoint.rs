@@ -30,9 +30,8 @@ impl Checkpoint {
     /// Keeps an object; a failure is logged, because it harms nothing now.
     pub(crate) fn keep(&self, key: &str, object: &Value) {
         let path = self.path(key);
-        let outcome = pod_files::make_dir(&self.dir, 0o700).and_then(|()| {
-            pod_files::replace_file(&path, object.to_string().as_bytes(), 0o600)
-        });
+        let outcome = pod_files::make_dir(&self.dir, 0o700)
+            .and_then(|()| pod_files::replace_file(&path, object.to_string().as_bytes(), 0o600));
         if let Err(error) = outcome {
             tracing::warn!(path = %path.display(), %error, "cannot keep a copy of an object");
         }

@@ -127,8 +127,7 @@ impl Dispatcher {
             match self.workers.get(uid) {
                 Some(worker) => {
                     worker.desired.send_if_modified(|old| {
-                        let changed =
-                            old.as_ref().is_none_or(|old| old.version() != pod.version());
+                        let changed = old.as_ref().is_none_or(|old| old.version() != pod.version());
                         if changed {
                             *old = Some(Arc::clone(pod));
                         }

@@ -66,6 +66,9 @@ impl EventSink {
     }
 }
 
+/// Pod uid, container, reason and message.
+type Sameness = (String, Option<String>, &'static str, String);
+
 /// Writes what the sink took.
 #[derive(Debug)]
 pub(crate) struct EventWriter {
@@ -73,7 +76,7 @@ pub(crate) struct EventWriter {
     node: String,
     receiver: mpsc::Receiver<Note>,
     /// What was written, by what makes two events the same: name and count.
-    written: HashMap<(String, Option<String>, &'static str, String), (String, u64)>,
+    written: HashMap<Sameness, (String, u64)>,
 }
 
 pub(crate) fn channel(api: SharedApi, node: String) -> (EventSink, EventWriter) {
@@ -97,8 +100,7 @@ impl EventWriter {
     }
 
     async fn write(&mut self, note: Note) {
-        let key =
-            (note.pod.uid.clone(), note.container.clone(), note.reason, note.message.clone());
+        let key = (note.pod.uid.clone(), note.container.clone(), note.reason, note.message.clone());
         if let Some((name, count)) = self.written.get_mut(&key) {
             let patch = json!({"count": *count + 1, "lastTimestamp": note.at});
             let namespace = Some(note.pod.namespace.as_str());

@@ -10,9 +10,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use tokio::time::Instant;
 
 use super::AgentError;
-use super::container_spec::{
-    Attempt, SpecContext, check_non_root, member_spec, sandbox_spec,
-};
+use super::container_spec::{Attempt, SpecContext, check_non_root, member_spec, sandbox_spec};
 use super::env::{EnvContext, environment};
 use super::events::Gravity;
 use super::handler::{Question, Respondent, ask};
@@ -76,9 +74,15 @@ impl PodWorker {
             }
         };
         let body = sandbox_spec(&self.spec_context(spec), image, attempt);
-        let id = self.create_or_adopt(&body).await?;
-        self.context.engine.start(&id).await?;
-        Ok(Acted::Yes)
+        let made = match self.create_or_adopt(&body).await {
+            Ok(id) => self.context.engine.start(&id).await.map_err(AgentError::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &made {
+            let message = format!("Failed to create pod sandbox: {error}");
+            self.event(None, Gravity::Warning, "FailedCreatePodSandBox", message);
+        }
+        made.map(|()| Acted::Yes)
     }
 
     fn spec_context<'a>(&'a self, spec: &'a PodSpec) -> SpecContext<'a> {
@@ -87,6 +91,7 @@ impl PodWorker {
             identity: &self.identity,
             spec,
             cgroup_parent: self.context.config.cgroup_parent.as_deref(),
+            oom_score_min: self.context.host.oom_score_min,
         }
     }
 
@@ -128,14 +133,17 @@ impl PodWorker {
         match self.make(desired, spec, facts, pod_ip, container, numbers).await {
             Ok(id) => {
                 self.troubles.remove(name);
-                self.event(Some(name), Gravity::Normal, "Created", format!("Created container: {name}"));
+                self.event(
+                    Some(name),
+                    Gravity::Normal,
+                    "Created",
+                    format!("Created container: {name}"),
+                );
                 self.start_member(spec, name, &id).await?;
                 Ok(Acted::Yes)
             }
             Err(Refusal::Round(error)) => Err(error),
-            Err(Refusal::Waits { reason, message }) => {
-                Ok(self.trouble(name, reason, message))
-            }
+            Err(Refusal::Waits { reason, message }) => Ok(self.trouble(name, reason, message)),
         }
     }
 
@@ -261,7 +269,8 @@ impl PodWorker {
             return Ok(pull);
         }
         if policy == "Never" {
-            let message = format!("Container image \"{named}\" is not present with pull policy of Never");
+            let message =
+                format!("Container image \"{named}\" is not present with pull policy of Never");
             return Err(Refusal::Waits { reason: "ErrImageNeverPull", message });
         }
         self.event(None, Gravity::Normal, "Pulling", format!("Pulling image \"{named}\""));
@@ -287,7 +296,12 @@ impl PodWorker {
     ) -> Result<(), AgentError> {
         match self.context.engine.start(id).await {
             Ok(()) => {
-                self.event(Some(name), Gravity::Normal, "Started", format!("Started container {name}"));
+                self.event(
+                    Some(name),
+                    Gravity::Normal,
+                    "Started",
+                    format!("Started container {name}"),
+                );
             }
             // The engine keeps the reason with the container, where the next round finds
             // it as an end of this attempt.
@@ -332,12 +346,18 @@ impl PodWorker {
         reason: StopReason,
     ) -> Result<(), AgentError> {
         let why = match reason {
-            StopReason::Liveness => format!("Container {name} failed liveness probe, will be restarted"),
-            StopReason::Startup => format!("Container {name} failed startup probe, will be restarted"),
+            StopReason::Liveness => {
+                format!("Container {name} failed liveness probe, will be restarted")
+            }
+            StopReason::Startup => {
+                format!("Container {name} failed startup probe, will be restarted")
+            }
             StopReason::ImageChanged => {
                 format!("Container {name} definition changed, will be restarted")
             }
-            StopReason::SandboxGone | StopReason::Superfluous => format!("Stopping container {name}"),
+            StopReason::SandboxGone | StopReason::Superfluous => {
+                format!("Stopping container {name}")
+            }
         };
         self.event(Some(name), Gravity::Normal, "Killing", why);
         let seconds = u64::try_from(super::container_spec::grace_seconds(spec)).unwrap_or(30);

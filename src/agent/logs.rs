@@ -5,9 +5,9 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 
+use super::AgentError;
 use super::context::Context;
 use super::labels::{ATTEMPT, CONTAINER_NAME, DOCKER_TYPE, MEMBER, NODE, POD_NAME, POD_NAMESPACE};
-use super::AgentError;
 use crate::engine::port::{ContainerSummary, LogQuery, RunState};
 
 /// What to deliver; the query parameters of `…/log`.

@@ -292,8 +292,7 @@ mod tests {
         };
         let silent = words(&EngineHealth::default());
         assert_eq!(silent.last().map(String::as_str), Some("Ready=False"));
-        let health =
-            EngineHealth { answered_at: Some(Instant::now()), ..EngineHealth::default() };
+        let health = EngineHealth { answered_at: Some(Instant::now()), ..EngineHealth::default() };
         let fine =
             ["MemoryPressure=False", "DiskPressure=False", "PIDPressure=False", "Ready=True"];
         assert_eq!(words(&health), fine);

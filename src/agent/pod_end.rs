@@ -114,9 +114,10 @@ impl PodWorker {
             .collect();
         if !hooks.is_empty() && !grace.is_zero() {
             self.pre_stopped.extend(hooks.iter().map(|(_, id, _)| id.clone()));
-            let asked = join_all(hooks.iter().map(|(container, id, question)| {
-                self.ask_hook(container.clone(), id, question)
-            }));
+            let asked =
+                join_all(hooks.iter().map(|(container, id, question)| {
+                    self.ask_hook(container.clone(), id, question)
+                }));
             // A hook that fails or lasts too long does not keep the container alive.
             let outcome = tokio::time::timeout(grace, asked).await;
             tracing::debug!(pod = self.identity.name, ?outcome, "preStop hooks");
@@ -134,8 +135,7 @@ impl PodWorker {
         let facts = self.observe(desired.pod.spec.as_ref()).await?;
         let verdicts = Default::default();
         let waiting = Default::default();
-        let outcome =
-            self.write_status(desired, &facts, &verdicts, &waiting, None, true).await;
+        let outcome = self.write_status(desired, &facts, &verdicts, &waiting, None, true).await;
         if let Err(error) = outcome {
             tracing::debug!(pod = self.identity.name, %error, "the last status was not written");
         }

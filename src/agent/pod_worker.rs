@@ -165,9 +165,8 @@ impl PodWorker {
             }
             ending => {
                 let grace = ending.as_ref().map(|pod| deletion_grace(pod));
-                let hurried = newer.wait_for(|pod| {
-                    pod.as_ref().map(|pod| deletion_grace(pod)) != grace
-                });
+                let hurried =
+                    newer.wait_for(|pod| pod.as_ref().map(|pod| deletion_grace(pod)) != grace);
                 tokio::select! {
                     outcome = self.end(ending.clone()) => outcome,
                     _ = hurried => Ok(Next::Again),

@@ -128,7 +128,9 @@ impl Prober {
         initial: Verdict,
     ) -> Option<ProbeTask> {
         let seconds = |value: Option<i32>, default: u64| {
-            Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).unwrap_or(default))
+            Duration::from_secs(
+                value.and_then(|value| u64::try_from(value).ok()).unwrap_or(default),
+            )
         };
         let question = Question::of_probe(probe);
         if question.is_none() {
@@ -220,8 +222,7 @@ impl ProbeTask {
             }
             let engine = self.context.engine.as_ref();
             let client = &self.context.http;
-            let outcome =
-                ask(engine, client, &self.respondent, &self.question, self.timeout).await;
+            let outcome = ask(engine, client, &self.respondent, &self.question, self.timeout).await;
             self.note(&outcome);
             if self.machine.observe(&outcome) {
                 write(&self.board, self.key.clone(), self.machine.verdict());

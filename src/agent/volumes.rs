@@ -121,7 +121,10 @@ fn host_path(path: &Path, kind: Option<&str>) -> Result<(), AgentError> {
         return Ok(());
     }
     let kind = kind.filter(|kind| !kind.is_empty()).unwrap_or("existing path");
-    Err(AgentError::config(format!("hostPath type check failed: {} is not a {kind}", path.display())))
+    Err(AgentError::config(format!(
+        "hostPath type check failed: {} is not a {kind}",
+        path.display()
+    )))
 }
 
 async fn config_map_files(
@@ -149,9 +152,9 @@ fn project(
         map.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes())).collect();
     content.extend(map.binary_data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)));
     let Some(items) = source.items.as_ref().filter(|items| !items.is_empty()) else {
-        let whole = content.into_iter().map(|(key, content)| {
-            (key, PublishedFile { content, mode: default_mode })
-        });
+        let whole = content
+            .into_iter()
+            .map(|(key, content)| (key, PublishedFile { content, mode: default_mode }));
         return Ok(whole.collect());
     };
     let mut files = BTreeMap::new();
@@ -183,7 +186,8 @@ pub(crate) fn binds(
     for mount in container.volume_mounts.iter().flatten() {
         let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name);
         let Some(volume) = volume else {
-            let reason = format!("container {} mounts unknown volume {}", container.name, mount.name);
+            let reason =
+                format!("container {} mounts unknown volume {}", container.name, mount.name);
             return Err(AgentError::config(reason));
         };
         binds.push(bind(dir, volume, mount, &expand)?);

@@ -49,13 +49,9 @@ impl DockerEngine {
         let seconds = ENGINE_CALL_TIMEOUT.as_secs();
         let fresh = Docker::connect_with_unix(&target, seconds, API_DEFAULT_VERSION)
             .map_err(|error| failure("connect to", &target, error))?;
-        let negotiated = bounded(
-            "negotiate with",
-            &target,
-            ENGINE_CALL_TIMEOUT,
-            fresh.negotiate_version(),
-        )
-        .await?;
+        let negotiated =
+            bounded("negotiate with", &target, ENGINE_CALL_TIMEOUT, fresh.negotiate_version())
+                .await?;
         self.connection.store(Some(Arc::new(negotiated.clone())));
         Ok(negotiated)
     }
@@ -159,8 +155,7 @@ impl Engine for DockerEngine {
                 Ok(Some(step)) => step,
                 Ok(None) => return Ok(()),
                 Err(_) => {
-                    let reason =
-                        format!("no progress within {} s", IMAGE_PULL_SILENCE.as_secs());
+                    let reason = format!("no progress within {} s", IMAGE_PULL_SILENCE.as_secs());
                     let target = reference.to_owned();
                     return self.noted(Err(EngineError::Silent { action: "pull", target, reason }));
                 }
@@ -210,8 +205,7 @@ impl Engine for DockerEngine {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
-        let options =
-            query::CreateContainerOptionsBuilder::default().name(&spec.name).build();
+        let options = query::CreateContainerOptionsBuilder::default().name(&spec.name).build();
         let body = container_body(spec);
         let outcome = self
             .call("create", &spec.name, |docker| async move {
@@ -253,8 +247,8 @@ impl Engine for DockerEngine {
 
     async fn remove(&self, id: &str) -> Result<(), EngineError> {
         let options = query::RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        let outcome = self
-            .call("remove", id, |docker| async move {
+        let outcome =
+            self.call("remove", id, |docker| async move {
                 docker.remove_container(id, Some(options)).await
             })
             .await;

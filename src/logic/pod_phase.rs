@@ -96,8 +96,7 @@ fn statuses(
 
 /// Whether a running container has passed its startup probe, if it has one.
 pub fn has_started(container: &Container, fact: &ContainerFact, verdicts: &Verdicts) -> bool {
-    fact.is_running()
-        && (container.startup_probe.is_none() || verdicts.started.contains(&fact.id))
+    fact.is_running() && (container.startup_probe.is_none() || verdicts.started.contains(&fact.id))
 }
 
 fn is_ready(container: &Container, fact: &ContainerFact, verdicts: &Verdicts) -> bool {
@@ -115,25 +114,21 @@ fn container_status(
     let Some(fact) = input.facts.latest(&container.name) else {
         return unseen_status(input, spec, container, before, waiting);
     };
-    let is_init =
-        spec.init_containers.iter().flatten().any(|init| init.name == container.name);
-    let completed_init = is_init
-        && !is_sidecar(container)
-        && fact.ended().is_some_and(|ended| ended.exit_code == 0);
+    let is_init = spec.init_containers.iter().flatten().any(|init| init.name == container.name);
+    let completed_init =
+        is_init && !is_sidecar(container) && fact.ended().is_some_and(|ended| ended.exit_code == 0);
     let (state, last_state) = match &fact.state {
-        FactState::Running { started_at } => (
-            running(*started_at),
-            input.facts.previous(&container.name).and_then(ended_state),
-        ),
+        FactState::Running { started_at } => {
+            (running(*started_at), input.facts.previous(&container.name).and_then(ended_state))
+        }
         FactState::Created => (
             waiting_state("ContainerCreating", None),
             input.facts.previous(&container.name).and_then(ended_state),
         ),
         FactState::Ended(ended) => match waiting {
-            Some(why) => (
-                waiting_state(&why.reason, why.message.clone()),
-                Some(terminated(&fact.id, ended)),
-            ),
+            Some(why) => {
+                (waiting_state(&why.reason, why.message.clone()), Some(terminated(&fact.id, ended)))
+            }
             None => (
                 terminated(&fact.id, ended),
                 input.facts.previous(&container.name).and_then(ended_state),
@@ -219,9 +214,10 @@ fn terminated(id: &str, ended: &Ended) -> ContainerState {
     } else {
         "Error"
     };
-    let message = ended.message.clone().or_else(|| {
-        (!ended.start_error.is_empty()).then(|| ended.start_error.clone())
-    });
+    let message = ended
+        .message
+        .clone()
+        .or_else(|| (!ended.start_error.is_empty()).then(|| ended.start_error.clone()));
     ContainerState {
         terminated: Some(ContainerStateTerminated {
             container_id: Some(format!("docker://{id}")),

@@ -33,10 +33,7 @@ fn fact(attempt: u32, state: FactState) -> ContainerFact {
 
 fn up(containers: Vec<ContainerFact>) -> PodFacts {
     let state = FactState::Running { started_at: Some(at(0)) };
-    PodFacts {
-        sandboxes: vec![SandboxFact { id: "s0".into(), attempt: 0, state }],
-        containers,
-    }
+    PodFacts { sandboxes: vec![SandboxFact { id: "s0".into(), attempt: 0, state }], containers }
 }
 
 fn ended(exit_code: i32) -> FactState {

@@ -227,9 +227,9 @@ fn tend(input: PlanInput<'_>, sandbox: &str, wanted: &Container, always: bool, p
     };
     let here = fact.sandbox_id == sandbox;
     match &fact.state {
-        FactState::Created if here => plan
-            .steps
-            .push(Step::StartCreated { id: fact.id.clone(), name: wanted.name.clone() }),
+        FactState::Created if here => {
+            plan.steps.push(Step::StartCreated { id: fact.id.clone(), name: wanted.name.clone() })
+        }
         FactState::Created => plan.steps.push(Step::Remove { id: fact.id.clone() }),
         FactState::Running { .. } => {
             if let Some(reason) = stop_reason(input, here, wanted, fact) {

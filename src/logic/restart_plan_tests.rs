@@ -135,11 +135,7 @@ fn a_dead_sandbox_takes_its_containers_along() {
     assert_eq!(
         steps(&one("Always"), &dead, 60),
         [
-            Step::Stop {
-                id: "main0".into(),
-                name: "main".into(),
-                reason: StopReason::SandboxGone
-            },
+            Step::Stop { id: "main0".into(), name: "main".into(), reason: StopReason::SandboxGone },
             Step::NewSandbox { attempt: 1 }
         ]
     );
@@ -150,8 +146,7 @@ fn a_failed_liveness_probe_stops_only_its_container() {
     let up = facts(running(), vec![fact("main", 0, "s0", running())]);
     let with_probe = spec(json!({"containers": [
         {"name": "main", "image": "i", "livenessProbe": {"exec": {"command": ["x"]}}}]}));
-    let verdicts =
-        Verdicts { failed_liveness: ["main0".to_owned()].into(), ..Verdicts::default() };
+    let verdicts = Verdicts { failed_liveness: ["main0".to_owned()].into(), ..Verdicts::default() };
     let plan = decide(&with_probe, &up, &verdicts, 0);
     let reason = StopReason::Liveness;
     assert_eq!(plan.steps, [Step::Stop { id: "main0".into(), name: "main".into(), reason }]);
@@ -159,7 +154,8 @@ fn a_failed_liveness_probe_stops_only_its_container() {
 
 #[test]
 fn init_containers_run_one_after_the_other() {
-    let spec = spec(json!({"initContainers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}],
+    let spec =
+        spec(json!({"initContainers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}],
         "containers": [{"name": "main", "image": "i"}]}));
     let launch = |name: &str| Step::Launch { name: name.into(), attempt: 0, restart_step: 0 };
     assert_eq!(steps(&spec, &facts(running(), vec![]), 0), [launch("a")]);
@@ -208,18 +204,12 @@ fn the_api_remembers_restarts_of_containers_that_the_engine_lost() {
         finished: false,
         now: at(0),
     });
-    assert_eq!(
-        plan.steps,
-        [Step::Launch { name: "main".into(), attempt: 5, restart_step: 1 }]
-    );
+    assert_eq!(plan.steps, [Step::Launch { name: "main".into(), attempt: 5, restart_step: 1 }]);
 }
 
 #[test]
 fn ran_for_is_never_negative() {
-    let backwards = Ended {
-        started_at: Some(at(10)),
-        finished_at: Some(at(5)),
-        ..Ended::default()
-    };
+    let backwards =
+        Ended { started_at: Some(at(10)), finished_at: Some(at(5)), ..Ended::default() };
     assert_eq!(backwards.ran_for(), Duration::ZERO);
 }
