@@ -63,7 +63,7 @@ async fn a_pod_lives_on_docker_and_survives_its_agent() {
         "web",
         json!({
         "initContainers": [{"name": "init", "image": image(),
-            "command": ["/bin/sh", "-c", "echo prepared > /scratch/ready"]}],
+            "command": ["/bin/sh", "-c", "echo prepared > /scratch/ready"], "volumeMounts": [{"name": "s", "mountPath": "/scratch"}]}],
         "containers": [{"name": "main", "image": image(), "command": ["/bin/sh", "-c", script],
             "env": [
                 {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
