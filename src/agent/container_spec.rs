@@ -26,6 +26,8 @@ pub(crate) struct SpecContext<'a> {
     pub identity: &'a PodIdentity,
     pub spec: &'a PodSpec,
     pub cgroup_parent: Option<&'a str>,
+    /// Lower OOM scores are refused by this host.
+    pub oom_score_min: i64,
 }
 
 /// How long a pod may take to end.
@@ -73,7 +75,7 @@ pub(crate) fn sandbox_spec(
         pid: if spec.host_pid.unwrap_or(false) { Namespace::Host } else { Namespace::Own },
         resources: Resources {
             cpu_shares: Some(SHARES_MIN),
-            oom_score_adj: Some(SANDBOX_OOM_SCORE),
+            oom_score_adj: Some(SANDBOX_OOM_SCORE.max(context.oom_score_min)),
             ..Resources::default()
         },
         cgroup_parent: context.cgroup_parent.map(str::to_owned),
@@ -147,7 +149,7 @@ pub(crate) fn member_spec(
         } else {
             Namespace::Own
         },
-        resources: resources(container, attempt.memory_capacity_bytes),
+        resources: resources(container, attempt.memory_capacity_bytes, context.oom_score_min),
         cgroup_parent: context.cgroup_parent.map(str::to_owned),
         privileged: security.privileged.unwrap_or(false),
         read_only_root: security.read_only_root_filesystem.unwrap_or(false),
@@ -221,7 +223,7 @@ pub(crate) fn check_non_root(
     Ok(())
 }
 
-fn resources(container: &Container, memory_capacity_bytes: i64) -> Resources {
+fn resources(container: &Container, memory_capacity_bytes: i64, oom_score_min: i64) -> Resources {
     let given = container.resources.clone().unwrap_or_default();
     let (limits, requests) = (given.limits.as_ref(), given.requests.as_ref());
     let cpu_limit_milli = milli_of(limits, "cpu").filter(|milli| *milli > 0);
@@ -245,7 +247,7 @@ fn resources(container: &Container, memory_capacity_bytes: i64) -> Resources {
         cpu_limit_milli,
         cpu_shares: Some((cpu_request * SHARES_PER_CPU / 1_000).clamp(SHARES_MIN, 262_144)),
         memory_limit_bytes,
-        oom_score_adj: Some(oom_score_adj),
+        oom_score_adj: Some(oom_score_adj.max(oom_score_min)),
     }
 }
 

@@ -12,7 +12,13 @@ fn identity() -> PodIdentity {
 
 fn member(spec: &PodSpec) -> ContainerSpec {
     let identity = identity();
-    let context = SpecContext { node: "n", identity: &identity, spec, cgroup_parent: Some("/hf") };
+    let context = SpecContext {
+        node: "n",
+        identity: &identity,
+        spec,
+        cgroup_parent: Some("/hf"),
+        oom_score_min: -1_000,
+    };
     let mut env = Environment::default();
     env.set("WHO", "me".into());
     let attempt = Attempt {
@@ -79,9 +85,16 @@ fn run_as_non_root_is_checked_against_the_image() {
 fn a_host_network_pod_has_the_hosts_name_and_network() {
     let spec = spec(json!({"hostNetwork": true, "containers": [{"name": "c", "image": "i"}]}));
     let identity = identity();
-    let context = SpecContext { node: "n", identity: &identity, spec: &spec, cgroup_parent: None };
+    let context = SpecContext {
+        node: "n",
+        identity: &identity,
+        spec: &spec,
+        cgroup_parent: None,
+        oom_score_min: 0,
+    };
     let pause = sandbox_spec(&context, "pause".into(), 0);
     assert_eq!(pause.network, Namespace::Host);
     assert_eq!(pause.hostname, None);
+    assert_eq!(pause.resources.oom_score_adj, Some(0), "this host allows no lower score");
     assert_eq!(member(&spec).network, Namespace::Host);
 }

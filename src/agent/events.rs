@@ -66,6 +66,9 @@ impl EventSink {
     }
 }
 
+/// Pod uid, container, reason and message.
+type Sameness = (String, Option<String>, &'static str, String);
+
 /// Writes what the sink took.
 #[derive(Debug)]
 pub(crate) struct EventWriter {
@@ -73,7 +76,7 @@ pub(crate) struct EventWriter {
     node: String,
     receiver: mpsc::Receiver<Note>,
     /// What was written, by what makes two events the same: name and count.
-    written: HashMap<(String, Option<String>, &'static str, String), (String, u64)>,
+    written: HashMap<Sameness, (String, u64)>,
 }
 
 pub(crate) fn channel(api: SharedApi, node: String) -> (EventSink, EventWriter) {

@@ -74,9 +74,15 @@ impl PodWorker {
             }
         };
         let body = sandbox_spec(&self.spec_context(spec), image, attempt);
-        let id = self.create_or_adopt(&body).await?;
-        self.context.engine.start(&id).await?;
-        Ok(Acted::Yes)
+        let made = match self.create_or_adopt(&body).await {
+            Ok(id) => self.context.engine.start(&id).await.map_err(AgentError::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &made {
+            let message = format!("Failed to create pod sandbox: {error}");
+            self.event(None, Gravity::Warning, "FailedCreatePodSandBox", message);
+        }
+        made.map(|()| Acted::Yes)
     }
 
     fn spec_context<'a>(&'a self, spec: &'a PodSpec) -> SpecContext<'a> {
@@ -85,6 +91,7 @@ impl PodWorker {
             identity: &self.identity,
             spec,
             cgroup_parent: self.context.config.cgroup_parent.as_deref(),
+            oom_score_min: self.context.host.oom_score_min,
         }
     }
 

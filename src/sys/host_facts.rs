@@ -23,6 +23,9 @@ pub struct HostFacts {
     pub machine_id: String,
     pub boot_id: String,
     pub system_uuid: String,
+    /// The lowest OOM score that may be given to a process here. Without the capability
+    /// SYS_RESOURCE (hosts inside containers) nobody may go below one's own.
+    pub oom_score_min: i64,
 }
 
 /// What is left now.
@@ -36,6 +39,17 @@ pub struct HostHeadroom {
 
 fn trimmed(path: &str) -> String {
     fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+/// Bit of CAP_SYS_RESOURCE in the capability sets.
+const CAP_SYS_RESOURCE: u64 = 1 << 24;
+
+fn oom_score_min() -> i64 {
+    let status = procfs::process::Process::myself().and_then(|me| me.status());
+    match status {
+        Ok(status) if status.capeff & CAP_SYS_RESOURCE != 0 => -1_000,
+        _ => trimmed("/proc/self/oom_score_adj").parse().unwrap_or(0),
+    }
 }
 
 fn os_image() -> String {
@@ -66,6 +80,7 @@ pub fn read(data: &Path) -> io::Result<HostFacts> {
         machine_id: trimmed("/etc/machine-id"),
         boot_id: trimmed("/proc/sys/kernel/random/boot_id"),
         system_uuid: trimmed("/sys/class/dmi/id/product_uuid"),
+        oom_score_min: oom_score_min(),
     })
 }
 

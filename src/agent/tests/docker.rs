@@ -1,7 +1,8 @@
 //! The agent against a real Docker Engine.
 //!
 //! Needs `HOLDFAST_TEST_ENGINE` (the engine's socket) and `HOLDFAST_TEST_IMAGE` (an image
-//! it holds, with busybox's `sh`, `sleep`, `cat` and `httpd` in `/bin`); skips otherwise.
+//! it holds, with busybox's `sh`, `sleep`, `cat` and `httpd` in `/bin`,
+//! whose own command sleeps); skips otherwise.
 //! Every run uses a node name of its own and removes what carries it.
 
 use std::time::Duration;
@@ -16,8 +17,7 @@ use crate::engine::{DockerEngine, Engine};
 
 fn world() -> Option<World<DockerEngine>> {
     let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let (Some(socket), Some(image)) =
-        (read("HOLDFAST_TEST_ENGINE"), read("HOLDFAST_TEST_IMAGE"))
+    let (Some(socket), Some(image)) = (read("HOLDFAST_TEST_ENGINE"), read("HOLDFAST_TEST_IMAGE"))
     else {
         eprintln!("skipped: HOLDFAST_TEST_ENGINE and HOLDFAST_TEST_IMAGE are not set");
         return None;
@@ -51,14 +51,19 @@ async fn text(stream: LogBytes) -> String {
 #[tokio::test]
 async fn a_pod_lives_on_docker_and_survives_its_agent() {
     let Some(world) = world() else { return };
-    world.api.put("configmaps/default/settings", json!({"metadata": {"name": "settings"},
-        "data": {"colour": "red"}}));
+    world.api.put(
+        "configmaps/default/settings",
+        json!({"metadata": {"name": "settings"},
+        "data": {"colour": "red"}}),
+    );
     let script = "trap 'echo bye; exit 0' TERM; cat /etc/settings/colour; echo; \
         echo name=$NAME ip=$IP host=$(hostname); echo kept > /scratch/x; \
         cat /etc/resolv.conf; while true; do sleep 0.1; done";
-    world.pod("web", json!({
+    world.pod(
+        "web",
+        json!({
         "initContainers": [{"name": "init", "image": image(),
-            "command": ["/bin/sh", "-c", "echo prepared > /scratch/ready"]}],
+            "command": ["/bin/sh", "-c", "echo prepared > /scratch/ready"], "volumeMounts": [{"name": "s", "mountPath": "/scratch"}]}],
         "containers": [{"name": "main", "image": image(), "command": ["/bin/sh", "-c", script],
             "env": [
                 {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
@@ -69,12 +74,22 @@ async fn a_pod_lives_on_docker_and_survives_its_agent() {
             "volumeMounts": [{"name": "v", "mountPath": "/etc/settings"},
                 {"name": "s", "mountPath": "/scratch"}]}],
         "volumes": [{"name": "v", "configMap": {"name": "settings"}},
-            {"name": "s", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]}));
+            {"name": "s", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]}),
+    );
     let first = world.start();
     until("the pod is ready", || world.condition("web", "Ready") == "True").await;
-    let log = text(first.agent.logs("default", "web", &LogOptions {
-        container: Some("main".into()), ..LogOptions::default()
-    }).await.unwrap()).await;
+    let log = text(
+        first
+            .agent
+            .logs(
+                "default",
+                "web",
+                &LogOptions { container: Some("main".into()), ..LogOptions::default() },
+            )
+            .await
+            .unwrap(),
+    )
+    .await;
     assert!(log.starts_with("red\nname=web ip=127.0.0.1 host=web\n"), "{log}");
     assert!(log.contains("search default.svc.cluster.local"), "{log}");
     let before = states(&world).await;
@@ -93,8 +108,11 @@ async fn a_pod_lives_on_docker_and_survives_its_agent() {
 async fn a_crash_is_seen_reported_and_restarted() {
     let Some(world) = world() else { return };
     let script = "echo attempt; echo sorry > /dev/termination-log; exit 3";
-    world.pod("web", json!({"containers": [
-        {"name": "main", "image": image(), "command": ["/bin/sh", "-c", script]}]}));
+    world.pod(
+        "web",
+        json!({"containers": [
+        {"name": "main", "image": image(), "command": ["/bin/sh", "-c", script]}]}),
+    );
     let agent = world.start();
     until("it is in back-off", || {
         let status = &world.status("web")["containerStatuses"][0];
@@ -115,8 +133,11 @@ async fn a_crash_is_seen_reported_and_restarted() {
 #[tokio::test]
 async fn a_command_that_does_not_exist_is_a_start_error() {
     let Some(world) = world() else { return };
-    world.pod("web", json!({"restartPolicy": "Never", "containers": [
-        {"name": "main", "image": image(), "command": ["/no/such/program"]}]}));
+    world.pod(
+        "web",
+        json!({"restartPolicy": "Never", "containers": [
+        {"name": "main", "image": image(), "command": ["/no/such/program"]}]}),
+    );
     let agent = world.start();
     until("the pod has failed", || world.status("web")["phase"] == "Failed").await;
     let status = world.status("web");

@@ -119,7 +119,8 @@ async fn a_restarted_agent_touches_nothing_that_runs() {
     let first = world.start();
     until_ready(&world).await;
     first.kill().await;
-    let version = world.api.object("pods/default/web").unwrap()["metadata"]["resourceVersion"].clone();
+    let version =
+        world.api.object("pods/default/web").unwrap()["metadata"]["resourceVersion"].clone();
     let second = world.start();
     until("the second agent knows the pod", || second.agent.local_pods().len() == 1).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -271,13 +272,19 @@ async fn an_image_that_is_nowhere_is_said_in_the_status() {
 #[tokio::test]
 async fn config_maps_become_files_and_variables() {
     let world = world();
-    world.api.put("configmaps/default/settings", json!({"metadata": {"name": "settings"},
-        "data": {"colour": "red"}}));
-    world.pod("web", json!({
+    world.api.put(
+        "configmaps/default/settings",
+        json!({"metadata": {"name": "settings"},
+        "data": {"colour": "red"}}),
+    );
+    world.pod(
+        "web",
+        json!({
         "containers": [{"name": "main", "image": "app",
             "envFrom": [{"configMapRef": {"name": "settings"}}],
             "volumeMounts": [{"name": "v", "mountPath": "/etc/settings"}]}],
-        "volumes": [{"name": "v", "configMap": {"name": "settings"}}]}));
+        "volumes": [{"name": "v", "configMap": {"name": "settings"}}]}),
+    );
     let agent = world.start();
     until_ready(&world).await;
     let file = world.dir.path().join("data/pods/uid-web/volumes/v/colour");

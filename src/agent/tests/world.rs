@@ -151,12 +151,20 @@ impl<E: Engine> World<E> {
         Running { agent, cancel, tasks }
     }
 
+    /// Unlike on any other node, because tests share a real engine.
+    fn uid(&self, name: &str) -> String {
+        match self.node_name.as_str() {
+            "n1" => format!("uid-{name}"),
+            node => format!("uid-{name}-{node}"),
+        }
+    }
+
     /// Binds a pod to this node.
     pub(super) fn pod(&self, name: &str, spec: Value) {
         let mut spec = spec;
         spec["nodeName"] = json!(self.node_name);
         let object = json!({"apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")},
+            "metadata": {"name": name, "namespace": "default", "uid": self.uid(name)},
             "spec": spec, "status": {"phase": "Pending"}});
         self.api.put(&format!("pods/default/{name}"), object);
     }
