@@ -69,7 +69,8 @@ impl Registry {
         let wanted = self.records.snapshot().await?.referenced;
         let here: BTreeSet<Digest> =
             self.blobs.list().await?.into_iter().map(|(digest, _)| digest).collect();
-        let missing = wanted.keys().filter(|digest| !here.contains(*digest)).cloned();
+        let missing: Vec<Digest> =
+            wanted.keys().filter(|digest| !here.contains(*digest)).cloned().collect();
         let results: Vec<(Digest, Result<(), RegistryError>)> = futures::stream::iter(missing)
             .map(|digest| async move {
                 let result = self.fetch(&digest).await;
