@@ -211,3 +211,21 @@ async fn collection_keeps_what_is_used_pinned_or_young() {
     assert!(node.registry.local_blob(&index).await.is_err());
     node.registry.local_blob(&Digest::of(b"layer one")).await.unwrap();
 }
+
+/// Wired code runs these as tasks of a multi-threaded runtime.
+#[test]
+fn long_operations_can_move_between_threads() {
+    fn check<T: Send>(_: impl FnOnce(&'static Registry) -> T) {}
+    check(|registry| registry.import(&EMPTY, &|_| {}));
+    check(|registry| registry.run(CancellationToken::new()));
+    check(|registry| registry.resolve("hello:1"));
+    static PINS: BTreeSet<Digest> = BTreeSet::new();
+    check(|registry| registry.collect(&PINS, Duration::ZERO));
+}
+
+static EMPTY: Bundle = Bundle {
+    content: BTreeMap::new(),
+    images: Vec::new(),
+    reads: AtomicUsize::new(0),
+    fail_at: None,
+};

@@ -247,3 +247,12 @@ async fn names_resolve_from_pods_and_hosts_and_nothing_is_forwarded() {
         (ResponseCode::NoError, true, 1)
     );
 }
+
+/// The agent calls these from a multi-threaded runtime and through a boxed trait.
+#[test]
+fn the_agents_calls_can_move_between_threads() {
+    fn check<T: Send>(_: impl FnOnce(&'static crate::network::PodNet) -> T) {}
+    check(|net| net.attach("uid", 1));
+    check(|net| net.detach("uid"));
+    check(|net| net.attached());
+}
