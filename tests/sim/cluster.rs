@@ -42,7 +42,9 @@ pub struct Sim {
     disks: BTreeMap<u64, Disk>,
     history: Arc<Mutex<History>>,
     stop: CancellationToken,
-    tasks: TaskTracker,
+    /// Those who ask; they end when told to stop.
+    clients: TaskTracker,
+    watchers: TaskTracker,
     crashes: Arc<Mutex<usize>>,
 }
 
@@ -54,14 +56,15 @@ pub async fn run(seed: u64, lie: bool) -> Result<Stats, String> {
         disks: disks.into_iter().collect(),
         history: Arc::default(),
         stop: CancellationToken::new(),
-        tasks: TaskTracker::new(),
+        clients: TaskTracker::new(),
+        watchers: TaskTracker::new(),
         crashes: Arc::default(),
     };
     sim.form().await?;
     for member in MEMBERS {
-        sim.tasks.spawn(sim.clone().writer(member, seed));
-        sim.tasks.spawn(sim.clone().reader(member, seed));
-        sim.tasks.spawn(sim.clone().watcher(member));
+        sim.clients.spawn(sim.clone().writer(member, seed));
+        sim.clients.spawn(sim.clone().reader(member, seed));
+        sim.watchers.spawn(sim.clone().watcher(member));
     }
     sim.trouble(seed).await?;
     sim.net.heal();
@@ -252,6 +255,10 @@ impl Sim {
         let end = Instant::now() + RECOVERY;
         sleep(Duration::from_secs(12)).await;
         self.stop.cancel();
+        self.clients.close();
+        self.clients.wait().await;
+        // A write of unknown fate may still come late, so two looks must agree.
+        let mut before = BTreeMap::new();
         loop {
             for member in MEMBERS {
                 self.start(member).await?;
@@ -266,7 +273,7 @@ impl Sim {
             }
             let level =
                 dumps.len() == 3 && dumps.values().all(|dump| dump.revision == dumps[&1].revision);
-            if level {
+            if level && dumps == before {
                 let history = self.history.lock().unwrap();
                 check(&history, &dumps)?;
                 return Ok(self.stats(&history, dumps[&1].revision));
@@ -279,7 +286,8 @@ impl Sim {
                     .collect();
                 return Err(format!("the healed cluster does not settle: {known:#?}"));
             }
-            sleep(Duration::from_millis(500)).await;
+            before = dumps;
+            sleep(Duration::from_secs(5)).await;
         }
     }
 

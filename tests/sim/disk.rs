@@ -81,9 +81,11 @@ impl Disk {
             let mut file = file.lock().unwrap();
             file.promised.clear();
             let unsynced = std::mem::take(&mut file.unsynced);
-            let luck = platter.rng.random_range(0..3);
+            // A generator of its own: how many writes there are must not shift what follows.
+            let mut rng = SmallRng::seed_from_u64(platter.rng.random());
+            let luck = rng.random_range(0..3);
             for write in unsynced {
-                let kept = luck == 1 && platter.rng.random_bool(0.5);
+                let kept = luck == 1 && rng.random_bool(0.5);
                 if kept && !platter.lie {
                     apply(&mut file.durable, &write);
                 }

@@ -103,7 +103,13 @@ pub fn check(history: &History, dumps: &BTreeMap<u64, Dump>) -> Result<(), Strin
         let truth: BTreeMap<_, _> = dump.changes.range(..=upto).collect();
         let seen: BTreeMap<_, _> = seen.iter().collect();
         if truth != seen {
-            return Err(format!("watcher {watcher} saw another history up to {upto}"));
+            let odd = truth.iter().find(|(at, events)| seen.get(*at) != Some(events));
+            let extra = seen.iter().find(|(at, events)| truth.get(*at) != Some(events));
+            return Err(format!(
+                "watcher {watcher} saw another history up to {upto} of {}: missing {odd:?}, \
+                 instead {extra:?}",
+                dump.revision
+            ));
         }
     }
     Ok(())
