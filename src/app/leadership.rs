@@ -25,6 +25,7 @@ const BOOTSTRAP_RETRY: Duration = Duration::from_millis(500);
 /// What a leader needs.
 #[derive(Clone, Debug)]
 pub struct Leadership {
+    pub node_name: String,
     pub store: Arc<Store>,
     pub objects: Arc<Objects>,
     pub api: SharedApi,
@@ -80,7 +81,10 @@ impl Leadership {
             () = term.cancelled() => return,
             () = bootstrap => {}
         }
-        let set = ControllerSet::new(ControllerOptions::default());
+        let set = ControllerSet::new(ControllerOptions {
+            host: self.node_name.clone(),
+            ..ControllerOptions::default()
+        });
         let controllers = set.run(self.api.clone(), term.clone());
         tokio::join!(controllers, self.compact(term.clone()));
     }

@@ -31,8 +31,7 @@ use super::status::NodeStatus;
 use super::supervise::{SuperviseError, Supervisor};
 use crate::agent::{Agent, AgentConfig, AgentError};
 use crate::api::admin::{self, AdminBackend};
-use crate::api::identity::PeerIdentity;
-use crate::api::join::{self, Caller, JoinRoutes};
+use crate::api::join::{self, JoinRoutes};
 use crate::api::kube::{self, KubeState};
 use crate::api::peer::{self, HttpPeers, PeerClientError};
 use crate::api::{listener, oci};
@@ -46,7 +45,7 @@ use crate::network::{Network, NetworkConfig, NetworkError};
 use crate::objects::{Objects, ObjectsOptions};
 use crate::pki::{Authority, PkiError};
 use crate::registry::{Registry, RegistryConfig, RegistryError};
-use crate::store::{Kv, OpenError, Store, StoreConfig, StoreDeps, StoreError};
+use crate::store::{Kv, OpenError, Store, StoreConfig, StoreDeps, StoreError, StoreTuning};
 use crate::sys::files::{self, FileError};
 use crate::sys::host;
 use crate::sys::tls::{self, TlsError, TlsIdentity};
@@ -140,7 +139,12 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
         .build()
         .map_err(NodeError::Http)?;
     let store = Store::open(
-        StoreConfig { cluster_id: config.cluster_id, generation: config.generation, member_id },
+        StoreConfig {
+            cluster_id: config.cluster_id,
+            generation: config.generation,
+            member_id,
+            tuning: StoreTuning::default(),
+        },
         StoreDeps::on_host(&config.paths.store(), Arc::new(peers.clone()))?,
     )
     .await?;
@@ -223,6 +227,7 @@ async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeEr
     let (imported, import_dir) = (parts.registry.clone(), config.paths.registry().join("import"));
     supervisor.start("image import", move |cancel| image_import::run(imported, import_dir, cancel));
     let leadership = Leadership {
+        node_name: config.node_name.clone(),
         store: parts.store.clone(),
         objects: parts.objects.clone(),
         api: Arc::new(InProcessApi::new(parts.objects.clone())),
@@ -312,11 +317,7 @@ fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeEr
         ports: config.ports,
         clock,
     });
-    let who = Arc::new(|parts: &http::request::Parts| {
-        let identity = parts.extensions.get::<PeerIdentity>()?;
-        Some(Caller { name: identity.user.clone(), groups: identity.groups.clone() })
-    });
-    let joining = JoinRoutes { service: Arc::new(service), tokens: Arc::new(tokens), who };
+    let joining = JoinRoutes { service: Arc::new(service), tokens: Arc::new(tokens) };
     let logs = RoutedLogs {
         node_name: config.node_name.clone(),
         agent,
