@@ -22,7 +22,7 @@ use crate::store::Store;
 
 /// The agent's network port over [`PodNet`].
 #[derive(Debug)]
-pub struct AgentNetwork(pub Arc<PodNet>);
+pub(super) struct AgentNetwork(pub Arc<PodNet>);
 
 #[async_trait]
 impl PodNetwork for AgentNetwork {
@@ -51,7 +51,7 @@ impl PodNetwork for AgentNetwork {
 
 /// The agent's image port over this node's registry.
 #[derive(Debug)]
-pub struct RegistryImages {
+pub(super) struct RegistryImages {
     pub registry: Arc<Registry>,
     /// This node's registry as the engine reaches it.
     pub endpoint: SocketAddr,
@@ -80,7 +80,7 @@ impl ImageSource for RegistryImages {
 
 /// Admission's way into Raft's membership.
 #[derive(Debug)]
-pub struct StoreMembership(pub Arc<Store>);
+pub(super) struct StoreMembership(pub Arc<Store>);
 
 #[async_trait]
 impl Membership for StoreMembership {
@@ -97,7 +97,7 @@ impl Membership for StoreMembership {
 
 /// What this node offers to its peers.
 #[derive(Debug)]
-pub struct NodePeerServices {
+pub(super) struct NodePeerServices {
     pub store: Arc<Store>,
     pub registry: Arc<Registry>,
 }
@@ -122,7 +122,7 @@ impl PeerServices for NodePeerServices {
 
 /// The administrator's password for the registry, as for the admin page.
 #[derive(Debug)]
-pub struct RegistryPasswords(pub Arc<dyn AdminBackend>);
+pub(super) struct RegistryPasswords(pub Arc<dyn AdminBackend>);
 
 #[async_trait]
 impl PasswordCheck for RegistryPasswords {
@@ -133,7 +133,7 @@ impl PasswordCheck for RegistryPasswords {
 
 /// Blobs from whichever member of the store holds them.
 #[derive(Debug)]
-pub struct MemberBlobs {
+pub(super) struct MemberBlobs {
     pub store: Arc<Store>,
     pub peers: HttpPeers,
 }

@@ -19,7 +19,7 @@ pub enum ConfigError {
 }
 
 /// The configuration at `path`; unknown keys are refused.
-pub fn load(path: &Path) -> Result<NodeConfig, ConfigError> {
+pub(super) fn load(path: &Path) -> Result<NodeConfig, ConfigError> {
     let bytes = files::read_if_present(path).map_err(ConfigError::Read)?;
     let bytes = bytes.ok_or_else(|| ConfigError::Absent { path: path.into() })?;
     let text = String::from_utf8_lossy(&bytes);
@@ -28,7 +28,7 @@ pub fn load(path: &Path) -> Result<NodeConfig, ConfigError> {
 }
 
 /// Where the node's certificate and the cluster's authority lie.
-pub fn tls_files(node: &NodeConfig) -> TlsFiles {
+pub(super) fn tls_files(node: &NodeConfig) -> TlsFiles {
     let pki = node.paths.pki();
     TlsFiles {
         authority: pki.join("ca.crt"),

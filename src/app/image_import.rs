@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 #[derive(Debug, thiserror::Error)]
-pub enum ImageImportError {
+pub(super) enum ImageImportError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error("{path} is not an image layout: {reason}")]
@@ -111,7 +111,7 @@ async fn import_all(registry: &Registry, dir: &Path) -> Result<(), ImageImportEr
 
 /// Imports what lies in `<registry>/import`, trying until it is done or cancelled; then
 /// waits, because what runs under the supervisor runs until it is told to stop.
-pub async fn run(
+pub(super) async fn run(
     registry: Arc<Registry>,
     dir: PathBuf,
     cancel: CancellationToken,

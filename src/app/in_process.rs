@@ -24,12 +24,12 @@ use crate::objects::{
 
 /// [`ObjectApi`] over [`Objects`].
 #[derive(Clone, Debug)]
-pub struct InProcessApi {
+pub(super) struct InProcessApi {
     objects: Arc<Objects>,
 }
 
 impl InProcessApi {
-    pub fn new(objects: Arc<Objects>) -> Self {
+    pub(super) fn new(objects: Arc<Objects>) -> Self {
         Self { objects }
     }
 }

@@ -24,7 +24,7 @@ const BOOTSTRAP_RETRY: Duration = Duration::from_millis(500);
 
 /// What a leader needs.
 #[derive(Clone, Debug)]
-pub struct Leadership {
+pub(super) struct Leadership {
     pub node_name: String,
     pub store: Arc<Store>,
     pub objects: Arc<Objects>,
@@ -33,7 +33,7 @@ pub struct Leadership {
 
 impl Leadership {
     /// Follows the election until cancelled.
-    pub async fn run(self, cancel: CancellationToken) -> Result<(), Infallible> {
+    pub(super) async fn run(self, cancel: CancellationToken) -> Result<(), Infallible> {
         let mut leader = self.store.leader();
         let own = self.store.member_id();
         loop {

@@ -15,7 +15,7 @@ use crate::objects::{Address, Objects};
 
 /// Routes a request for a log to the right agent.
 #[derive(Debug)]
-pub struct RoutedLogs {
+pub(super) struct RoutedLogs {
     pub node_name: String,
     /// Absent on a node that runs no pods.
     pub agent: Option<Arc<Agent>>,

@@ -33,7 +33,7 @@ const LAG_MAX_ENTRIES: u64 = 10_000;
 
 /// The status of one control node.
 #[derive(Debug)]
-pub struct NodeStatus {
+pub(super) struct NodeStatus {
     pub config: Arc<NodeConfig>,
     pub store: Arc<Store>,
 }

@@ -44,6 +44,7 @@ fn gather(input: &PreflightInput) -> HostFacts {
     let system = host::system_name();
     let file_system = host::file_system(&input.paths.data).ok();
     let has = |module: &str| host::has_module(module) || host::can_load_module(module);
+    let built_in = |module: &str, function: &str| has(module) || host::has_kernel_symbol(function);
     HostFacts {
         root: host::is_root(),
         machine: system.machine,
@@ -51,9 +52,9 @@ fn gather(input: &PreflightInput) -> HostFacts {
         hostname: system.hostname,
         cgroups: host::cgroups() != Cgroups::None,
         overlay: host::knows_file_system("overlay") || has("overlay"),
-        bridge: has("bridge"),
-        veth: has("veth") || Path::new("/sys/class/net").is_dir() && in_own_network(),
-        nftables: has("nf_tables"),
+        bridge: built_in("bridge", "br_add_if"),
+        veth: built_in("veth", "veth_newlink") || Path::new("/sys/class/net").is_dir() && in_own_network(),
+        nftables: built_in("nf_tables", "nft_do_chain"),
         memory_bytes: host::memory_bytes().map_or(0, |(total, _)| total),
         data_dir: input.paths.data.display().to_string(),
         data_free_bytes: file_system.as_ref().map_or(0, |found| found.free_bytes),

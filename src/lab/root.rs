@@ -64,6 +64,8 @@ fn etc(name: &str, hosts: &[HostPlan]) -> Vec<(&'static str, String)> {
         ("group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n".into()),
         ("nsswitch.conf", "hosts: files dns\n".into()),
         ("resolv.conf", "# A lab host has no name server of its own.\n".into()),
+        // Says that kernel modules and machine-wide settings are not this host's own.
+        ("holdfast-lab-host", String::new()),
         ("machine-id", format!("{}\n", uuid::Uuid::new_v4().simple())),
         (
             "os-release",

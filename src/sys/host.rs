@@ -178,6 +178,13 @@ pub fn has_module(name: &str) -> bool {
     })
 }
 
+/// Whether the running kernel has a function, built in or from a loaded module. This
+/// finds what is built in on hosts that carry no list of built-in modules.
+pub fn has_kernel_symbol(name: &str) -> bool {
+    std::fs::read_to_string("/proc/kallsyms")
+        .is_ok_and(|text| text.lines().any(|line| line.split_whitespace().nth(2) == Some(name)))
+}
+
 /// Whether a kernel module could be loaded: its file is there.
 pub fn can_load_module(name: &str) -> bool {
     let release = system_name().kernel;
