@@ -53,8 +53,7 @@ pub async fn run(args: TokenArgs) -> anyhow::Result<Exit> {
     let paths = args.paths.paths();
     let own = admin_credentials(&paths)?;
     let config = read_config(&paths.node_config())?;
-    let server =
-        args.server.unwrap_or_else(|| SocketAddr::new(config.address, config.ports.api));
+    let server = args.server.unwrap_or_else(|| SocketAddr::new(config.address, config.ports.api));
     let json = args.output == "json";
     let remote = HttpsRemote;
     let result = match args.action {

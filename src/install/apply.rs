@@ -78,7 +78,11 @@ pub enum Progress<'a> {
     PhaseDone(&'a str),
     /// Done by an earlier run.
     PhaseSkipped(&'a str),
-    Bytes { phase: &'a str, done: u64, total: u64 },
+    Bytes {
+        phase: &'a str,
+        done: u64,
+        total: u64,
+    },
     Task(&'a Event<'a>),
 }
 
@@ -117,7 +121,9 @@ pub enum InstallError {
     Bundle(#[source] BundleFileError),
     #[error("the host is not ready; nothing was written:\n{}", lines(.0))]
     Preflight(Vec<Finding>),
-    #[error("this host is being made node {found} by `{command}` from other inputs; give the same ones again, or run `holdfast reset`")]
+    #[error(
+        "this host is being made node {found} by `{command}` from other inputs; give the same ones again, or run `holdfast reset`"
+    )]
     OtherInstallation { found: String, command: String },
     #[error("another holdfast command is installing on this host")]
     Busy,
@@ -135,7 +141,9 @@ pub enum InstallError {
     Service(#[from] ServiceError),
     #[error(transparent)]
     Remote(#[from] RemoteError),
-    #[error("the node's services did not become ready within {seconds} s; see the service {NODE_SERVICE}, then give the same command again")]
+    #[error(
+        "the node's services did not become ready within {seconds} s; see the service {NODE_SERVICE}, then give the same command again"
+    )]
     NotReady { seconds: u64 },
     #[error("interrupted; the same command goes on from here")]
     Interrupted,

@@ -21,9 +21,7 @@ use crate::pki::{Authority, KubeconfigInput, NodeKey, NodeNames, kubeconfig};
 use crate::sys::files::{self, LockFile};
 use crate::sys::host;
 
-use super::apply::{
-    InstallError, Sequence, Tools, admin_credentials, read_config, write_chain,
-};
+use super::apply::{InstallError, Sequence, Tools, admin_credentials, read_config, write_chain};
 use super::phases::{PhaseLog, Purpose};
 use super::preflight::PreflightInput;
 
@@ -231,11 +229,7 @@ pub(crate) fn write_admin(
     Ok(files::write_atomic(&paths.admin_kubeconfig(), text.as_bytes(), 0o600)?)
 }
 
-async fn record(
-    config: &NodeConfig,
-    cluster: &Cluster,
-    tools: &Tools,
-) -> Result<(), InstallError> {
+async fn record(config: &NodeConfig, cluster: &Cluster, tools: &Tools) -> Result<(), InstallError> {
     let key = NodeKey::load_or_create(&config.paths.pki().join("node.key"))?;
     let bootstrap = ClusterBootstrap {
         record: ClusterRecord {

@@ -57,11 +57,8 @@ pub async fn join(command: &JoinCommand, tools: &Tools) -> Result<InstallReport,
     // Asked before anything is written: a wrong server or clock is the commonest mistake.
     let asked = found.as_ref().is_some_and(|log| log.is_done("request"));
     let pin = &command.token.authority;
-    let cluster_time = if asked {
-        None
-    } else {
-        Some(tools.remote.server_time(command.server, pin).await?)
-    };
+    let cluster_time =
+        if asked { None } else { Some(tools.remote.server_time(command.server, pin).await?) };
     let findings = tools.check(&PreflightInput {
         node_name: command.node_name.clone(),
         address: command.address,
@@ -118,8 +115,8 @@ fn check_answer(command: &JoinCommand, answer: &JoinAnswer) -> Result<(), Instal
     let server = command.server.to_string();
     let garbled =
         |reason: String| RemoteError::Garbled { server: command.server.to_string(), reason };
-    let chain_of = tls_keys::certificates(&answer.ca_certificate)
-        .map_err(|error| garbled(chain(&error)))?;
+    let chain_of =
+        tls_keys::certificates(&answer.ca_certificate).map_err(|error| garbled(chain(&error)))?;
     if tls_keys::fingerprint(&chain_of[0]) != command.token.authority {
         return Err(RemoteError::Foreign { server }.into());
     }

@@ -59,6 +59,12 @@ pub struct JoinServiceInput {
     pub clock: Clock,
 }
 
+impl std::fmt::Debug for JoinServiceInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinServiceInput").field("ports", &self.ports).finish_non_exhaustive()
+    }
+}
+
 /// Answers joiners; one on every control node.
 pub struct JoinService {
     input: JoinServiceInput,
@@ -187,9 +193,10 @@ impl JoinService {
             return Ok(self.input.kv.txn(txn).await?.succeeded.then_some((record, node)));
         }
         let taken: Vec<_> = self.nodes().await?.iter().map(|node| node.pod_range).collect();
-        let pod_range = record.cluster.pod_range_for(&placed, &taken).ok_or_else(|| {
-            JoinRefused::NoRange { center: placed.center.name.clone() }
-        })?;
+        let pod_range = record
+            .cluster
+            .pod_range_for(&placed, &taken)
+            .ok_or_else(|| JoinRefused::NoRange { center: placed.center.name.clone() })?;
         let next = read_record::<u64>(kv, NEXT_MEMBER_KEY).await?;
         let control = placed.node.roles.contains(&Role::Control);
         let member_id = match (control, next.value) {
@@ -283,8 +290,7 @@ impl JoinService {
         if control {
             servers.insert(0, server(node.address));
         }
-        let (admin_certificate, admin_key) =
-            self.input.admin.clone().filter(|_| control).unzip();
+        let (admin_certificate, admin_key) = self.input.admin.clone().filter(|_| control).unzip();
         Ok(JoinAnswer {
             cluster_name: record.cluster.name.clone(),
             cluster_id: record.cluster_id,

@@ -13,7 +13,9 @@ use serde_json::Value;
 
 use crate::base::chain::chain;
 use crate::model::cluster_record::ClusterBootstrap;
-use crate::model::join::{JoinAnswer, JoinRequest, JoinedRequest, TokenAnswer, TokenInfo, TokenRequest};
+use crate::model::join::{
+    JoinAnswer, JoinRequest, JoinedRequest, TokenAnswer, TokenInfo, TokenRequest,
+};
 use crate::model::status::Status;
 use crate::sys::tls_keys;
 
@@ -44,11 +46,9 @@ impl Connection {
     }
 
     fn with_keys(server: SocketAddr, own: &Credentials) -> Result<Self, RemoteError> {
-        let tls = tls_keys::client(&own.authority, Some((&own.certificate, &own.key)))
-            .map_err(|error| RemoteError::Keys {
-                server: server.to_string(),
-                reason: chain(&error),
-            })?;
+        let tls = tls_keys::client(&own.authority, Some((&own.certificate, &own.key))).map_err(
+            |error| RemoteError::Keys { server: server.to_string(), reason: chain(&error) },
+        )?;
         Self::new(server, tls)
     }
 

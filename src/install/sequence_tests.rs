@@ -372,7 +372,10 @@ async fn a_bad_bundle_or_cluster_file_leaves_no_trace() {
     request.cluster_text = CLUSTER.into();
     request.node_name = "z1".into();
     init(&request, &host.tools(Bundle::default(), 0)).await.expect_err("refused");
-    assert_eq!(files::list_dir(host.dir.path()).expect("lists"), [host.at("etc"), host.at("running")]);
+    assert_eq!(
+        files::list_dir(host.dir.path()).expect("lists"),
+        [host.at("etc"), host.at("running")]
+    );
 }
 
 /// A cluster of one node, and a token for a second.

@@ -105,10 +105,8 @@ pub(crate) async fn read_record<T: serde::de::DeserializeOwned>(
     let Some(found) = answer.kvs.into_iter().next() else {
         return Ok(Read { value: None, revision: 0 });
     };
-    let value = serde_json::from_slice(&found.value).map_err(|error| JoinRefused::Damaged {
-        key: key.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let value = serde_json::from_slice(&found.value)
+        .map_err(|error| JoinRefused::Damaged { key: key.to_owned(), reason: error.to_string() })?;
     Ok(Read { value: Some(value), revision: found.mod_revision })
 }
 

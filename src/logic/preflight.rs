@@ -164,11 +164,8 @@ fn judge_room(facts: &HostFacts, needs: &HostNeeds, found: &mut Vec<Finding>) {
     }
     let space = needs.space_bytes + SPACE_RESERVE_BYTES;
     if !needs.resuming && facts.data_free_bytes < space {
-        let what = format!(
-            "{} MiB are free, {} are needed",
-            mib(facts.data_free_bytes),
-            mib(space)
-        );
+        let what =
+            format!("{} MiB are free, {} are needed", mib(facts.data_free_bytes), mib(space));
         found.push(finding("disk-space", what, &facts.data_dir, "free or add disk space"));
     }
     let kind = facts.data_file_system.as_str();
@@ -181,11 +178,8 @@ fn judge_room(facts: &HostFacts, needs: &HostNeeds, found: &mut Vec<Finding>) {
 
 fn judge_network(facts: &HostFacts, needs: &HostNeeds, found: &mut Vec<Finding>) {
     if !facts.addresses.contains(&needs.address) {
-        let what = format!(
-            "no interface has {}; there are {}",
-            needs.address,
-            facts.addresses.join(", ")
-        );
+        let what =
+            format!("no interface has {}; there are {}", needs.address, facts.addresses.join(", "));
         let fix = "correct the cluster file or configure the interface";
         found.push(finding("address", what, "ip address", fix));
     }
@@ -285,9 +279,24 @@ mod tests {
         needs.node_name = "a2".into();
         let all = codes(&facts, &needs);
         for code in [
-            "not-root", "architecture", "service-manager", "clock", "kernel", "cgroups",
-            "overlay", "bridge", "veth", "nftables", "memory", "disk-space", "file-system",
-            "address", "port-in-use", "hostname", "existing-installation", "host-docker",
+            "not-root",
+            "architecture",
+            "service-manager",
+            "clock",
+            "kernel",
+            "cgroups",
+            "overlay",
+            "bridge",
+            "veth",
+            "nftables",
+            "memory",
+            "disk-space",
+            "file-system",
+            "address",
+            "port-in-use",
+            "hostname",
+            "existing-installation",
+            "host-docker",
         ] {
             assert!(all.contains(&code), "{code} in {all:?}");
         }

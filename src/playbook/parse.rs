@@ -62,7 +62,8 @@ pub struct Task {
     pub vars: Map<String, Value>,
 }
 
-const PLAY_KEYS: &[&str] = &["name", "hosts", "become", "gather_facts", "vars", "tasks", "handlers"];
+const PLAY_KEYS: &[&str] =
+    &["name", "hosts", "become", "gather_facts", "vars", "tasks", "handlers"];
 const TASK_KEYS: &[&str] = &[
     "name",
     "when",
@@ -121,12 +122,8 @@ impl Reader {
     }
 
     fn play(&mut self, node: &Located) -> Play {
-        let mut play = Play {
-            name: String::new(),
-            vars: Map::new(),
-            tasks: Vec::new(),
-            handlers: Vec::new(),
-        };
+        let mut play =
+            Play { name: String::new(), vars: Map::new(), tasks: Vec::new(), handlers: Vec::new() };
         let Tree::Map(entries) = &node.tree else {
             self.problem(node.line, "play", "must be a mapping");
             return play;

@@ -86,10 +86,16 @@ pub struct PlaybookReport {
 /// What happens while a playbook runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    Started { task: &'a str },
+    Started {
+        task: &'a str,
+    },
     /// The module has returned; nothing is recorded yet.
-    Ran { task: &'a str },
-    Finished { report: &'a TaskReport },
+    Ran {
+        task: &'a str,
+    },
+    Finished {
+        report: &'a TaskReport,
+    },
 }
 
 /// Shown every event.
@@ -115,7 +121,9 @@ pub struct RunnerInput {
 
 impl std::fmt::Debug for RunnerInput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RunnerInput").field("journal_dir", &self.journal_dir).finish_non_exhaustive()
+        f.debug_struct("RunnerInput")
+            .field("journal_dir", &self.journal_dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -262,10 +270,8 @@ impl Runner {
             source,
         };
         let calls = self.calls(task, &progress.vars).map_err(cannot_evaluate)?;
-        let inputs = digest(&[
-            &task.module,
-            &serde_json::to_string(&calls).expect("JSON values serialize"),
-        ]);
+        let inputs =
+            digest(&[&task.module, &serde_json::to_string(&calls).expect("JSON values serialize")]);
         let known = progress.journal.as_ref().and_then(|journal| journal.done(key, &inputs));
         if let Some(done) = known.cloned() {
             let state = if done.skipped { TaskState::Skipped } else { TaskState::Resumed };

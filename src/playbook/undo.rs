@@ -27,14 +27,31 @@ pub enum UndoError {
 #[serde(tag = "before", rename_all = "lowercase")]
 enum Record {
     /// The path did not exist.
-    Absent { path: PathBuf },
+    Absent {
+        path: PathBuf,
+    },
     /// A whole tree was put there by us.
-    Tree { path: PathBuf },
-    File { path: PathBuf, mode: u32, content: String },
-    Link { path: PathBuf, target: PathBuf },
-    Mode { path: PathBuf, mode: u32 },
+    Tree {
+        path: PathBuf,
+    },
+    File {
+        path: PathBuf,
+        mode: u32,
+        content: String,
+    },
+    Link {
+        path: PathBuf,
+        target: PathBuf,
+    },
+    Mode {
+        path: PathBuf,
+        mode: u32,
+    },
     /// A value under `/proc/sys`.
-    Kernel { path: PathBuf, value: String },
+    Kernel {
+        path: PathBuf,
+        value: String,
+    },
 }
 
 impl Record {

@@ -185,9 +185,7 @@ pub fn link(path: &Path, target: &Path) -> Result<(), FileError> {
 /// Renames and syncs the target's directory.
 pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     let dir = to.parent().unwrap_or(Path::new("/"));
-    fs::rename(from, to)
-        .and_then(|()| File::open(dir)?.sync_all())
-        .map_err(at("rename to", to))
+    fs::rename(from, to).and_then(|()| File::open(dir)?.sync_all()).map_err(at("rename to", to))
 }
 
 /// Makes everything on the path's file system durable; cheaper than thousands of syncs.

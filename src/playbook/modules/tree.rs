@@ -28,8 +28,10 @@ pub(super) fn bundle_tree(call: &Call<'_>) -> Result<Outcome, ModuleError> {
         return Ok(Outcome::changed(true));
     }
     let file_name = dest.file_name().unwrap_or_default().to_string_lossy();
-    let (fresh, old) =
-        (dest.with_file_name(format!(".{file_name}.new")), dest.with_file_name(format!(".{file_name}.old")));
+    let (fresh, old) = (
+        dest.with_file_name(format!(".{file_name}.new")),
+        dest.with_file_name(format!(".{file_name}.old")),
+    );
     for path in [&fresh, &old, &dest] {
         call.undo.before_tree(path)?;
     }
