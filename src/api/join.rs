@@ -174,3 +174,7 @@ async fn record_cluster(
     routes.service.bootstrap(&request).await?;
     Ok(Json(serde_json::json!({})).into_response())
 }
+
+#[cfg(test)]
+#[path = "join_tests.rs"]
+mod tests;

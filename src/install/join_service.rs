@@ -59,6 +59,12 @@ pub struct JoinServiceInput {
     pub clock: Clock,
 }
 
+impl std::fmt::Debug for JoinServiceInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinServiceInput").field("ports", &self.ports).finish_non_exhaustive()
+    }
+}
+
 /// Answers joiners; one on every control node.
 pub struct JoinService {
     input: JoinServiceInput,

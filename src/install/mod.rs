@@ -22,7 +22,7 @@ pub mod reset;
 pub mod tokens;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod join_tests;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! role, place and pod range. The resolved form (each center with its aggregate written
 //! out) is what the store keeps under `/holdfast/cluster`, so that adding a center later
 //! moves nobody's addresses.
-//! Invariants of a [`Cluster`] that came from [`Cluster::parse`]: node names and
+//! Invariants of a [`Cluster`] that came from `Cluster::parse`: node names and
 //! addresses are unique, no two ranges overlap, at least one node is a control node.
 //! Not here: how problems are found (`cluster_check`), YAML (`located`).
 
@@ -13,7 +13,6 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::cluster_check;
 use crate::model::node_config::{ClusterNetwork, Role};
 
 /// The whole cluster as asked for.
@@ -71,7 +70,7 @@ pub struct Site {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Center {
     pub name: String,
-    /// The aggregate of its nodes' pod ranges; always set after [`Cluster::parse`].
+    /// The aggregate of its nodes' pod ranges; always set after `Cluster::parse`.
     pub pod_range: IpNet,
     pub nodes: Vec<NodeEntry>,
 }
@@ -128,11 +127,6 @@ pub struct PlacedNode<'a> {
 }
 
 impl Cluster {
-    /// Reads a cluster file, reporting everything that is wrong together.
-    pub fn parse(text: &str) -> Result<ParsedCluster, ClusterProblems> {
-        cluster_check::parse(text)
-    }
-
     /// All nodes in file order.
     pub fn nodes(&self) -> impl Iterator<Item = PlacedNode<'_>> {
         self.sites.iter().flat_map(|site| {

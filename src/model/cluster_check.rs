@@ -3,9 +3,8 @@
 //! Why by hand over a tree with lines: the promise is one run, all problems, each with
 //! its line; see `located`. A value that cannot be read is reported once and left out of
 //! the later checks, so one mistake does not cause a cascade.
-//! Not here: the types (`cluster`), the checks between values (`cluster_rules`).
+//! Not here: the types (`cluster`, `cluster_draft`), the checks between values (`cluster_rules`).
 
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -13,70 +12,19 @@ use ipnet::IpNet;
 use crate::model::cluster::{
     Center, Cluster, ClusterProblems, NetworkSpec, NodeEntry, ParsedCluster, Problem, Site,
 };
+use crate::model::cluster_draft::{At, Draft, DraftCenter, DraftNode, DraftSite, Findings};
 use crate::model::cluster_rules;
 use crate::model::located::{Located, Tree};
 use crate::model::node_config::Role;
 
-/// Collects problems while the tree is read.
-#[derive(Debug, Default)]
-pub(crate) struct Findings {
-    pub(crate) problems: Vec<Problem>,
-    pub(crate) warnings: Vec<Problem>,
-}
-
-impl Findings {
-    pub(crate) fn problem(&mut self, line: u64, path: &str, message: impl Into<String>) {
-        self.problems.push(Problem { line, path: path.to_owned(), message: message.into() });
-    }
-
-    pub(crate) fn warning(&mut self, line: u64, path: &str, message: impl Into<String>) {
-        self.warnings.push(Problem { line, path: path.to_owned(), message: message.into() });
+impl Cluster {
+    /// Reads a cluster file, reporting everything that is wrong together.
+    pub fn parse(text: &str) -> Result<ParsedCluster, ClusterProblems> {
+        parse(text)
     }
 }
 
-/// A value that was read, with where it stood.
-#[derive(Clone, Debug)]
-pub(crate) struct At<T> {
-    pub(crate) value: T,
-    pub(crate) line: u64,
-    pub(crate) path: String,
-}
-
-/// The file as read, before the checks between values; unreadable parts are absent.
-#[derive(Debug, Default)]
-pub(crate) struct Draft {
-    pub(crate) name: Option<At<String>>,
-    pub(crate) pod_range: Option<At<IpNet>>,
-    pub(crate) node_prefix: Option<At<u8>>,
-    pub(crate) service_range: Option<At<IpNet>>,
-    pub(crate) cluster_domain: Option<At<String>>,
-    pub(crate) sites: Vec<DraftSite>,
-    pub(crate) sites_line: u64,
-}
-
-#[derive(Debug)]
-pub(crate) struct DraftSite {
-    pub(crate) name: Option<At<String>>,
-    pub(crate) centers: Vec<DraftCenter>,
-}
-
-#[derive(Debug)]
-pub(crate) struct DraftCenter {
-    pub(crate) line: u64,
-    pub(crate) path: String,
-    pub(crate) name: Option<At<String>>,
-    pub(crate) pod_range: Option<At<IpNet>>,
-    pub(crate) nodes: Vec<DraftNode>,
-}
-
-#[derive(Debug)]
-pub(crate) struct DraftNode {
-    pub(crate) name: Option<At<String>>,
-    pub(crate) address: Option<At<IpAddr>>,
-    pub(crate) roles: Vec<Role>,
-}
-
-pub(crate) fn parse(text: &str) -> Result<ParsedCluster, ClusterProblems> {
+fn parse(text: &str) -> Result<ParsedCluster, ClusterProblems> {
     let root = Located::parse(text).map_err(|error| {
         ClusterProblems(vec![Problem {
             line: error.line,

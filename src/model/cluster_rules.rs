@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::model::cluster::{NetworkSpec, overlap};
-use crate::model::cluster_check::{At, Draft, DraftCenter, DraftNode, Findings};
+use crate::model::cluster_draft::{At, Draft, DraftCenter, DraftNode, Findings};
 use crate::model::node_config::Role;
 
 /// Checks the draft; the answer is each center's aggregate in file order, complete only

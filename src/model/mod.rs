@@ -3,9 +3,10 @@
 pub mod bundle_manifest;
 pub mod bundle_recipe;
 pub mod cluster;
-pub(crate) mod cluster_check;
+mod cluster_check;
+mod cluster_draft;
 pub mod cluster_record;
-pub(crate) mod cluster_rules;
+mod cluster_rules;
 pub mod cluster_status;
 pub mod join;
 pub mod kinds;

@@ -16,7 +16,8 @@ use rcgen::{
 use time::OffsetDateTime;
 
 use crate::base::chain::chain;
-use crate::sys::files::{self, FileError};
+use crate::pki::error::{PkiError, crypto};
+use crate::sys::files;
 use crate::sys::{host, tls_keys};
 
 /// Common name of the administrator's certificate.
@@ -31,20 +32,6 @@ const NODE_DAYS: i64 = 365;
 const ADMIN_DAYS: i64 = 365;
 /// Certificates start a little in the past, so that clocks may differ by this much.
 const CLOCK_SLACK: time::Duration = time::Duration::minutes(5);
-
-#[derive(Debug, thiserror::Error)]
-pub enum PkiError {
-    #[error("cannot {action}: {reason}")]
-    Crypto { action: &'static str, reason: String },
-    #[error("the certificate request is not valid: {reason}")]
-    Request { reason: String },
-    #[error(transparent)]
-    File(#[from] FileError),
-}
-
-pub(crate) fn crypto(action: &'static str) -> impl FnOnce(rcgen::Error) -> PkiError {
-    move |error| PkiError::Crypto { action, reason: chain(&error) }
-}
 
 /// The names a node's certificate is valid for.
 #[derive(Clone, Debug, PartialEq, Eq)]

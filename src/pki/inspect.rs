@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use x509_parser::prelude::FromDer;
 
-use crate::pki::authority::PkiError;
+use crate::pki::error::PkiError;
 use crate::sys::{files, tls_keys};
 
 /// One certificate on this host.

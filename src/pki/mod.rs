@@ -7,12 +7,14 @@
 //! that stands in the store.
 
 mod authority;
+mod error;
 mod inspect;
 mod kubeconfig;
 mod node_key;
 mod token;
 
-pub use authority::{ADMIN_GROUP, ADMIN_NAME, Authority, NODE_GROUP, NodeNames, PkiError};
+pub use authority::{ADMIN_GROUP, ADMIN_NAME, Authority, NODE_GROUP, NodeNames};
+pub use error::PkiError;
 pub use inspect::{CertificateInfo, certificates, describe};
 pub use kubeconfig::{KubeconfigInput, kubeconfig};
 pub use node_key::{NodeKey, key_fingerprint};

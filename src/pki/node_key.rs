@@ -8,7 +8,7 @@ use std::path::Path;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData};
 use x509_parser::prelude::FromDer;
 
-use crate::pki::authority::{PkiError, crypto};
+use crate::pki::error::{PkiError, crypto};
 use crate::sys::files;
 use crate::sys::tls_keys;
 
