@@ -51,6 +51,12 @@ impl Net {
         self.wires.lock().unwrap().members.get(&member).map(|(store, _)| store.clone())
     }
 
+    pub(crate) fn is_well(&self, member: u64) -> bool {
+        let wires = self.wires.lock().unwrap();
+        let plugged = wires.members.get(&member);
+        plugged.is_some_and(|(store, life)| !life.is_dead() && store.status().health == "serving")
+    }
+
     pub(crate) fn cut(&self, from: u64, to: u64) {
         self.wires.lock().unwrap().cut.insert((from, to));
     }
