@@ -30,7 +30,7 @@ use super::kv::ReadGate;
 use super::log::{Claim, Identity, LOG_FILE, LogError, LogFile, LogStore, RedbLog};
 use super::outbound::Outbound;
 use super::raft_network::Clients;
-use super::receive::IncomingSession;
+use super::receive::IncomingSlot;
 use super::runtime::random_u64;
 use super::state::{Machine, STATE_FILE, StateError, StateStore};
 use super::status::{MemberInfo, StoreStatus};
@@ -138,7 +138,7 @@ pub(super) struct Shared {
     pub(super) run: u64,
     pub(super) sequence: AtomicU64,
     pub(super) gate: ReadGate,
-    pub(super) incoming: tokio::sync::Mutex<Option<IncomingSession>>,
+    pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
     /// Membership changes are made one at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
 }
@@ -214,7 +214,7 @@ impl Store {
             run: random_u64(),
             sequence: AtomicU64::new(1),
             gate: ReadGate::default(),
-            incoming: tokio::sync::Mutex::new(None),
+            incoming: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::new(()),
         });
         shared.start_tasks();

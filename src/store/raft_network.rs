@@ -15,6 +15,7 @@ use openraft::raft::{
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 
+use super::api::PeerError;
 use super::disk::{StoreDisk, run_on};
 use super::message::{Answer, Request};
 use super::outbound::{CallError, Outbound};
@@ -25,9 +26,11 @@ use super::types::{Peer, TypeConfig, Vote};
 /// A replication message waits for the peer's fsync, which a busy disk can hold up.
 const APPEND_DEADLINE: Duration = Duration::from_millis(2_000);
 /// A page of a snapshot waits for a larger one.
-const PAGE_DEADLINE: Duration = Duration::from_secs(20);
+const PAGE_DEADLINE: Duration = Duration::from_secs(5);
 /// Installing waits for the state to be replaced and read.
-const INSTALL_DEADLINE: Duration = Duration::from_secs(60);
+const INSTALL_DEADLINE: Duration = Duration::from_secs(20);
+/// How often a page is sent before the whole snapshot is begun again.
+const PAGE_TRIES: usize = 4;
 /// Rows in one message, bytes.
 const PAGE_BYTES: usize = 1024 * 1024;
 
@@ -124,16 +127,24 @@ impl Client {
         }
     }
 
+    /// Sends one page, again if no answer comes: the receiver knows pages by number.
     async fn page(
         &self,
         request: Request,
         deadline: Duration,
     ) -> Result<Answer, StreamingError<TypeConfig>> {
         let peer = self.outbound.peer(self.target).unwrap_or_else(|| self.peer.clone());
-        self.outbound
-            .call(self.target, &peer, request, deadline)
-            .await
-            .map_err(|error| StreamingError::Unreachable(unreachable(&error)))
+        let mut tries = 1;
+        loop {
+            let answer = self.outbound.call(self.target, &peer, request.clone(), deadline).await;
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(CallError::Peer(PeerError::NoAnswer { .. })) if tries < PAGE_TRIES => {
+                    tries += 1;
+                }
+                Err(error) => return Err(StreamingError::Unreachable(unreachable(&error))),
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::Snapshot;
+use openraft::raft::SnapshotResponse;
 use tokio::time::Instant;
 
 use super::health::Health;
@@ -15,13 +16,21 @@ use super::member::{Shared, Store};
 use super::message::{Answer, Envelope, Rejection, Request};
 use super::propose::WRITE_BUDGET;
 use super::state::{Incoming, Row, SnapshotData};
-use super::types::{SnapshotMeta, Vote};
+use super::types::{SnapshotMeta, TypeConfig, Vote};
 use crate::base::chain::chain;
 use crate::store::codec::{decode, encode};
 
+/// The one snapshot that is being received, and the last that was installed.
+#[derive(Debug, Default)]
+pub(super) struct IncomingSlot {
+    open: Option<IncomingSession>,
+    /// Kept because the answer to the last page may be lost and the page sent again.
+    installed: Option<(u64, SnapshotResponse<TypeConfig>)>,
+}
+
 /// A snapshot that is being received.
 #[derive(Debug)]
-pub(super) struct IncomingSession {
+struct IncomingSession {
     session: u64,
     /// Pages received; a page that comes again is not written again.
     pages: u64,
@@ -130,11 +139,14 @@ impl Shared {
 
     async fn snapshot_begin(&self, session: u64) -> Answer {
         let mut slot = self.incoming.lock().await;
+        if slot.open.as_ref().is_some_and(|open| open.session == session) {
+            return Answer::SnapshotReady;
+        }
         // The old file is closed before the new one takes its name.
-        *slot = None;
+        slot.open = None;
         match Incoming::begin(self.disk.clone()).await {
             Ok(incoming) => {
-                *slot = Some(IncomingSession { session, pages: 0, incoming });
+                slot.open = Some(IncomingSession { session, pages: 0, incoming });
                 Answer::SnapshotReady
             }
             Err(error) => Answer::Failed { reason: chain(&error) },
@@ -143,7 +155,7 @@ impl Shared {
 
     async fn snapshot_rows(&self, session: u64, number: u64, rows: Vec<Row>) -> Answer {
         let mut slot = self.incoming.lock().await;
-        let Some(open) = slot.as_mut().filter(|open| open.session == session) else {
+        let Some(open) = slot.open.as_mut().filter(|open| open.session == session) else {
             return Answer::Failed { reason: "another snapshot has begun".into() };
         };
         if number < open.pages {
@@ -163,14 +175,22 @@ impl Shared {
 
     async fn snapshot_end(&self, session: u64, vote: Vote, meta: SnapshotMeta) -> Answer {
         let mut slot = self.incoming.lock().await;
-        let Some(open) = slot.take_if(|open| open.session == session) else {
+        if let Some((of, response)) = &slot.installed
+            && *of == session
+        {
+            return Answer::SnapshotInstalled(response.clone());
+        }
+        let Some(open) = slot.open.take_if(|open| open.session == session) else {
             return Answer::Failed { reason: "another snapshot has begun".into() };
         };
         let snapshot = Snapshot { meta, snapshot: SnapshotData::Incoming(open.incoming) };
         // The slot stays locked: a new file must not take this one's name before it is
         // installed.
         match self.raft.install_full_snapshot(vote, snapshot).await {
-            Ok(response) => Answer::SnapshotInstalled(response),
+            Ok(response) => {
+                slot.installed = Some((session, response.clone()));
+                Answer::SnapshotInstalled(response)
+            }
             Err(error) => Answer::Failed { reason: error.to_string() },
         }
     }

@@ -54,26 +54,26 @@ struct Platter {
 
 /// What survives a member; hand out a [`SimDisk`] for each of its lives.
 #[derive(Debug, Clone)]
-pub struct Disk(Arc<Mutex<Platter>>);
+pub(crate) struct Disk(Arc<Mutex<Platter>>);
 
 impl Disk {
-    pub fn new(seed: u64, lie: bool) -> Self {
+    pub(crate) fn new(seed: u64, lie: bool) -> Self {
         let rng = SmallRng::seed_from_u64(seed);
         Self(Arc::new(Mutex::new(Platter { files: BTreeMap::new(), rng, lie, fuse: None })))
     }
 
-    pub fn start(&self) -> SimDisk {
+    pub(crate) fn start(&self) -> SimDisk {
         self.0.lock().unwrap().fuse = None;
         SimDisk { platter: self.0.clone(), dead: Arc::new(AtomicBool::new(false)) }
     }
 
     /// Lets the disk die in one of its next syncs.
-    pub fn light_fuse(&self, syncs: u32) {
+    pub(crate) fn light_fuse(&self, syncs: u32) {
         self.0.lock().unwrap().fuse = Some(syncs);
     }
 
     /// Forgets what was not synced, but for a random part of it.
-    pub fn crash(&self, life: &SimDisk) {
+    pub(crate) fn crash(&self, life: &SimDisk) {
         life.dead.store(true, Ordering::SeqCst);
         let mut platter = self.0.lock().unwrap();
         let platter = &mut *platter;
@@ -97,13 +97,13 @@ impl Disk {
 
 /// The disk during one life of a member; dead handles fail.
 #[derive(Debug, Clone)]
-pub struct SimDisk {
+pub(crate) struct SimDisk {
     platter: Arc<Mutex<Platter>>,
     dead: Arc<AtomicBool>,
 }
 
 impl SimDisk {
-    pub fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
     }
 

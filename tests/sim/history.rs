@@ -9,34 +9,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use holdfast::model::kv::{EventKind, KeyValue};
 
-pub const COUNTER: &str = "counter";
+pub(crate) const COUNTER: &str = "counter";
+
+/// Kind, key and value of each event, by revision.
+pub(crate) type Changes = BTreeMap<i64, Vec<(EventKind, Bytes, Bytes)>>;
 
 /// How a write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     Done(i64),
     Unknown,
     Never,
 }
 
 #[derive(Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     /// Newest revision that was answered to anybody.
-    pub newest_answered: i64,
+    pub(crate) newest_answered: i64,
     /// Unique keys and what became of their one write.
-    pub puts: BTreeMap<String, Fate>,
+    pub(crate) puts: BTreeMap<String, Fate>,
     /// Counter value that an increment wrote, and how it ended.
-    pub increments: Vec<(u64, Fate)>,
+    pub(crate) increments: Vec<(u64, Fate)>,
     /// Revision and counter value of each linearizable read.
-    pub reads: Vec<(i64, u64)>,
+    pub(crate) reads: Vec<(i64, u64)>,
     /// For each watcher the events by revision.
-    pub watched: BTreeMap<u64, BTreeMap<i64, Vec<(EventKind, Bytes, Bytes)>>>,
-    pub violations: Vec<String>,
+    pub(crate) watched: BTreeMap<u64, Changes>,
+    pub(crate) violations: Vec<String>,
 }
 
 impl History {
     /// Notes an answer to a request that was made when `asked_at` was the newest answered.
-    pub fn answered(&mut self, what: &str, revision: i64, asked_at: i64) {
+    pub(crate) fn answered(&mut self, what: &str, revision: i64, asked_at: i64) {
         if revision < asked_at {
             self.violations.push(format!("{what} answered revision {revision} after {asked_at}"));
         }
@@ -46,11 +49,11 @@ impl History {
 
 /// What one member holds at the end.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Dump {
-    pub revision: i64,
-    pub kvs: Vec<KeyValue>,
+pub(crate) struct Dump {
+    pub(crate) revision: i64,
+    pub(crate) kvs: Vec<KeyValue>,
     /// Every change since the beginning.
-    pub changes: BTreeMap<i64, Vec<(EventKind, Bytes, Bytes)>>,
+    pub(crate) changes: Changes,
 }
 
 fn counter_at(dump: &Dump, revision: i64) -> u64 {
@@ -65,12 +68,12 @@ fn counter_at(dump: &Dump, revision: i64) -> u64 {
     0
 }
 
-pub fn parse(value: &[u8]) -> u64 {
+pub(crate) fn parse(value: &[u8]) -> u64 {
     std::str::from_utf8(value).unwrap().parse().unwrap()
 }
 
 /// All checks; the first violation is the answer.
-pub fn check(history: &History, dumps: &BTreeMap<u64, Dump>) -> Result<(), String> {
+pub(crate) fn check(history: &History, dumps: &BTreeMap<u64, Dump>) -> Result<(), String> {
     if let Some(violation) = history.violations.first() {
         return Err(violation.clone());
     }

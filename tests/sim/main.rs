@@ -1,6 +1,7 @@
 //! The seeded simulation: the real store on simulated disks, network and time.
 //!
-//! `SIM_SEED=n` replays one run, `SIM_SEEDS=n` sets how many are made.
+//! `SIM_SEED=n` replays one run, `SIM_SEEDS=n` sets how many are made, `SIM_LOG=filter`
+//! prints what the members log.
 
 #![expect(clippy::unwrap_used, reason = "a simulation that cannot go on has failed")]
 
@@ -12,6 +13,10 @@ mod net;
 use cluster::Stats;
 
 fn run(seed: u64, lie: bool) -> Result<Stats, String> {
+    if let Ok(filter) = std::env::var("SIM_LOG") {
+        // Already set by the run before this one.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).try_init();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)

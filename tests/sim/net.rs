@@ -23,43 +23,49 @@ struct Wires {
 }
 
 #[derive(Debug, Clone)]
-pub struct Net {
+pub(crate) struct Net {
     wires: Arc<Mutex<Wires>>,
     deliveries: TaskTracker,
 }
 
 impl Net {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let rng = SmallRng::seed_from_u64(seed ^ 0x6e65_7400);
         let wires = Wires { members: BTreeMap::new(), cut: BTreeSet::new(), loss: 0.01, rng };
         Self { wires: Arc::new(Mutex::new(wires)), deliveries: TaskTracker::new() }
     }
 
-    pub fn port(&self, from: u64, life: &SimDisk) -> Arc<dyn PeerNetwork> {
+    pub(crate) fn port(&self, from: u64, life: &SimDisk) -> Arc<dyn PeerNetwork> {
         Arc::new(Port { from, life: life.clone(), net: self.clone() })
     }
 
-    pub fn plug(&self, member: u64, store: Arc<Store>, life: SimDisk) {
+    pub(crate) fn plug(&self, member: u64, store: Arc<Store>, life: SimDisk) {
         self.wires.lock().unwrap().members.insert(member, (store, life));
     }
 
-    pub fn unplug(&self, member: u64) -> Option<(Arc<Store>, SimDisk)> {
+    pub(crate) fn unplug(&self, member: u64) -> Option<(Arc<Store>, SimDisk)> {
         self.wires.lock().unwrap().members.remove(&member)
     }
 
-    pub fn store(&self, member: u64) -> Option<Arc<Store>> {
+    pub(crate) fn store(&self, member: u64) -> Option<Arc<Store>> {
         self.wires.lock().unwrap().members.get(&member).map(|(store, _)| store.clone())
     }
 
-    pub fn cut(&self, from: u64, to: u64) {
+    pub(crate) fn is_well(&self, member: u64) -> bool {
+        let wires = self.wires.lock().unwrap();
+        let plugged = wires.members.get(&member);
+        plugged.is_some_and(|(store, life)| !life.is_dead() && store.status().health == "serving")
+    }
+
+    pub(crate) fn cut(&self, from: u64, to: u64) {
         self.wires.lock().unwrap().cut.insert((from, to));
     }
 
-    pub fn set_loss(&self, loss: f64) {
+    pub(crate) fn set_loss(&self, loss: f64) {
         self.wires.lock().unwrap().loss = loss;
     }
 
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         let mut wires = self.wires.lock().unwrap();
         wires.cut.clear();
         wires.loss = 0.01;

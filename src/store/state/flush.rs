@@ -75,7 +75,7 @@ impl StateStore {
     }
 
     /// Removes some of what compaction gave up; says whether there is more.
-    async fn trim(&self) -> Result<bool, StateError> {
+    pub(super) async fn trim(&self) -> Result<bool, StateError> {
         let _flushing = self.flushing.lock().await;
         let (db, view) = {
             let inner = self.read();

@@ -20,6 +20,8 @@ mod reader;
 mod requests;
 mod snapshot;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use machine::Machine;
 pub(crate) use reader::Reader;
