@@ -33,7 +33,7 @@ fn number(name: &str) -> Option<u64> {
 fn no_seed_breaks_a_promise() {
     let seeds = match number("SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 1..1 + number("SIM_SEEDS").unwrap_or(20),
+        None => 1..1 + number("SIM_SEEDS").unwrap_or(15),
     };
     let mut acknowledged = 0;
     for seed in seeds {
