@@ -125,7 +125,12 @@ fn members(store: &StoreStatus, problems: &mut Vec<String>) -> Vec<MemberView> {
     views
 }
 
-fn nodes(objects: &[Value], pods: &[Value], problems: &mut Vec<String>) -> Vec<NodeView> {
+fn nodes(
+    objects: &[Value],
+    pods: &[Value],
+    members: &[MemberView],
+    problems: &mut Vec<String>,
+) -> Vec<NodeView> {
     let view = |node: &Value| {
         let name = text_at(node, "/metadata/name");
         let ready = condition(node, "Ready");
@@ -155,6 +160,13 @@ fn nodes(objects: &[Value], pods: &[Value], problems: &mut Vec<String>) -> Vec<N
         }
     };
     let views: Vec<NodeView> = objects.iter().map(view).collect();
+    let without = |node: &&NodeView| {
+        node.roles.contains(&Role::Control)
+            && !members.iter().any(|member| member.name == node.name)
+    };
+    for node in views.iter().filter(without) {
+        problems.push(format!("Control node {} carries no member of the store.", node.name));
+    }
     for node in views.iter().filter(|node| !node.ready) {
         problems.push(format!("Node {} is not ready: {}.", node.name, node.reason));
     }
@@ -190,14 +202,15 @@ impl AdminBackend for NodeStatus {
                     .to_owned(),
             );
         }
+        let members = members(&store, &mut problems);
         ClusterStatus {
             cluster: self.config.cluster_name.clone(),
             cluster_id: store.cluster,
             generation: store.generation,
             answered_by: self.config.node_name.clone(),
             quorum,
-            members: members(&store, &mut problems),
-            nodes: nodes(&node_objects, &pods, &mut problems),
+            nodes: nodes(&node_objects, &pods, &members, &mut problems),
+            members,
             pods: count(&pods),
             certificates: self.certificates(&mut problems),
             disks: self.disks(&mut problems),

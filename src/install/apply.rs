@@ -1,7 +1,7 @@
 //! What `init` and `join` have in common: phases, errors, and making the host a node.
 //!
 //! ```text
-//!  config ► host ► engine ► images ► node ► ready        (each journalled)
+//!  config ► host ► engine ► images ► node ► alive        (each journalled)
 //! ```
 //! Invariants: a phase is noted only after all its effects are durable; a phase that is
 //! noted is never run again; a phase may run any number of times before that.
@@ -220,7 +220,13 @@ impl Sequence<'_> {
         self.phase("engine", play(tools, config, "engine")).await?;
         self.phase("images", place_images(tools, config)).await?;
         self.phase("node", play(tools, config, "node")).await?;
-        self.phase("ready", wait_ready(tools, config)).await
+        self.phase("alive", wait_for(tools, config, Wanted::Alive)).await
+    }
+
+    /// Waits until the node serves; a joining one does only after it was added.
+    pub(crate) async fn ready(&mut self, config: &NodeConfig) -> Result<(), InstallError> {
+        let tools = self.tools;
+        self.phase("ready", wait_for(tools, config, Wanted::Ready)).await
     }
 
     pub(crate) async fn complete(&mut self) -> Result<(), InstallError> {
@@ -361,7 +367,14 @@ fn credentials(paths: &Paths, name: &str) -> Result<Credentials, InstallError> {
 
 /// The node's own API on a control node; on a worker, whose services have no API, any
 /// control node's, and its service must be running.
-async fn wait_ready(tools: &Tools, config: &NodeConfig) -> Result<(), InstallError> {
+/// What is waited for: that the program answers, or that the node serves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Alive,
+    Ready,
+}
+
+async fn wait_for(tools: &Tools, config: &NodeConfig, wanted: Wanted) -> Result<(), InstallError> {
     let own = node_credentials(&config.paths)?;
     let Some(server) = config.servers.first().copied() else {
         return Err(InstallError::NotReady { seconds: 0 });
@@ -371,7 +384,12 @@ async fn wait_ready(tools: &Tools, config: &NodeConfig) -> Result<(), InstallErr
         loop {
             tick.tick().await;
             let running = tools.services.is_running(NODE_SERVICE).await?;
-            if running && tools.remote.is_ready(server, &own).await? {
+            let answers = match wanted {
+                _ if !running => false,
+                Wanted::Alive => tools.remote.is_alive(server, &own).await?,
+                Wanted::Ready => tools.remote.is_ready(server, &own).await?,
+            };
+            if answers {
                 return Ok(());
             }
         }

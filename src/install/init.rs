@@ -101,6 +101,7 @@ pub async fn init(request: &InitRequest, tools: &Tools) -> Result<InstallReport,
     let config = node_config(request, &cluster, tools)?;
     sequence.phase("pki", async { make_pki(&config, &cluster, request, tools) }).await?;
     sequence.make_node(&config).await?;
+    sequence.ready(&config).await?;
     sequence.phase("record", record(&config, &cluster, tools)).await?;
     sequence.complete().await?;
     Ok(report(&config, false, warnings, findings))

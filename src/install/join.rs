@@ -86,6 +86,7 @@ pub async fn join(command: &JoinCommand, tools: &Tools) -> Result<InstallReport,
     sequence.phase("pki", async { write_pki(&config, &answer) }).await?;
     sequence.make_node(&config).await?;
     sequence.phase("joined", joined(command, &config, tools)).await?;
+    sequence.ready(&config).await?;
     sequence.complete().await?;
     // It holds the authority's key on control nodes; the files in pki/ are enough.
     files::remove_file(&answer_path(paths))?;

@@ -66,6 +66,9 @@ impl std::fmt::Debug for Credentials {
 pub trait Remote: Send + Sync + std::fmt::Debug {
     /// Whether the server says that it is ready.
     async fn is_ready(&self, server: SocketAddr, own: &Credentials) -> Result<bool, RemoteError>;
+    /// Whether the server answers at all; a member that nobody has added yet does, but is
+    /// not ready.
+    async fn is_alive(&self, server: SocketAddr, own: &Credentials) -> Result<bool, RemoteError>;
     /// Records the new cluster.
     async fn record_cluster(
         &self,

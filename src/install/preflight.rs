@@ -53,7 +53,8 @@ fn gather(input: &PreflightInput) -> HostFacts {
         cgroups: host::cgroups() != Cgroups::None,
         overlay: host::knows_file_system("overlay") || has("overlay"),
         bridge: built_in("bridge", "br_add_if"),
-        veth: built_in("veth", "veth_newlink") || Path::new("/sys/class/net").is_dir() && in_own_network(),
+        veth: built_in("veth", "veth_newlink")
+            || Path::new("/sys/class/net").is_dir() && in_own_network(),
         nftables: built_in("nf_tables", "nft_do_chain"),
         memory_bytes: host::memory_bytes().map_or(0, |(total, _)| total),
         data_dir: input.paths.data.display().to_string(),

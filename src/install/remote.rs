@@ -109,15 +109,24 @@ impl Connection {
 
 const NONE: Option<&()> = None;
 
+/// Whether a health check answers with success; nobody listening is a no.
+async fn says_yes(server: SocketAddr, own: &Credentials, path: &str) -> Result<bool, RemoteError> {
+    let connection = Connection::with_keys(server, own)?;
+    match connection.send(Method::GET, path, NONE).await {
+        Ok(response) => Ok(response.status().is_success()),
+        Err(RemoteError::Unreachable { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 #[async_trait]
 impl Remote for HttpsRemote {
     async fn is_ready(&self, server: SocketAddr, own: &Credentials) -> Result<bool, RemoteError> {
-        let connection = Connection::with_keys(server, own)?;
-        match connection.send(Method::GET, "/readyz", NONE).await {
-            Ok(response) => Ok(response.status().is_success()),
-            Err(RemoteError::Unreachable { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        says_yes(server, own, "/readyz").await
+    }
+
+    async fn is_alive(&self, server: SocketAddr, own: &Credentials) -> Result<bool, RemoteError> {
+        says_yes(server, own, "/livez").await
     }
 
     async fn record_cluster(

@@ -174,6 +174,10 @@ fn refused(error: super::tokens::JoinRefused) -> RemoteError {
 
 #[async_trait]
 impl Remote for Cluster {
+    async fn is_alive(&self, server: SocketAddr, own: &Credentials) -> Result<bool, RemoteError> {
+        self.is_ready(server, own).await
+    }
+
     async fn is_ready(&self, _: SocketAddr, own: &Credentials) -> Result<bool, RemoteError> {
         Ok(own.certificate.contains("BEGIN CERTIFICATE"))
     }

@@ -5,7 +5,7 @@ use super::error::{LabError, files};
 use crate::sys::tree;
 
 /// Where the product's services log on a host.
-const HOST_LOGS: &str = "var/log/holdfast";
+const HOST_LOGS: &str = "var/lib/holdfast/log";
 
 /// The end of one log.
 #[derive(Clone, Debug, PartialEq, Eq)]
