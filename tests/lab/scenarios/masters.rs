@@ -9,9 +9,7 @@ use holdfast::client::{HttpApi, ObjectApi, ResourceRef};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
-use crate::harness::{
-    Lab, Outcome, PATIENCE, ensure, eventually, failed, succeed,
-};
+use crate::harness::{Lab, Outcome, PATIENCE, ensure, eventually, failed, succeed};
 
 const NODES: [&str; 3] = ["a1", "b1", "c1"];
 
@@ -166,7 +164,8 @@ pub(crate) fn all_killed(lab: &Lab) -> Outcome {
     let writer = Writer::start(lab, "all-killed")?;
     eventually("the writer is under way", PATIENCE, || {
         let list = lab.objects("configmaps")?;
-        let count = list.iter().filter(|i| i["metadata"]["labels"]["writer"] == "all-killed").count();
+        let count =
+            list.iter().filter(|i| i["metadata"]["labels"]["writer"] == "all-killed").count();
         ensure(count > 20, || format!("{count} written"))
     })?;
     for node in NODES {

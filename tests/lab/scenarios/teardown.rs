@@ -81,7 +81,8 @@ pub(crate) fn crashed_lab() -> Outcome {
         .collect();
     ensure(!daemons.is_empty(), || format!("no daemon found: {:?}", remains(&place)))?;
     for pid in daemons {
-        succeed(Command::new("kill").args(["-9", &pid])).map_err(|e| failed("kill", e.message().unwrap_or_default()))?;
+        succeed(Command::new("kill").args(["-9", &pid]))
+            .map_err(|e| failed("kill", e.message().unwrap_or_default()))?;
     }
     succeed(&mut first.command("down"))?;
     let left = remains(&place);
