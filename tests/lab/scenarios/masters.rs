@@ -134,9 +134,13 @@ fn nothing_lost(lab: &Lab, acknowledged: &[(String, Instant)]) -> Outcome {
     })
 }
 
-fn clean_up(lab: &Lab, prefix: &str) -> Outcome {
-    let selector = format!("writer={prefix}");
-    succeed(&mut lab.holdfast(&["delete", "configmaps", "-l", &selector])?).map(|_| ())
+fn clean_up(lab: &Lab, written: &[(String, Instant)]) -> Outcome {
+    for names in written.chunks(100) {
+        let mut arguments = vec!["delete", "configmap"];
+        arguments.extend(names.iter().map(|(name, _)| name.as_str()));
+        succeed(&mut lab.holdfast(&arguments)?)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn leader_killed(lab: &Lab) -> Outcome {
@@ -157,7 +161,7 @@ pub(crate) fn leader_killed(lab: &Lab) -> Outcome {
     let after = acknowledged.iter().filter(|(_, at)| *at > killed).count();
     ensure(after > 0, || "no write was acknowledged after the kill".into())?;
     nothing_lost(lab, &acknowledged)?;
-    clean_up(lab, "one-killed")
+    clean_up(lab, &acknowledged)
 }
 
 pub(crate) fn all_killed(lab: &Lab) -> Outcome {
@@ -177,6 +181,6 @@ pub(crate) fn all_killed(lab: &Lab) -> Outcome {
     }
     lab.settled(3)?;
     nothing_lost(lab, &acknowledged)?;
-    clean_up(lab, "all-killed")?;
+    clean_up(lab, &acknowledged)?;
     lab.pods_ready("hello", 3, |_| true).map(|_| ())
 }
