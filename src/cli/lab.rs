@@ -53,6 +53,9 @@ enum LabVerb {
         /// The public key that the bundle must be signed for
         #[arg(long, value_name = "FILE")]
         trust: Option<PathBuf>,
+        /// Put the bundle on the hosts, but install nothing
+        #[arg(long, requires = "bundle")]
+        bare: bool,
         /// Leave everything as it is when a step fails
         #[arg(long)]
         keep_on_failure: bool,
@@ -114,7 +117,7 @@ enum FaultName {
 /// Runs the verb. Blocks; must be called outside of any runtime.
 pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     match args.verb {
-        LabVerb::Up { layout, dir, bundle, trust, keep_on_failure, output } => {
+        LabVerb::Up { layout, dir, bundle, trust, bare, keep_on_failure, output } => {
             let layout: Layout = match layout.parse() {
                 Ok(layout) => layout,
                 Err(error @ (LayoutError::NotServed | LayoutError::Unknown(_))) => {
@@ -123,7 +126,8 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
                 }
             };
             let bundle = bundle.zip(trust).map(|(file, trust)| Bundle { file, trust });
-            let options = UpOptions { layout, dir: dir.dir, bundle, program: Program::current()? };
+            let program = Program::current()?;
+            let options = UpOptions { layout, dir: dir.dir, bundle, bare, program };
             bring_up(&options, keep_on_failure, output)
         }
         LabVerb::Env { dir } => {

@@ -45,6 +45,7 @@ fn plays_the_child() {
                 layout: Layout::Three,
                 dir: dir.into(),
                 bundle: None,
+                bare: false,
                 program: program(),
             };
             up(&options, &|_| ()).unwrap();
@@ -96,7 +97,7 @@ impl TestLab {
 
     fn up(&self) -> Lab {
         let options =
-            UpOptions { layout: self.layout, dir: self.path(), bundle: None, program: program() };
+            UpOptions { layout: self.layout, dir: self.path(), bundle: None, bare: false, program: program() };
         up(&options, &|line| println!("{line}")).unwrap();
         Lab::open(&self.path(), program()).unwrap()
     }
@@ -320,7 +321,7 @@ fn a_directory_with_other_things_in_it_is_refused_untouched() {
     std::fs::create_dir(place.path()).unwrap();
     std::fs::write(place.path().join("hosts"), "text").unwrap();
     let options =
-        UpOptions { layout: Layout::One, dir: place.path(), bundle: None, program: program() };
+        UpOptions { layout: Layout::One, dir: place.path(), bundle: None, bare: false, program: program() };
     let error = up(&options, &|_| ()).unwrap_err();
     assert!(matches!(error, LabError::Foreign { .. }), "{error}");
     down(&place.path()).unwrap();
