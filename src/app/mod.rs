@@ -7,5 +7,7 @@ mod in_process;
 mod leadership;
 pub mod node;
 mod pod_logs;
+mod remote_images;
 mod status;
 pub mod supervise;
+mod worker_node;

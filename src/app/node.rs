@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use ipnet::IpNet;
@@ -29,6 +30,8 @@ use super::leadership::Leadership;
 use super::pod_logs::RoutedLogs;
 use super::status::NodeStatus;
 use super::supervise::{SuperviseError, Supervisor};
+use super::worker_node;
+use crate::agent::ports::ImageSource;
 use crate::agent::{Agent, AgentConfig, AgentError};
 use crate::api::admin::{self, AdminBackend};
 use crate::api::join::{self, JoinRoutes};
@@ -52,6 +55,8 @@ use crate::sys::tls::{self, TlsError, TlsIdentity};
 
 /// The `nft` of the bundle's engine tree.
 const NFT: &str = "/opt/holdfast/engine/bin/nft";
+/// How long a node may take to accept a connection.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// In the configuration directory once the seed's store was made.
 const SEEDED: &str = "store.initialized";
 
@@ -59,8 +64,8 @@ const SEEDED: &str = "store.initialized";
 pub enum NodeError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("this version runs control nodes only, and {node} has not the role control")]
-    NotControl { node: String },
+    #[error("{node} has the role control, but node.yaml names no member id")]
+    NoMember { node: String },
     #[error("the Service range {range} is not an IPv4 range")]
     NotIpv4 { range: IpNet },
     #[error(transparent)]
@@ -116,6 +121,9 @@ struct Parts {
 pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), NodeError> {
     tls::install_crypto();
     let config = Arc::new(config::load(path)?);
+    if !config.has_role(Role::Control) {
+        return worker_node::run(config, stop).await;
+    }
     let mut supervisor = Supervisor::default();
     let parts = build(config, &mut supervisor).await?;
     listen(&parts, &mut supervisor).await?;
@@ -123,21 +131,15 @@ pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), Node
 }
 
 async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<Parts, NodeError> {
-    let member_id = match config.member_id {
-        Some(member_id) if config.has_role(Role::Control) => member_id,
-        _ => return Err(NodeError::NotControl { node: config.node_name.clone() }),
+    let Some(member_id) = config.member_id else {
+        return Err(NodeError::NoMember { node: config.node_name.clone() });
     };
     let IpNet::V4(service_range) = config.network.service_range else {
         return Err(NodeError::NotIpv4 { range: config.network.service_range });
     };
     let identity = TlsIdentity::load(config::tls_files(&config))?;
     let peers = HttpPeers::new(identity.client()?)?;
-    let http = reqwest::Client::builder()
-        .tls_backend_preconfigured(identity.client()?)
-        .no_proxy()
-        .connect_timeout(std::time::Duration::from_secs(3))
-        .build()
-        .map_err(NodeError::Http)?;
+    let http = http_client(&identity)?;
     let store = Store::open(
         StoreConfig {
             cluster_id: config.cluster_id,
@@ -170,6 +172,16 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
     Ok(Parts { config, identity, http, store, objects, registry: Arc::new(registry), status })
 }
 
+/// A client for other nodes that shows this node's certificate.
+pub(super) fn http_client(identity: &TlsIdentity) -> Result<reqwest::Client, NodeError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(identity.client()?)
+        .no_proxy()
+        .connect_timeout(CONNECT_DEADLINE)
+        .build()
+        .map_err(NodeError::Http)
+}
+
 /// Makes the store of a cluster's first member, once.
 async fn seed(parts: &Parts) -> Result<(), NodeError> {
     let config = &parts.config;
@@ -190,12 +202,15 @@ async fn seed(parts: &Parts) -> Result<(), NodeError> {
     Ok(files::write_atomic(&mark, b"The store of this member was made; do not remove.\n", 0o644)?)
 }
 
-async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, NodeError> {
+pub(super) async fn bind(
+    what: &'static str,
+    address: SocketAddr,
+) -> Result<TcpListener, NodeError> {
     let bound = TcpListener::bind(address).await;
     bound.map_err(|source| NodeError::Listen { what, address, source })
 }
 
-fn start_listener(
+pub(super) fn start_listener(
     supervisor: &mut Supervisor,
     name: &'static str,
     socket: TcpListener,
@@ -233,31 +248,29 @@ async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeEr
         api: Arc::new(InProcessApi::new(parts.objects.clone())),
     };
     supervisor.start("leadership", move |cancel| leadership.run(cancel));
-    let (network, agent) = worker(parts)?;
-    let api = api_routes(parts, agent.clone())?;
+    let pods = if config.has_role(Role::Worker) {
+        let registry = parts.registry.clone();
+        let images = RegistryImages { registry, endpoint: config.registry_endpoint() };
+        Some(pods(config, node_api(config)?, Arc::new(images))?)
+    } else {
+        None
+    };
+    let api = api_routes(parts, pods.as_ref().map(|pods| pods.agent.clone()))?;
     start_listener(supervisor, "api", api_socket, tls, api);
-    if let Some(network) = network {
-        supervisor.start("network", move |cancel| async move {
-            network.run(cancel).await;
-            Ok::<(), Infallible>(())
-        });
-    }
-    if let Some(agent) = agent {
-        supervisor.start("agent", move |cancel| async move {
-            agent.run(cancel).await;
-            Ok::<(), Infallible>(())
-        });
+    if let Some(pods) = pods {
+        pods.start(supervisor);
     }
     Ok(())
 }
 
 /// The API as this node's agent and network use it: over HTTPS, own server first.
-fn node_api(parts: &Parts) -> Result<SharedApi, NodeError> {
-    let files = config::tls_files(&parts.config);
-    let own = format!("https://127.0.0.1:{}", parts.config.ports.api);
-    let own_address = SocketAddr::new(parts.config.address, parts.config.ports.api);
-    let others = parts.config.servers.iter().filter(|server| **server != own_address);
-    let servers = std::iter::once(own).chain(others.map(|server| format!("https://{server}")));
+pub(super) fn node_api(config: &NodeConfig) -> Result<SharedApi, NodeError> {
+    let files = config::tls_files(config);
+    let own = config.has_role(Role::Control);
+    let own = own.then(|| format!("https://127.0.0.1:{}", config.ports.api));
+    let own_address = SocketAddr::new(config.address, config.ports.api);
+    let others = config.servers.iter().filter(|server| **server != own_address);
+    let servers = own.into_iter().chain(others.map(|server| format!("https://{server}")));
     let api = HttpApi::new(HttpConfig {
         servers: servers.collect(),
         ca_pem: files::read(&files.authority)?,
@@ -268,15 +281,33 @@ fn node_api(parts: &Parts) -> Result<SharedApi, NodeError> {
     Ok(Arc::new(api))
 }
 
-type Worker = (Option<Network>, Option<Arc<Agent>>);
+/// What makes a node run pods.
+pub(super) struct Pods {
+    network: Network,
+    pub(super) agent: Arc<Agent>,
+}
 
-/// Network and agent, if this node runs pods.
-fn worker(parts: &Parts) -> Result<Worker, NodeError> {
-    let config = &parts.config;
-    if !config.has_role(Role::Worker) {
-        return Ok((None, None));
+impl Pods {
+    /// Starts both; the agent stops first.
+    pub(super) fn start(self, supervisor: &mut Supervisor) {
+        let Pods { network, agent } = self;
+        supervisor.start("network", move |cancel| async move {
+            network.run(cancel).await;
+            Ok::<(), Infallible>(())
+        });
+        supervisor.start("agent", move |cancel| async move {
+            agent.run(cancel).await;
+            Ok::<(), Infallible>(())
+        });
     }
-    let api = node_api(parts)?;
+}
+
+/// Network and agent of a node that runs pods.
+pub(super) fn pods(
+    config: &NodeConfig,
+    api: SharedApi,
+    images: Arc<dyn ImageSource>,
+) -> Result<Pods, NodeError> {
     let network = Network::new(
         NetworkConfig {
             node_name: config.node_name.clone(),
@@ -288,16 +319,14 @@ fn worker(parts: &Parts) -> Result<Worker, NodeError> {
         },
         api.clone(),
     )?;
-    let images =
-        RegistryImages { registry: parts.registry.clone(), endpoint: config.registry_endpoint() };
     let agent = Agent::new(
-        AgentConfig::new(config.as_ref().clone()),
+        AgentConfig::new(config.clone()),
         api,
         Arc::new(DockerEngine::new(config.paths.engine_socket())),
         Arc::new(AgentNetwork(network.pod_net())),
-        Arc::new(images),
+        images,
     )?;
-    Ok((Some(network), Some(Arc::new(agent))))
+    Ok(Pods { network, agent: Arc::new(agent) })
 }
 
 fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeError> {

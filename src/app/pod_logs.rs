@@ -33,28 +33,27 @@ fn refusal(error: &AgentError) -> Status {
     Status::bad_request(chain(error))
 }
 
-impl RoutedLogs {
-    async fn local(
-        &self,
-        agent: &Agent,
-        pod: &Value,
-        options: LogOptions,
-    ) -> Result<LogStream, Status> {
-        let wanted = agent::LogOptions {
-            container: Some(options.container),
-            follow: options.follow,
-            tail_lines: options.tail_lines.and_then(|lines| u64::try_from(lines).ok()),
-            timestamps: options.timestamps,
-            previous: options.previous,
-            since_seconds: options.since_seconds,
-            limit_bytes: options.limit_bytes.and_then(|bytes| u64::try_from(bytes).ok()),
-        };
-        let (namespace, name) =
-            (text_at(pod, "/metadata/namespace"), text_at(pod, "/metadata/name"));
-        let bytes = agent.logs(namespace, name, &wanted).await.map_err(|error| refusal(&error))?;
-        Ok(bytes.map_err(|error| std::io::Error::other(chain(&error))).boxed())
-    }
+/// The log of a container on this node.
+pub(super) async fn local(
+    agent: &Agent,
+    namespace: &str,
+    pod: &str,
+    options: LogOptions,
+) -> Result<LogStream, Status> {
+    let wanted = agent::LogOptions {
+        container: Some(options.container),
+        follow: options.follow,
+        tail_lines: options.tail_lines.and_then(|lines| u64::try_from(lines).ok()),
+        timestamps: options.timestamps,
+        previous: options.previous,
+        since_seconds: options.since_seconds,
+        limit_bytes: options.limit_bytes.and_then(|bytes| u64::try_from(bytes).ok()),
+    };
+    let bytes = agent.logs(namespace, pod, &wanted).await.map_err(|error| refusal(&error))?;
+    Ok(bytes.map_err(|error| std::io::Error::other(chain(&error))).boxed())
+}
 
+impl RoutedLogs {
     async fn remote(
         &self,
         node: &str,
@@ -105,7 +104,11 @@ impl PodLogs for RoutedLogs {
     async fn open(&self, pod: &Value, options: LogOptions) -> Result<LogStream, Status> {
         let node = text_at(pod, "/spec/nodeName");
         match &self.agent {
-            Some(agent) if node == self.node_name => self.local(agent, pod, options).await,
+            Some(agent) if node == self.node_name => {
+                let (namespace, name) =
+                    (text_at(pod, "/metadata/namespace"), text_at(pod, "/metadata/name"));
+                local(agent, namespace, name, options).await
+            }
             _ if node == self.node_name => {
                 Err(Status::bad_request(format!("node {node:?} runs no pods")))
             }

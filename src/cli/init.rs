@@ -47,7 +47,11 @@ pub async fn run(args: InitArgs) -> anyhow::Result<Exit> {
         paths: args.paths.paths(),
         ports: Ports::default(),
     };
-    let tools = tools(args.bundle.open()?);
+    let bundle = match args.bundle.open() {
+        Ok(bundle) => bundle,
+        Err(exit) => return Ok(exit),
+    };
+    let tools = tools(bundle);
     let result = interruptible(tools.cancel.clone(), init(&request, &tools)).await;
     Ok(settle(result, args.output == "json"))
 }

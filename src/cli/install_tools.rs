@@ -61,7 +61,20 @@ pub(crate) struct BundleFileArgs {
 }
 
 impl BundleFileArgs {
-    pub(crate) fn open(&self) -> anyhow::Result<Arc<dyn BundleSource>> {
+    /// Opens it, or says what is wrong and with which code to end: a file that is not
+    /// there was named wrongly, any other one has failed its test.
+    pub(crate) fn open(&self) -> Result<Arc<dyn BundleSource>, Exit> {
+        if let Some(absent) = self.trust.iter().chain([&self.bundle]).find(|file| !file.exists()) {
+            printer::error(&format!("there is no file {}", absent.display()));
+            return Err(Exit::Usage);
+        }
+        self.opened().map_err(|error| {
+            printer::error(&format!("{error:#}; nothing was written"));
+            Exit::Failed
+        })
+    }
+
+    fn opened(&self) -> anyhow::Result<Arc<dyn BundleSource>> {
         let bundle = Bundle::open(&self.bundle, &TrustedKeys::load(&self.trust)?)?;
         Ok(Arc::new(OpenedBundle::new(bundle)?))
     }
@@ -184,6 +197,7 @@ fn exit_of(error: &InstallError) -> Exit {
         }
         InstallError::Remote(error) => remote_exit(error),
         InstallError::Bundle(_)
+        | InstallError::OlderBundle { .. }
         | InstallError::Preflight(_)
         | InstallError::OtherInstallation { .. }
         | InstallError::File(_)

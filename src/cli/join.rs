@@ -74,7 +74,11 @@ pub async fn run(args: JoinArgs) -> anyhow::Result<Exit> {
         paths: args.paths.paths(),
         ports: Ports::default(),
     };
-    let tools = tools(args.bundle.open()?);
+    let bundle = match args.bundle.open() {
+        Ok(bundle) => bundle,
+        Err(exit) => return Ok(exit),
+    };
+    let tools = tools(bundle);
     let result = interruptible(tools.cancel.clone(), join(&command, &tools)).await;
     Ok(settle(result, args.output == "json"))
 }

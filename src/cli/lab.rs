@@ -56,6 +56,9 @@ enum LabVerb {
         /// A manifest to deploy when all nodes are ready
         #[arg(long, requires = "bundle", value_name = "FILE")]
         sample: Option<PathBuf>,
+        /// Put the bundle on the hosts, but install nothing
+        #[arg(long, requires = "bundle")]
+        bare: bool,
         /// Leave everything as it is when a step fails
         #[arg(long)]
         keep_on_failure: bool,
@@ -117,7 +120,7 @@ enum FaultName {
 /// Runs the verb. Blocks; must be called outside of any runtime.
 pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     match args.verb {
-        LabVerb::Up { layout, dir, bundle, trust, sample, keep_on_failure, output } => {
+        LabVerb::Up { layout, dir, bundle, trust, sample, bare, keep_on_failure, output } => {
             let layout: Layout = match layout.parse() {
                 Ok(layout) => layout,
                 Err(error @ (LayoutError::NotServed | LayoutError::Unknown(_))) => {
@@ -127,7 +130,7 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
             };
             let bundle = bundle.zip(trust).map(|(file, trust)| Bundle { file, trust });
             let program = Program::current()?;
-            let options = UpOptions { layout, dir: dir.dir, bundle, sample, program };
+            let options = UpOptions { layout, dir: dir.dir, bundle, sample, bare, program };
             bring_up(&options, keep_on_failure, output)
         }
         LabVerb::Env { dir } => {
@@ -169,7 +172,7 @@ fn bring_up(options: &UpOptions, keep: bool, output: Output) -> anyhow::Result<E
     match up(options, &complain) {
         Ok(report) => {
             show_report(&report, output)?;
-            if options.bundle.is_some() && output == Output::Text {
+            if options.bundle.is_some() && !options.bare && output == Output::Text {
                 show_next_steps(&Lab::open(&options.dir, options.program.clone())?)?;
             }
             Ok(ExitCode::SUCCESS)

@@ -45,7 +45,7 @@ pub async fn run(args: ServeArgs) -> Exit {
         Err(error) => {
             printer::error(&chain(&error));
             match error {
-                NodeError::Config(_) | NodeError::NotControl { .. } => Exit::Usage,
+                NodeError::Config(_) | NodeError::NoMember { .. } => Exit::Usage,
                 _ => Exit::Failed,
             }
         }

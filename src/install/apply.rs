@@ -8,6 +8,7 @@
 //! Not here: what differs (`init`, `join`), what happens to the host (playbooks).
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::sys::files::{self, FileError};
 use crate::sys::services::{ServiceError, ServiceManager};
 
 use super::phases::{COMPLETE, PhaseLog};
-use super::ports::{BundleSource, Credentials, Remote, RemoteError, as_files};
+use super::ports::{BundleSource, Credentials, Release, Remote, RemoteError, as_files};
 use super::preflight::{PreflightInput, preflight};
 use super::tokens::Clock;
 
@@ -119,6 +120,10 @@ pub enum InstallError {
     NotControl { name: String },
     #[error("the bundle is not usable; nothing was written")]
     Bundle(#[source] BundleFileError),
+    #[error(
+        "the bundle is release {offered}, this host has the newer {installed}; nothing was written. Use a bundle that is not older"
+    )]
+    OlderBundle { installed: Release, offered: Release },
     #[error("the host is not ready; nothing was written:\n{}", lines(.0))]
     Preflight(Vec<Finding>),
     #[error(
@@ -304,7 +309,7 @@ fn variables(tools: &Tools, config: &NodeConfig) -> Map<String, Value> {
         "engine_service": ENGINE_SERVICE,
         "node_service": NODE_SERVICE,
         "cgroup_parent": cgroup_parent(&config.node_name),
-        "registry_name": config.registry_endpoint().to_string(),
+        "registries": registries(config),
         "certificates_dir": places.engine_certificates,
         "engine_key": places.engine_certificates.with_file_name("key.json"),
         "systemd_dir": places.systemd_units,
@@ -318,6 +323,12 @@ fn variables(tools: &Tools, config: &NodeConfig) -> Map<String, Value> {
         Value::Object(map) => map,
         _ => unreachable!("the literal above is an object"),
     }
+}
+
+/// The registries that the engine may be sent to: the node's own; on a node without one,
+/// those of the control nodes it knows.
+fn registries(config: &NodeConfig) -> Vec<String> {
+    config.registries().iter().map(ToString::to_string).collect()
 }
 
 /// The cgroup under which the engine puts containers; the node's name keeps several lab
@@ -365,8 +376,6 @@ fn credentials(paths: &Paths, name: &str) -> Result<Credentials, InstallError> {
     })
 }
 
-/// The node's own API on a control node; on a worker, whose services have no API, any
-/// control node's, and its service must be running.
 /// What is waited for: that the program answers, or that the node serves.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
@@ -376,9 +385,7 @@ enum Wanted {
 
 async fn wait_for(tools: &Tools, config: &NodeConfig, wanted: Wanted) -> Result<(), InstallError> {
     let own = node_credentials(&config.paths)?;
-    let Some(server) = config.servers.first().copied() else {
-        return Err(InstallError::NotReady { seconds: 0 });
-    };
+    let server = SocketAddr::new(config.address, config.ports.api);
     let wait = async {
         let mut tick = tokio::time::interval(Duration::from_millis(250));
         loop {

@@ -10,7 +10,7 @@ use crate::bundle::{Bundle, Progress, Silent};
 use crate::playbook::{BundleFileError, BundleFiles};
 use crate::sys::files;
 
-use super::ports::{BundleSource, ByteProgress};
+use super::ports::{BundleSource, ByteProgress, Release};
 
 /// Repository of the pause image in every bundle.
 const PAUSE_REPOSITORY: &str = "holdfast/pause";
@@ -121,6 +121,10 @@ impl BundleSource for OpenedBundle {
         files::write_atomic(&dest.join("index.json"), &index, 0o600).map_err(wrong)?;
         let layout = br#"{"imageLayoutVersion":"1.0.0"}"#;
         files::write_atomic(&dest.join("oci-layout"), layout, 0o600).map_err(wrong)
+    }
+
+    fn release(&self) -> Release {
+        Release { version: self.bundle.version().to_owned(), serial: self.bundle.serial() }
     }
 
     fn pause_image(&self) -> String {

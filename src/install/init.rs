@@ -24,6 +24,7 @@ use crate::sys::host;
 use super::apply::{InstallError, Sequence, Tools, admin_credentials, read_config, write_chain};
 use super::phases::{PhaseLog, Purpose};
 use super::preflight::PreflightInput;
+use super::release;
 
 /// What the operator asks for.
 #[derive(Clone, Debug)]
@@ -76,6 +77,7 @@ pub async fn init(request: &InitRequest, tools: &Tools) -> Result<InstallReport,
     let found = PhaseLog::find(&request.paths.config)?;
     if let Some(log) = &found {
         same_purpose(log, &purpose)?;
+        release::check(&request.paths, &tools.bundle.release())?;
         if log.is_complete() {
             let config = read_config(&request.paths.node_config())?;
             return Ok(report(&config, true, warnings, Vec::new()));
@@ -95,6 +97,7 @@ pub async fn init(request: &InitRequest, tools: &Tools) -> Result<InstallReport,
         None => PhaseLog::begin(&request.paths.config, purpose)?,
     };
     let _lock = lock(&request.paths)?;
+    release::record(&request.paths, &tools.bundle.release())?;
     let mut sequence = Sequence { tools, log };
     let paths = &request.paths;
     sequence.phase("identity", async { make_identity(paths) }).await?;
@@ -109,7 +112,16 @@ pub async fn init(request: &InitRequest, tools: &Tools) -> Result<InstallReport,
 
 /// One installation at a time on a host.
 pub(crate) fn lock(paths: &Paths) -> Result<LockFile, InstallError> {
-    LockFile::take(&paths.config.join("install.lock"))?.ok_or(InstallError::Busy)
+    let lock = LockFile::take(&lock_path(paths))?.ok_or(InstallError::Busy)?;
+    // Nobody else writes here now, so these are of a run that was killed.
+    for dir in [paths.config.clone(), paths.pki()] {
+        files::remove_leftovers(&dir)?;
+    }
+    Ok(lock)
+}
+
+pub(crate) fn lock_path(paths: &Paths) -> PathBuf {
+    paths.config.join("install.lock")
 }
 
 fn purpose(request: &InitRequest, cluster: &Cluster) -> Result<Purpose, InstallError> {

@@ -14,10 +14,11 @@ use crate::pki::{Authority, JoinToken, NodeKey};
 use crate::sys::{files, tls_keys};
 
 use super::apply::{InstallError, Sequence, Tools, node_credentials, read_config, write_chain};
-use super::init::{InstallReport, lock, report, same_purpose, write_admin};
+use super::init::{InstallReport, lock, lock_path, report, same_purpose, write_admin};
 use super::phases::{PhaseLog, Purpose};
 use super::ports::RemoteError;
 use super::preflight::PreflightInput;
+use super::release;
 
 /// What the operator asks for.
 #[derive(Clone, Debug)]
@@ -48,6 +49,7 @@ pub async fn join(command: &JoinCommand, tools: &Tools) -> Result<InstallReport,
     let found = PhaseLog::find(&paths.config)?;
     if let Some(log) = &found {
         same_purpose(log, &purpose)?;
+        release::check(paths, &tools.bundle.release())?;
         if log.is_complete() {
             files::remove_file(&answer_path(paths))?;
             let config = read_config(&paths.node_config())?;
@@ -74,11 +76,15 @@ pub async fn join(command: &JoinCommand, tools: &Tools) -> Result<InstallReport,
         None => PhaseLog::begin(&paths.config, purpose)?,
     };
     let _lock = lock(paths)?;
+    release::record(paths, &tools.bundle.release())?;
     let mut sequence = Sequence { tools, log };
     let requested = sequence.phase("request", ask(command, tools)).await;
-    if fresh && let Err(InstallError::Remote(RemoteError::Refused { .. })) = &requested {
+    if fresh
+        && let Err(InstallError::Remote(error)) = &requested
+        && is_final(error)
+    {
         // A refusal leaves the host as it was, ready for a better token.
-        files::remove_tree(&paths.config)?;
+        forget(paths)?;
     }
     requested?;
     let answer = read_answer(paths)?;
@@ -91,6 +97,30 @@ pub async fn join(command: &JoinCommand, tools: &Tools) -> Result<InstallReport,
     // It holds the authority's key on control nodes; the files in pki/ are enough.
     files::remove_file(&answer_path(paths))?;
     Ok(report(&config, false, Vec::new(), findings))
+}
+
+/// Whether the cluster has certainly not admitted this node. After any other failure it
+/// may have, under a key that only this host has; so that key must stay.
+fn is_final(error: &RemoteError) -> bool {
+    match error {
+        RemoteError::Refused { reason, .. } => {
+            !matches!(reason.as_str(), "ServiceUnavailable" | "InternalError" | "Timeout")
+        }
+        RemoteError::Foreign { .. } => true,
+        RemoteError::Unreachable { .. }
+        | RemoteError::Garbled { .. }
+        | RemoteError::Keys { .. } => false,
+    }
+}
+
+/// Removes what a join has written before it was admitted, and nothing else.
+fn forget(paths: &Paths) -> Result<(), InstallError> {
+    files::remove_tree(&paths.pki())?;
+    release::forget(paths)?;
+    files::remove_file(&PhaseLog::path(&paths.config))?;
+    files::remove_file(&lock_path(paths))?;
+    files::remove_dir_if_empty(&paths.config)?;
+    Ok(())
 }
 
 async fn ask(command: &JoinCommand, tools: &Tools) -> Result<(), InstallError> {

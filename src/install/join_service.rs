@@ -192,29 +192,9 @@ impl JoinService {
             };
             return Ok(self.input.kv.txn(txn).await?.succeeded.then_some((record, node)));
         }
-        let taken: Vec<_> = self.nodes().await?.iter().map(|node| node.pod_range).collect();
-        let pod_range = record
-            .cluster
-            .pod_range_for(&placed, &taken)
-            .ok_or_else(|| JoinRefused::NoRange { center: placed.center.name.clone() })?;
         let next = read_record::<u64>(kv, NEXT_MEMBER_KEY).await?;
-        let control = placed.node.roles.contains(&Role::Control);
-        let member_id = match (control, next.value) {
-            (true, Some(next)) => Some(MemberId(next)),
-            (true, None) => return Err(JoinRefused::NotReady),
-            (false, _) => None,
-        };
-        let node = NodeRecord {
-            name: request.node_name.clone(),
-            address: request.address,
-            site: placed.site.to_owned(),
-            center: placed.center.name.clone(),
-            roles: placed.node.roles.clone(),
-            member_id,
-            pod_range,
-            key_fingerprint: fingerprint.to_owned(),
-            joined: false,
-        };
+        let node = self.new_node(request, &record, &placed, fingerprint, next.value).await?;
+        let member_id = node.member_id;
         let mut success = vec![put_record(&token_key, &redeemed), put_record(&node_key, &node)];
         // Written also for workers: two joins at once must not take the same pod range.
         let counter = next.value.unwrap_or(1) + u64::from(member_id.is_some());
@@ -229,6 +209,39 @@ impl JoinService {
             failure: Vec::new(),
         };
         Ok(self.input.kv.txn(txn).await?.succeeded.then_some((record, node)))
+    }
+
+    /// The record of a node that is admitted now, with the next free range and id.
+    async fn new_node(
+        &self,
+        request: &JoinRequest,
+        record: &ClusterRecord,
+        placed: &PlacedNode<'_>,
+        fingerprint: &str,
+        next_member: Option<u64>,
+    ) -> Result<NodeRecord, JoinRefused> {
+        let taken: Vec<_> = self.nodes().await?.iter().map(|node| node.pod_range).collect();
+        let pod_range = record
+            .cluster
+            .pod_range_for(placed, &taken)
+            .ok_or_else(|| JoinRefused::NoRange { center: placed.center.name.clone() })?;
+        let control = placed.node.roles.contains(&Role::Control);
+        let member_id = match (control, next_member) {
+            (true, Some(next)) => Some(MemberId(next)),
+            (true, None) => return Err(JoinRefused::NotReady),
+            (false, _) => None,
+        };
+        Ok(NodeRecord {
+            name: request.node_name.clone(),
+            address: request.address,
+            site: placed.site.to_owned(),
+            center: placed.center.name.clone(),
+            roles: placed.node.roles.clone(),
+            member_id,
+            pod_range,
+            key_fingerprint: fingerprint.to_owned(),
+            joined: false,
+        })
     }
 
     /// The node must be the one that the cluster file describes.

@@ -6,10 +6,26 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::model::cluster_record::ClusterBootstrap;
 use crate::model::join::{JoinAnswer, JoinRequest};
 use crate::playbook::{BundleFileError, BundleFiles};
+
+/// A release of the product; a greater serial is newer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Release {
+    /// For people.
+    pub version: String,
+    pub serial: u64,
+}
+
+impl std::fmt::Display for Release {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (serial {})", self.version, self.serial)
+    }
+}
 
 /// Bytes done and bytes in all.
 pub type ByteProgress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
@@ -22,6 +38,8 @@ pub trait BundleSource: BundleFiles {
     fn space_needed(&self) -> u64;
     /// Writes all images as one OCI image layout into an existing empty directory.
     fn write_images(&self, dest: &Path, progress: ByteProgress<'_>) -> Result<(), BundleFileError>;
+    /// Which release it is; proven by the signature before any other byte is read.
+    fn release(&self) -> Release;
     /// The pause image's name in the registry.
     fn pause_image(&self) -> String;
 }

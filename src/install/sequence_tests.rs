@@ -44,6 +44,7 @@ spec:
 #[derive(Debug, Default)]
 struct Bundle {
     broken: bool,
+    serial: u64,
 }
 
 impl BundleFiles for Bundle {
@@ -86,6 +87,10 @@ impl BundleSource for Bundle {
     fn write_images(&self, dest: &Path, _: ByteProgress<'_>) -> Result<(), BundleFileError> {
         files::write_atomic(&dest.join("index.json"), b"{}", 0o644).expect("writes");
         Ok(())
+    }
+
+    fn release(&self) -> Release {
+        Release { version: format!("0.{}", self.serial), serial: self.serial }
     }
 
     fn pause_image(&self) -> String {

@@ -41,6 +41,9 @@ pub(crate) struct Record {
     /// Public key that the bundle is trusted by.
     #[serde(default)]
     pub(crate) trust: Option<PathBuf>,
+    /// Nothing is installed by `lab up`, only put there.
+    #[serde(default)]
+    pub(crate) bare: bool,
     pub(crate) hosts: Vec<HostPlan>,
     pub(crate) group: Group,
 }
@@ -48,7 +51,16 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn new(layout: Layout, group: Group, made_dir: bool) -> Self {
         let hosts = layout.hosts();
-        Self { format: FORMAT, layout, made_dir, bundle: None, trust: None, hosts, group }
+        Self {
+            format: FORMAT,
+            layout,
+            made_dir,
+            bundle: None,
+            trust: None,
+            bare: false,
+            hosts,
+            group,
+        }
     }
 }
 

@@ -46,6 +46,7 @@ fn plays_the_child() {
                 dir: dir.into(),
                 bundle: None,
                 sample: None,
+                bare: false,
                 program: program(),
             };
             up(&options, &|_| ()).unwrap();
@@ -101,6 +102,7 @@ impl TestLab {
             dir: self.path(),
             bundle: None,
             sample: None,
+            bare: false,
             program: program(),
         };
         up(&options, &|line| println!("{line}")).unwrap();
@@ -330,6 +332,7 @@ fn a_directory_with_other_things_in_it_is_refused_untouched() {
         dir: place.path(),
         bundle: None,
         sample: None,
+        bare: false,
         program: program(),
     };
     let error = up(&options, &|_| ()).unwrap_err();

@@ -23,6 +23,8 @@ pub struct UpOptions {
     pub bundle: Option<Bundle>,
     /// A manifest to deploy once all nodes are ready.
     pub sample: Option<PathBuf>,
+    /// The hosts see the bundle, but nothing is installed; a lab that began bare stays so.
+    pub bare: bool,
     pub program: Program,
 }
 
@@ -84,7 +86,7 @@ pub fn up(options: &UpOptions, say: &dyn Fn(&str)) -> Result<UpReport, LabError>
     steps.run("make the switch", || lab.ensure_switch())?;
     steps.run("boot the hosts", || boot_all(&lab))?;
     steps.run("open the ways in", || lab.ensure_daemon())?;
-    if lab.record.bundle.is_some() {
+    if lab.record.bundle.is_some() && !lab.record.bare {
         provision::install(&lab, &mut steps)?;
         if let Some(sample) = &options.sample {
             steps.run("deploy the sample", || sample::deploy(&lab, sample))?;
@@ -132,6 +134,7 @@ fn prepare(options: &UpOptions) -> Result<Lab, LabError> {
         Some((bundle, trust)) => Record { bundle: Some(bundle), trust: Some(trust), ..record },
         None => record,
     };
+    let record = Record { bare: record.bare || options.bare, ..record };
     dir.write(&record)?;
     if !dir.program().exists() {
         tree::copy_program(&options.program.file, &dir.program())

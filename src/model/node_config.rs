@@ -166,6 +166,16 @@ impl NodeConfig {
         self.roles.contains(&role)
     }
 
+    /// Where images come from: this node's own registry, or on a node without one those
+    /// of the control nodes that were known when it joined.
+    pub fn registries(&self) -> Vec<SocketAddr> {
+        if self.has_role(Role::Control) {
+            return vec![self.registry_endpoint()];
+        }
+        let of = |server: &SocketAddr| SocketAddr::new(server.ip(), self.ports.registry);
+        self.servers.iter().map(of).collect()
+    }
+
     /// Where this node's registry answers; a non-loopback address on purpose, because
     /// Docker verifies no certificate on 127.0.0.0/8.
     pub fn registry_endpoint(&self) -> SocketAddr {

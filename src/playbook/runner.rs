@@ -21,6 +21,7 @@ use crate::playbook::journal::{DoneTask, Journal, JournalError};
 use crate::playbook::modules::{self, Call, ModuleError, Outcome};
 use crate::playbook::parse::{ParseError, Play, Playbook, Task};
 use crate::playbook::undo::UndoLog;
+use crate::sys::host;
 use crate::sys::services::ServiceManager;
 
 #[derive(Debug, thiserror::Error)]
@@ -163,7 +164,10 @@ impl Runner {
 
     /// Runs a playbook that was read already.
     pub async fn run_playbook(&self, playbook: &Playbook) -> Result<PlaybookReport, PlaybookError> {
-        let run = digest(&[&playbook.hash, &self.input.files.digest(), &self.input.tags.join(",")]);
+        // What is not on a disk is gone after a reboot, so a journal counts for one boot.
+        let boot = host::boot_mark();
+        let tags = self.input.tags.join(",");
+        let run = digest(&[&playbook.hash, &self.input.files.digest(), &tags, &boot]);
         let journal = if self.input.check {
             None
         } else {
@@ -263,13 +267,9 @@ impl Runner {
             return Ok(());
         }
         let playbook = progress.playbook;
-        let cannot_evaluate = |source| PlaybookError::Expression {
-            playbook: playbook.to_owned(),
-            line: task.line,
-            task: task.name.clone(),
-            source,
-        };
-        let calls = self.calls(task, &progress.vars).map_err(cannot_evaluate)?;
+        let calls = self
+            .calls(task, &progress.vars)
+            .map_err(|source| Failure::Expression(source).of(playbook, task))?;
         let inputs =
             digest(&[&task.module, &serde_json::to_string(&calls).expect("JSON values serialize")]);
         let known = progress.journal.as_ref().and_then(|journal| journal.done(key, &inputs));
@@ -284,16 +284,7 @@ impl Runner {
             _ => false,
         };
         let ran = self.run_calls(task, &calls, &progress.vars).await;
-        let mut outcome = match ran {
-            Ok(outcome) => outcome,
-            Err(Failure::Expression(source)) => return Err(cannot_evaluate(source)),
-            Err(Failure::Module(source)) => {
-                let (playbook, line) = (playbook.to_owned(), task.line);
-                let source = Box::new(source);
-                let task = task.name.clone();
-                return Err(PlaybookError::Task { playbook, line, task, source });
-            }
-        };
+        let mut outcome = ran.map_err(|failure| failure.of(playbook, task))?;
         outcome.changed |= began_before && !outcome.skipped;
         self.event(Event::Ran { task: &task.name }, playbook)?;
         let state = match (outcome.skipped, outcome.ignored.is_some(), outcome.changed) {
@@ -462,6 +453,21 @@ impl Runner {
 enum Failure {
     Module(ModuleError),
     Expression(ExpressionError),
+}
+
+impl Failure {
+    /// Says in which task it happened.
+    fn of(self, playbook: &str, task: &Task) -> PlaybookError {
+        let (playbook, line, task) = (playbook.to_owned(), task.line, task.name.clone());
+        match self {
+            Failure::Module(source) => {
+                PlaybookError::Task { playbook, line, task, source: Box::new(source) }
+            }
+            Failure::Expression(source) => {
+                PlaybookError::Expression { playbook, line, task, source }
+            }
+        }
+    }
 }
 
 impl From<ExpressionError> for Failure {

@@ -40,7 +40,7 @@ pub use collect::CollectReport;
 pub use error::RegistryError;
 pub use import::{ImportBlob, ImportImage, ImportProgress, ImportReport, ImportSource};
 pub use manifests::{Reference, ResolvedName, StoredManifest};
-pub use name::{Digest, Repository, Tag};
+pub use name::{Digest, ImageName, Repository, Tag};
 pub use peers::{BlobPeers, BlobStream, PeerFetchError};
 pub use uploads::UploadStatus;
 

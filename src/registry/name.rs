@@ -145,12 +145,13 @@ impl fmt::Display for Tag {
 
 /// An image as a pod names it, reduced to where it may lie in our registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ImageName {
+pub struct ImageName {
     /// In the order in which they are looked up.
-    pub(crate) repositories: Vec<Repository>,
-    pub(crate) tag: Tag,
+    pub repositories: Vec<Repository>,
+    /// Used when there is no digest.
+    pub tag: Tag,
     /// Takes precedence over the tag.
-    pub(crate) digest: Option<Digest>,
+    pub digest: Option<Digest>,
 }
 
 impl FromStr for ImageName {

@@ -58,6 +58,23 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<(), FileEr
     written.map_err(at("write", path))
 }
 
+/// Whether [`write_atomic`] gave a file this name while it was not whole yet.
+pub fn is_leftover(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') && name.ends_with(".new")
+}
+
+/// Removes what killed [`write_atomic`]s left in a directory; it may be absent.
+pub fn remove_leftovers(dir: &Path) -> Result<(), FileError> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    for path in list_dir(dir)?.iter().filter(|path| is_leftover(path)) {
+        remove_file(path)?;
+    }
+    Ok(())
+}
+
 /// Writes a stream to a new file, or over one; not synced: the caller syncs the tree.
 pub fn write_stream(path: &Path, source: &mut dyn io::Read, mode: u32) -> Result<(), FileError> {
     let mut options = OpenOptions::new();

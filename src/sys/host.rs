@@ -25,6 +25,17 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Differs from boot to boot of this host. The kernel's own mark is the same for all
+/// hosts of a lab, so the start of PID 1 is part of it.
+pub fn boot_mark() -> String {
+    let text = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let first = text("/proc/1/stat");
+    // The name in parentheses may hold blanks; the start is the 20th field behind it.
+    let behind = first.rsplit_once(')').map_or("", |(_, behind)| behind);
+    let started = behind.split_whitespace().nth(19).unwrap_or_default();
+    format!("{} {started}", text("/proc/sys/kernel/random/boot_id").trim())
+}
+
 /// Effective user id.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

@@ -27,6 +27,9 @@ pub struct ServiceFile {
     /// Services that are started before this one.
     #[serde(default)]
     pub after: Vec<String>,
+    /// Directories on a file system that does not outlive a boot; made before each start.
+    #[serde(default)]
+    pub runtime_dirs: Vec<PathBuf>,
     /// Start when PID 1 starts.
     pub enabled: bool,
     /// stdout and stderr are appended here.

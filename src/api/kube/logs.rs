@@ -95,18 +95,8 @@ fn check_started(pod: &Value, container: &str) -> Result<(), Status> {
     }
 }
 
-/// `GET pods/NAME/log`.
-pub(super) async fn serve(
-    state: &KubeState,
-    pod: &Address,
-    options: &Options,
-) -> Result<Response, Status> {
-    let object = state.objects.get(pod, None).await?;
-    let container = choose(&object, options.get("container"))?;
-    if object.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default().is_empty() {
-        let text = format!("pod {} does not have a host assigned", pod.name);
-        return Err(Status::bad_request(text));
-    }
+/// What the query asks for.
+pub(super) fn wanted(options: &Options, container: String) -> Result<LogOptions, Status> {
     let wanted = LogOptions {
         follow: options.flag("follow")?,
         previous: options.flag("previous")?,
@@ -123,6 +113,22 @@ pub(super) async fn serve(
             return Err(Status::bad_request(format!("{name} must not be negative")));
         }
     }
+    Ok(wanted)
+}
+
+/// `GET pods/NAME/log`.
+pub(super) async fn serve(
+    state: &KubeState,
+    pod: &Address,
+    options: &Options,
+) -> Result<Response, Status> {
+    let object = state.objects.get(pod, None).await?;
+    let container = choose(&object, options.get("container"))?;
+    if object.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default().is_empty() {
+        let text = format!("pod {} does not have a host assigned", pod.name);
+        return Err(Status::bad_request(text));
+    }
+    let wanted = wanted(options, container)?;
     if !wanted.previous {
         check_started(&object, &wanted.container)?;
     }

@@ -20,6 +20,7 @@ mod protobuf;
 mod respond;
 mod table;
 mod watch;
+mod worker;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use axum::Router;
 use axum::routing::{any, get};
 
 pub use logs::{LogOptions, LogStream, PodLogs};
+pub use worker::{WorkerServices, worker_router};
 
 use crate::objects::Objects;
 

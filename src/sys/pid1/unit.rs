@@ -106,6 +106,9 @@ impl Unit {
             .command
             .split_first()
             .ok_or_else(|| io::Error::other("the service file names no command"))?;
+        for dir in &self.file.runtime_dirs {
+            fs::create_dir_all(dir)?;
+        }
         let log = open_log(&self.file.log)?;
         let errors = log.try_clone()?;
         let child = Command::new(program)
