@@ -372,7 +372,8 @@ async fn init_killed_at_any_step_is_finished_by_the_same_command() {
 #[tokio::test]
 async fn a_bad_bundle_or_cluster_file_leaves_no_trace() {
     let host = Host::new(&Cluster::new());
-    let error = init(&host.init_request(), &host.tools(Bundle { broken: true }, 0)).await;
+    let error =
+        init(&host.init_request(), &host.tools(Bundle { broken: true, serial: 1 }, 0)).await;
     let text = crate::base::chain::chain(&error.expect_err("refused"));
     assert!(text.contains("nothing was written") && text.contains("images/hello"), "{text}");
     let mut request = host.init_request();

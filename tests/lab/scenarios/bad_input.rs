@@ -77,7 +77,7 @@ pub(crate) fn bundles() -> Outcome {
     fs::copy(lab.dir().join("other.key.pub"), host_root(&lab, "a1").join("var/other.pub"))
         .map_err(|error| failed("copy the other key", error))?;
     refused(&lab, &init_command("/var/bad.hfb", "/var/other.pub"), 1, &["sign"])?;
-    refused(&lab, &init_command("/var/missing.hfb", "/bundle.pub"), 1, &["/var/missing.hfb"])?;
+    refused(&lab, &init_command("/var/missing.hfb", "/bundle.pub"), 64, &["/var/missing.hfb"])?;
     let verified = output(
         std::process::Command::new(binary())
             .args(["bundle", "verify"])
@@ -124,7 +124,7 @@ pub(crate) fn tokens(lab: &Lab) -> Outcome {
     let foreign = format!("{}.{}.{}.{}", parts[0], parts[1], parts[2], "0".repeat(64));
     let unknown = format!("{}.{}.{}.{}", parts[0], "ffffffffff", parts[2], parts[3]);
     for (bad, needle) in
-        [(foreign, "authority"), (unknown, "token"), ("nonsense".to_owned(), "token")]
+        [(foreign, "another cluster"), (unknown, "token"), ("nonsense".to_owned(), "token")]
     {
         let join = [
             "holdfast",

@@ -224,3 +224,38 @@ pub(crate) fn own_verbs(lab: &Lab) -> Outcome {
     let usage = output(&mut lab.holdfast(&["get"])?)?;
     ensure(usage.status.code() == Some(64), || text(&usage))
 }
+
+/// The page as a browser gets it; the certificate is the cluster's own.
+pub(crate) fn status_page(lab: &Lab) -> Outcome {
+    let url = lab.env("HOLDFAST_ADMIN_URL")?;
+    let password = lab.env("HOLDFAST_ADMIN_PASSWORD")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed("runtime", error))?;
+    runtime.block_on(async {
+        let client = reqwest::Client::builder()
+            .tls_certs_only([])
+            .tls_danger_accept_invalid_certs(true)
+            .no_proxy()
+            .build()
+            .map_err(|error| failed("client", error))?;
+        let ask = async |password: Option<&str>| {
+            let mut request = client.get(&url);
+            if let Some(password) = password {
+                request = request.basic_auth("admin", Some(password));
+            }
+            let answer = request.send().await.map_err(|error| failed("GET /ui/", error))?;
+            let (status, policy) =
+                (answer.status(), answer.headers().get("content-security-policy").cloned());
+            let body = answer.text().await.map_err(|error| failed("body", error))?;
+            Ok::<_, libtest_mimic::Failed>((status, policy, body))
+        };
+        let (status, _, _) = ask(None).await?;
+        ensure(status == 401, || format!("without a password: {status}"))?;
+        let (status, _, _) = ask(Some("wrong")).await?;
+        ensure(status == 401, || format!("with a wrong password: {status}"))?;
+        let (status, policy, body) = ask(Some(&password)).await?;
+        ensure(status == 200 && policy.is_some(), || format!("{status} {policy:?}"))?;
+        contains("the page", &body, &["10.77.0.11:2380", "leader", "b1", "c1", "Certificates"])?;
+        ensure(!body.contains("<script"), || "the page has a script".into())
+    })
+}
