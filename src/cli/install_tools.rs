@@ -20,7 +20,7 @@ use crate::install::ports::{BundleSource, RemoteError};
 use crate::install::remote::HttpsRemote;
 use crate::model::node_config::Paths;
 use crate::playbook::Event;
-use crate::sys::host;
+use crate::sys::clock;
 use crate::sys::services::ServiceManager;
 use crate::sys::services::init_client::InitClient;
 use crate::sys::systemd::Systemd;
@@ -78,7 +78,7 @@ pub(crate) fn tools(bundle: Arc<dyn BundleSource>) -> Tools {
         bundle,
         services: services(),
         remote: Arc::new(HttpsRemote),
-        clock: Arc::new(host::now),
+        clock: Arc::new(clock::now),
         places: Places::default(),
         progress: progress(),
         cancel: CancellationToken::new(),
