@@ -103,14 +103,14 @@ fn progress() -> ProgressSink {
     let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
     let interactive = std::io::IsTerminal::is_terminal(&std::io::stderr());
     Arc::new(move |progress| match progress {
-        Progress::PhaseStarted(name) => printer::progress(&format!("{name} ...")),
+        Progress::PhaseStarted(name) => printer::note(&format!("{name} ...")),
         Progress::PhaseDone(name) => {
             if let Some(bar) = bar.lock().ok().and_then(|mut bar| bar.take()) {
                 bar.finish_and_clear();
             }
-            printer::progress(&format!("{name} done"));
+            printer::note(&format!("{name} done"));
         }
-        Progress::PhaseSkipped(name) => printer::progress(&format!("{name} was done before")),
+        Progress::PhaseSkipped(name) => printer::note(&format!("{name} was done before")),
         Progress::Bytes { phase, done, total } if interactive => {
             if let Ok(mut bar) = bar.lock() {
                 bar.get_or_insert_with(|| bytes_bar(phase, total)).set_position(done);
@@ -118,7 +118,7 @@ fn progress() -> ProgressSink {
         }
         Progress::Bytes { .. } => {}
         Progress::Task(Event::Finished { report }) => {
-            printer::progress(&format!("  {:?}: {}", report.state, report.name));
+            printer::note(&format!("  {:?}: {}", report.state, report.name));
         }
         Progress::Task(Event::Started { .. } | Event::Ran { .. }) => {}
     })
@@ -157,7 +157,7 @@ pub(crate) fn settle(result: Result<InstallReport, InstallError>, json: bool) ->
         return Exit::Done;
     }
     for warning in &report.warnings {
-        printer::progress(&format!("warning: {warning}"));
+        printer::note(&format!("warning: {warning}"));
     }
     let state = if report.already_done { "was made before" } else { "is ready" };
     let mut lines = vec![
