@@ -1,3 +1,5 @@
+//! A container's spec becomes the engine's, field by field.
+
 use serde_json::json;
 
 use super::*;

@@ -16,6 +16,7 @@ use super::labels::PodIdentity;
 use crate::base::limits::AGENT_EVENT_QUEUE;
 use crate::client::api::SharedApi;
 use crate::client::{PatchKind, ResourceRef};
+use crate::sys::clock;
 
 const EVENTS: ResourceRef = ResourceRef::of::<Event>(true);
 const REMEMBERED_MAX: usize = 1_000;
@@ -58,7 +59,7 @@ impl EventSink {
             gravity,
             reason,
             message: message.into(),
-            at: Timestamp::now(),
+            at: clock::now(),
         };
         if let Err(error) = self.sender.try_send(note) {
             tracing::debug!(%error, reason, "an event was dropped");

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::AgentError;
 use super::context::Context;
 use super::labels::{ATTEMPT, CONTAINER_NAME, DOCKER_TYPE, MEMBER, NODE, POD_NAME, POD_NAMESPACE};
 use crate::engine::port::{ContainerSummary, LogQuery, RunState};
+use crate::sys::clock;
 
 /// What to deliver; the query parameters of `…/log`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub(crate) async fn logs(
     let list = context.engine.list(&labels).await?;
     let id = choose(list, pod, options)?;
     let since = options.since_seconds.map(|seconds| {
-        Timestamp::now().saturating_sub(SignedDuration::from_secs(seconds)).unwrap_or_default()
+        clock::now().saturating_sub(SignedDuration::from_secs(seconds)).unwrap_or_default()
     });
     let query = LogQuery {
         follow: options.follow,

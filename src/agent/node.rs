@@ -20,6 +20,7 @@ use crate::base::limits::{NODE_HEARTBEAT, NODE_MAX_PODS};
 use crate::client::{ApiError, PatchKind, ResourceRef};
 use crate::engine::port::EngineVersion;
 use crate::model::node_config::Role;
+use crate::sys::clock;
 use crate::sys::host_facts::{self, HostHeadroom};
 
 const NODES: ResourceRef = ResourceRef::of::<Node>(false);
@@ -186,7 +187,7 @@ impl NodeReporter {
     }
 
     fn conditions(&mut self, health: &EngineHealth) -> Value {
-        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+        let now = Timestamp::from_second(clock::now().as_second()).unwrap_or_default();
         let left = host_facts::headroom(&self.context.config.node.paths.data).unwrap_or_default();
         let list: Vec<Value> = condition_words(health, left)
             .into_iter()

@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -34,6 +33,7 @@ use crate::engine::port::{Container as EngineContainer, RunState};
 use crate::logic::pod_phase::final_phase;
 use crate::logic::restart_facts::{FactState, PodFacts};
 use crate::logic::restart_plan::{Plan, PlanInput, Step, Waiting, plan};
+use crate::sys::clock;
 use crate::sys::pod_files;
 
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -192,7 +192,7 @@ impl PodWorker {
             verdicts: &verdicts,
             known_restarts: &known_restarts(&desired.pod),
             finished: final_phase(&desired.pod).is_some(),
-            now: Timestamp::now(),
+            now: clock::now(),
         });
         self.add_troubles(&mut plan);
         let report = self
@@ -214,7 +214,7 @@ impl PodWorker {
         report?;
         self.refresh_volumes(spec, &facts).await?;
         if let Some(at) = plan.wake_at {
-            let pause = Duration::try_from(at.duration_since(Timestamp::now()));
+            let pause = Duration::try_from(at.duration_since(clock::now()));
             wake = wake.min(pause.unwrap_or(Duration::ZERO) + Duration::from_millis(20));
         }
         Ok(Next::After(wake))

@@ -20,6 +20,7 @@ use super::handler::{Question, Respondent, ask};
 use super::labels::PodIdentity;
 use crate::logic::probe::{ProbeKind, ProbeMachine, ProbeOutcome, Verdict};
 use crate::logic::restart_facts::{FactState, PodFacts, Verdicts};
+use crate::sys::clock;
 
 type Key = (String, ProbeKind);
 type Board = Arc<Mutex<HashMap<Key, Verdict>>>;
@@ -205,7 +206,7 @@ struct ProbeTask {
 impl ProbeTask {
     async fn run(mut self) {
         let age = self.started_at.map_or(Duration::ZERO, |start| {
-            Duration::try_from(Timestamp::now().duration_since(start)).unwrap_or_default()
+            Duration::try_from(clock::now().duration_since(start)).unwrap_or_default()
         });
         tokio::time::sleep(self.initial_delay.saturating_sub(age)).await;
         let mut tick = tokio::time::interval(self.period);

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PodSpec, PodStatus};
 use serde_json::Value;
 
@@ -19,6 +18,7 @@ use crate::engine::port::{Container as EngineContainer, LogQuery, RunState};
 use crate::logic::pod_phase::{StatusInput, pod_status};
 use crate::logic::restart_facts::{PodFacts, Verdicts};
 use crate::logic::restart_plan::Waiting;
+use crate::sys::clock;
 use crate::sys::pod_files;
 
 const CONFLICT_TRIES: u32 = 5;
@@ -40,7 +40,7 @@ impl PodWorker {
         let host_ip = self.context.host_ip();
         let build = |desired: &DesiredPod| {
             let pod = &desired.pod;
-            let now = Timestamp::now();
+            let now = clock::now();
             let host_ip = &host_ip;
             pod_status(StatusInput { pod, facts, verdicts, waiting, host_ip, pod_ip, ending, now })
         };

@@ -17,7 +17,8 @@ use crate::model::cluster::Cluster;
 use crate::model::cluster_record::{ClusterRecord, NodeRecord};
 use crate::model::node_config::{Ports, Role};
 use crate::pki::{Authority, JoinToken, NodeKey, NodeNames};
-use crate::sys::{files, host, tls_keys};
+use crate::sys::clock;
+use crate::sys::{files, tls_keys};
 
 const CLUSTER: &str = "\
 apiVersion: holdfast.io/v1
@@ -54,7 +55,7 @@ fn credentials(authority: &Authority, dir: &std::path::Path, name: &str) -> Cred
     let request = key.request().expect("request");
     Credentials {
         authority: authority.certificate_pem().into(),
-        certificate: authority.sign_node(&request, &names, host::now()).expect("signs"),
+        certificate: authority.sign_node(&request, &names, clock::now()).expect("signs"),
         key: files::read_text(&path).expect("key file"),
     }
 }
@@ -83,7 +84,7 @@ fn tls(authority: &Authority, own: &Credentials) -> Arc<rustls::ServerConfig> {
 impl Bench {
     async fn new() -> Self {
         let dir = tempfile::tempdir().expect("temp dir");
-        let authority = Arc::new(Authority::create("lab", host::now()).expect("authority"));
+        let authority = Arc::new(Authority::create("lab", clock::now()).expect("authority"));
         let kv = Arc::new(FakeKv::default());
         let service = Arc::new(JoinService::new(JoinServiceInput {
             kv: Arc::clone(&kv) as _,
@@ -91,9 +92,9 @@ impl Bench {
             admin: None,
             membership: Arc::new(FakeMembership::default()),
             ports: Ports::default(),
-            clock: Arc::new(host::now),
+            clock: Arc::new(clock::now),
         }));
-        let book = TokenBook::new(kv, authority.fingerprint(), Arc::new(host::now));
+        let book = TokenBook::new(kv, authority.fingerprint(), Arc::new(clock::now));
         let routes = router(JoinRoutes { service, tokens: Arc::new(book) });
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let server = socket.local_addr().expect("address");
@@ -106,7 +107,7 @@ impl Bench {
     }
 
     fn admin(&self) -> Credentials {
-        let (certificate, key) = self.authority.issue_admin(host::now()).expect("issues");
+        let (certificate, key) = self.authority.issue_admin(clock::now()).expect("issues");
         Credentials { authority: self.authority.certificate_pem().into(), certificate, key }
     }
 
@@ -184,7 +185,7 @@ async fn a_node_joins_over_tls_that_it_knows_only_by_the_pin() {
     let other = remote.joined(server, &own, "a1").await.expect_err("only of itself");
     assert_eq!(reason(other), "Forbidden");
     let time = remote.server_time(server, &token.authority).await.expect("a clock");
-    assert!((time.as_second() - host::now().as_second()).abs() < 30);
+    assert!((time.as_second() - clock::now().as_second()).abs() < 30);
     bench.stop().await;
 }
 

@@ -49,8 +49,8 @@ use crate::objects::{Objects, ObjectsOptions};
 use crate::pki::{Authority, PkiError};
 use crate::registry::{Registry, RegistryConfig, RegistryError};
 use crate::store::{Kv, OpenError, Store, StoreConfig, StoreDeps, StoreError, StoreTuning};
+use crate::sys::clock;
 use crate::sys::files::{self, FileError};
-use crate::sys::host;
 use crate::sys::tls::{self, TlsError, TlsIdentity};
 
 /// The `nft` of the bundle's engine tree.
@@ -336,7 +336,7 @@ fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeEr
     let authority = Arc::new(Authority::load(&pki)?);
     let admin =
         (files::read_text(&pki.join("admin.crt"))?, files::read_text(&pki.join("admin.key"))?);
-    let clock = Arc::new(host::now);
+    let clock = Arc::new(clock::now);
     let tokens = TokenBook::new(kv.clone(), authority.fingerprint(), clock.clone());
     let service = JoinService::new(JoinServiceInput {
         kv,

@@ -20,6 +20,7 @@ use crate::model::kv::{KeyValue, RangeRequest};
 use crate::model::node_config::{NodeConfig, Role};
 use crate::pki;
 use crate::store::{Kv, MemberInfo, Store, StoreStatus};
+use crate::sys::clock;
 use crate::sys::host;
 
 /// How long a majority may take to prove itself.
@@ -74,7 +75,7 @@ impl NodeStatus {
                 return Vec::new();
             }
         };
-        let now = host::now();
+        let now = clock::now();
         let view = |info: pki::CertificateInfo| CertificateView {
             days_left: info.days_left(now),
             expires: info.not_after.to_string(),

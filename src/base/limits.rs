@@ -76,3 +76,6 @@ pub const TERMINATION_MESSAGE_MAX_BYTES: usize = 4_096;
 pub const AGENT_EVENT_QUEUE: usize = 256;
 /// Largest bundle manifest that is read, bytes; a real one is under 100 kB.
 pub const BUNDLE_MANIFEST_MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How long the kernel may take to end all processes of a lab's killed host.
+pub const LAB_KILL: Duration = Duration::from_secs(30);

@@ -6,13 +6,14 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use http::Method;
 use serde_json::Value;
 
-use super::get::{Client, Connection, VerbError, finish};
+use super::connection::{Client, ObjectScope};
+use super::exit::{Exit, VerbError, finish};
+use super::printer;
 use crate::client::api::ApiError;
 use crate::client::applied;
 use crate::client::discovery::Served;
@@ -22,14 +23,14 @@ use crate::sys::documents;
 #[derive(Args, Debug)]
 pub struct ApplyArgs {
     #[command(flatten)]
-    pub connection: Connection,
+    pub scope: ObjectScope,
     /// Manifest files (YAML or JSON, many documents each); `-` reads standard input
     #[arg(short, long = "filename", required = true)]
     pub files: Vec<PathBuf>,
 }
 
 /// Runs `holdfast apply`.
-pub async fn run(args: ApplyArgs) -> ExitCode {
+pub async fn run(args: ApplyArgs) -> Exit {
     finish(apply(args).await)
 }
 
@@ -102,18 +103,18 @@ pub(super) fn place<'a>(client: &'a Client, object: &Value) -> Result<Place<'a>,
 
 async fn apply(args: ApplyArgs) -> Result<(), VerbError> {
     let objects = manifests(&args.files)?;
-    let client = args.connection.connect().await?;
+    let client = args.scope.connect().await?;
     let places: Result<Vec<_>, _> = objects.iter().map(|object| place(&client, object)).collect();
     let mut failures = 0;
     for (object, place) in objects.iter().zip(places?) {
         let shown = place.served.display(&place.name);
         match apply_one(&client, &place, object).await {
-            Ok(verb) => writeln!(std::io::stdout(), "{shown} {verb}")?,
+            Ok(verb) => writeln!(printer::stdout(), "{shown} {verb}")?,
             Err(error @ ApiError::Unreachable { .. }) => return Err(error.into()),
             Err(error) if objects.len() == 1 => return Err(error.into()),
             Err(error) => {
                 failures += 1;
-                writeln!(std::io::stderr(), "error: {shown}: {error}")?;
+                printer::note(&format!("error: {shown}: {error}"));
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -10,7 +9,9 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::apply::{manifests, place};
-use super::get::{Client, Connection, VerbError, finish};
+use super::connection::{Client, ObjectScope};
+use super::exit::{Exit, VerbError, finish};
+use super::printer;
 use crate::client::api::ApiError;
 use crate::client::discovery::Served;
 
@@ -29,7 +30,7 @@ pub enum Cascade {
 #[derive(Args, Debug)]
 pub struct DeleteArgs {
     #[command(flatten)]
-    pub connection: Connection,
+    pub scope: ObjectScope,
     /// KIND or KIND/NAME
     #[arg(required_unless_present = "files")]
     pub kind: Option<String>,
@@ -59,7 +60,7 @@ pub struct DeleteArgs {
 }
 
 /// Runs `holdfast delete`.
-pub async fn run(args: DeleteArgs) -> ExitCode {
+pub async fn run(args: DeleteArgs) -> Exit {
     finish(delete(args).await)
 }
 
@@ -104,7 +105,7 @@ async fn targets(args: &DeleteArgs, client: &Client) -> Result<Vec<Doomed>, Verb
 }
 
 async fn delete(args: DeleteArgs) -> Result<(), VerbError> {
-    let client = args.connection.connect().await?;
+    let client = args.scope.connect().await?;
     let policy = match args.cascade {
         Cascade::Background => "Background",
         Cascade::Foreground => "Foreground",
@@ -123,7 +124,7 @@ async fn delete(args: DeleteArgs) -> Result<(), VerbError> {
             Err(error) => return Err(error.into()),
         };
         match client.api.write_raw(Method::DELETE, &doomed.path, JSON, &body).await {
-            Ok(_) => writeln!(std::io::stdout(), "{} deleted", doomed.shown)?,
+            Ok(_) => writeln!(printer::stdout(), "{} deleted", doomed.shown)?,
             Err(error) if error.is_not_found() && args.ignore_not_found => continue,
             Err(error) => return Err(error.into()),
         }

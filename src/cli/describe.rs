@@ -1,12 +1,14 @@
 //! `holdfast describe`: everything about an object, and what happened to it.
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::Value;
 
-use super::get::{Client, Connection, VerbError, finish, yaml};
+use super::connection::{Client, ObjectScope};
+use super::exit::{Exit, VerbError, finish};
+use super::get::yaml;
+use super::printer;
 use crate::client::discovery::Served;
 
 const JSON: &str = "application/json";
@@ -15,7 +17,7 @@ const JSON: &str = "application/json";
 #[derive(Args, Debug)]
 pub struct DescribeArgs {
     #[command(flatten)]
-    pub connection: Connection,
+    pub scope: ObjectScope,
     /// KIND or KIND/NAME
     pub kind: String,
     /// Names; all objects if none is given
@@ -23,12 +25,12 @@ pub struct DescribeArgs {
 }
 
 /// Runs `holdfast describe`.
-pub async fn run(args: DescribeArgs) -> ExitCode {
+pub async fn run(args: DescribeArgs) -> Exit {
     finish(describe(args).await)
 }
 
 async fn describe(args: DescribeArgs) -> Result<(), VerbError> {
-    let client = args.connection.connect().await?;
+    let client = args.scope.connect().await?;
     let mut first = true;
     for (served, name) in client.targets(&args.kind, &args.names)? {
         let path = served.path(Some(&client.namespace), name.as_deref());
@@ -39,7 +41,7 @@ async fn describe(args: DescribeArgs) -> Result<(), VerbError> {
         };
         for object in objects {
             if !std::mem::take(&mut first) {
-                writeln!(std::io::stdout(), "\n")?;
+                writeln!(printer::stdout(), "\n")?;
             }
             describe_one(&client, served, &object).await?;
         }
@@ -49,7 +51,7 @@ async fn describe(args: DescribeArgs) -> Result<(), VerbError> {
 
 async fn describe_one(client: &Client, served: &Served, object: &Value) -> Result<(), VerbError> {
     let events = events(client, object).await?;
-    let mut out = std::io::stdout().lock();
+    let mut out = printer::stdout();
     let metadata = &object["metadata"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     writeln!(out, "{:<16}{}", "Name:", text(&metadata["name"]))?;

@@ -1,6 +1,12 @@
-//! Exit codes: what scripts rely on.
+//! How verbs end: the exit codes that scripts rely on, and why a verb failed.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use super::printer;
+use crate::base::chain::chain;
+use crate::client::ApiError;
+use crate::client::http::HttpSetupError;
 
 /// How a verb ended. Source: `sysexits.h` for 64, 69 and 75.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +23,8 @@ pub enum Exit {
     Unreachable,
     /// 75: not now; the same command may be tried again.
     TryAgain,
+    /// That of a command which was run on the caller's behalf.
+    Command(u8),
 }
 
 impl Exit {
@@ -29,6 +37,7 @@ impl Exit {
             Exit::Usage => 64,
             Exit::Unreachable => 69,
             Exit::TryAgain => 75,
+            Exit::Command(code) => code,
         }
     }
 }
@@ -36,5 +45,77 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit.code())
+    }
+}
+
+/// Why a verb that talks to the cluster failed; decides its exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum VerbError {
+    #[error("{0}")]
+    Usage(String),
+    #[error(
+        "cannot use the kubeconfig {} (--kubeconfig or KUBECONFIG names another)",
+        kubeconfig.display()
+    )]
+    Setup {
+        kubeconfig: PathBuf,
+        #[source]
+        source: HttpSetupError,
+    },
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error("{0}")]
+    Failed(String),
+    #[error("cannot write the output")]
+    Output(#[from] std::io::Error),
+}
+
+impl VerbError {
+    /// The code that it ends the program with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            VerbError::Usage(_) | VerbError::Setup { .. } => Exit::Usage,
+            VerbError::Api(ApiError::Unreachable { .. }) => Exit::Unreachable,
+            VerbError::Api(ApiError::Refused(status)) if matches!(status.code, 429 | 503) => {
+                Exit::TryAgain
+            }
+            VerbError::Api(_) | VerbError::Failed(_) | VerbError::Output(_) => Exit::Failed,
+        }
+    }
+}
+
+/// Turns a verb's outcome into its exit code; the error goes to stderr.
+pub(super) fn finish(outcome: Result<(), VerbError>) -> Exit {
+    match outcome {
+        Ok(()) => Exit::Done,
+        // Whoever read us has read enough.
+        Err(VerbError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Exit::Done
+        }
+        Err(error) => {
+            printer::note(&match &error {
+                // In kubectl's words.
+                VerbError::Api(ApiError::Refused(status)) if !status.reason.is_empty() => {
+                    format!("Error from server ({}): {}", status.reason, status.message)
+                }
+                other => format!("error: {}", chain(other)),
+            });
+            error.exit()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_end_with_the_codes_that_scripts_rely_on() {
+        use crate::model::status::Status;
+        let unreachable = VerbError::Api(ApiError::Unreachable { reason: String::new() });
+        assert_eq!(unreachable.exit().code(), 69);
+        assert_eq!(VerbError::Api(Status::unavailable("no leader").into()).exit().code(), 75);
+        assert_eq!(VerbError::Api(Status::not_found("pods", "", "x").into()).exit().code(), 1);
+        assert_eq!(VerbError::Usage(String::new()).exit().code(), 64);
     }
 }

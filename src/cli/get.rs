@@ -1,139 +1,19 @@
 //! `holdfast get`: lists or shows objects, in the columns that the server chooses.
-//!
-//! Also holds what the five object verbs share: the connection, the names, the endings.
 
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use crate::base::chain::chain;
+use super::connection::{Client, ObjectScope};
+use super::exit::{Exit, VerbError, finish};
+use super::printer;
 use crate::client::api::ApiError;
-use crate::client::discovery::{Catalogue, Served};
-use crate::client::http::{HttpApi, HttpSetupError, TABLE};
-use crate::client::kubeconfig::{self, KubeconfigError};
-use crate::sys::documents;
+use crate::client::discovery::Served;
+use crate::client::http::TABLE;
 
 const JSON: &str = "application/json";
-
-/// How to reach the cluster; flattened into every object verb.
-#[derive(Args, Clone, Debug)]
-pub struct Connection {
-    /// The kubeconfig; else $KUBECONFIG, else /etc/holdfast/admin.kubeconfig
-    #[arg(long, global = true)]
-    pub kubeconfig: Option<PathBuf>,
-    /// The namespace; else the kubeconfig's, else `default`
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-}
-
-/// Why a verb failed; decides its exit code.
-#[derive(Debug, thiserror::Error)]
-pub enum VerbError {
-    #[error("{0}")]
-    Usage(String),
-    #[error(transparent)]
-    Setup(#[from] HttpSetupError),
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    #[error("{0}")]
-    Failed(String),
-    #[error("cannot write the output")]
-    Output(#[from] std::io::Error),
-}
-
-impl VerbError {
-    fn code(&self) -> u8 {
-        match self {
-            VerbError::Usage(_) | VerbError::Setup(_) => 64,
-            VerbError::Api(ApiError::Unreachable { .. }) => 69,
-            VerbError::Api(ApiError::Refused(status)) if matches!(status.code, 429 | 503) => 75,
-            VerbError::Api(_) | VerbError::Failed(_) | VerbError::Output(_) => 1,
-        }
-    }
-}
-
-/// Turns a verb's outcome into its exit code; the error goes to stderr.
-pub(super) fn finish(outcome: Result<(), VerbError>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever read us has read enough.
-        Err(VerbError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let text = match &error {
-                VerbError::Api(ApiError::Refused(status)) if !status.reason.is_empty() => {
-                    format!("Error from server ({}): {}", status.reason, status.message)
-                }
-                other => format!("error: {}", chain(other)),
-            };
-            // Nothing is left to tell if stderr is closed too.
-            let _ = writeln!(std::io::stderr(), "{text}");
-            ExitCode::from(error.code())
-        }
-    }
-}
-
-/// A connected client with what it needs to understand names.
-pub(super) struct Client {
-    pub(super) api: HttpApi,
-    pub(super) catalogue: Catalogue,
-    pub(super) namespace: String,
-}
-
-impl Connection {
-    pub(super) async fn connect(&self) -> Result<Client, VerbError> {
-        let path = self.kubeconfig.clone();
-        let path = path.or_else(|| documents::environment("KUBECONFIG").map(PathBuf::from));
-        let path = path.unwrap_or_else(|| "/etc/holdfast/admin.kubeconfig".into());
-        let target = kubeconfig::load(&path)
-            .map_err(|error: KubeconfigError| HttpSetupError::from(error))?;
-        let namespace = self.namespace.clone().or(target.namespace);
-        let api = HttpApi::new(target.http)?;
-        let catalogue = Catalogue::fetch(&api).await?;
-        Ok(Client { api, catalogue, namespace: namespace.unwrap_or_else(|| "default".into()) })
-    }
-}
-
-impl Client {
-    pub(super) fn resource(&self, name: &str) -> Result<&Served, VerbError> {
-        self.catalogue.by_name(name).ok_or_else(|| {
-            VerbError::Usage(format!("the server doesn't have a resource type \"{name}\""))
-        })
-    }
-
-    /// `KIND NAME…` or `KIND/NAME…` to resources and names; no name means all.
-    pub(super) fn targets(
-        &self,
-        kinds: &str,
-        names: &[String],
-    ) -> Result<Vec<(&Served, Option<String>)>, VerbError> {
-        if kinds.contains('/') {
-            let pairs = std::iter::once(kinds).chain(names.iter().map(String::as_str));
-            return pairs
-                .map(|pair| {
-                    let (kind, name) = pair.split_once('/').ok_or_else(|| {
-                        VerbError::Usage(format!("{pair:?} is not of the form KIND/NAME"))
-                    })?;
-                    Ok((self.resource(kind)?, Some(name.to_owned())))
-                })
-                .collect();
-        }
-        let mut targets = Vec::new();
-        for kind in kinds.split(',') {
-            let served = self.resource(kind)?;
-            if names.is_empty() {
-                targets.push((served, None));
-            }
-            targets.extend(names.iter().map(|name| (served, Some(name.clone()))));
-        }
-        Ok(targets)
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -147,7 +27,7 @@ pub enum Format {
 #[derive(Args, Debug)]
 pub struct GetArgs {
     #[command(flatten)]
-    pub connection: Connection,
+    pub scope: ObjectScope,
     /// KIND[,KIND…] or KIND/NAME
     pub kinds: String,
     /// Names; all objects if none is given
@@ -170,12 +50,12 @@ pub struct GetArgs {
 }
 
 /// Runs `holdfast get`.
-pub async fn run(args: GetArgs) -> ExitCode {
+pub async fn run(args: GetArgs) -> Exit {
     finish(get(args).await)
 }
 
 async fn get(args: GetArgs) -> Result<(), VerbError> {
-    let client = args.connection.connect().await?;
+    let client = args.scope.connect().await?;
     let targets = client.targets(&args.kinds, &args.names)?;
     if args.watch && targets.len() > 1 {
         return Err(VerbError::Usage("only one kind or object can be watched at once".into()));
@@ -187,7 +67,7 @@ async fn get(args: GetArgs) -> Result<(), VerbError> {
         let answer = fetch(&client, &args, served, name.as_deref(), as_table).await?;
         if as_table {
             if rows > 0 && targets.len() > 1 {
-                writeln!(std::io::stdout())?;
+                writeln!(printer::stdout())?;
             }
             rows += print_table(&args, &answer, true)?;
         } else {
@@ -207,7 +87,7 @@ async fn get(args: GetArgs) -> Result<(), VerbError> {
             } else {
                 format!(" in {} namespace", client.namespace)
             };
-            writeln!(std::io::stderr(), "No resources found{place}.")?;
+            printer::note(&format!("No resources found{place}."));
         }
         return Ok(());
     }
@@ -269,7 +149,7 @@ async fn watch(
 }
 
 fn print_documents(args: &GetArgs, mut documents: Vec<Value>) -> Result<(), VerbError> {
-    let mut out = std::io::stdout().lock();
+    let mut out = printer::stdout();
     if args.output == Some(Format::Name) {
         for document in &documents {
             let items = document["items"].as_array();
@@ -319,7 +199,7 @@ fn print_table(args: &GetArgs, table: &Value, header: bool) -> Result<usize, Ver
     let lines = table_lines(table, wide, args.all_namespaces, header);
     let rows = table["rows"].as_array().map_or(0, Vec::len);
     if rows > 0 {
-        write!(std::io::stdout().lock(), "{lines}")?;
+        write!(printer::stdout(), "{lines}")?;
     }
     Ok(rows)
 }
@@ -391,15 +271,5 @@ mod tests {
             table_lines(&table, true, true, true).lines().next().unwrap(),
             "NAMESPACE   NAME    READY    NODE"
         );
-    }
-
-    #[test]
-    fn failures_end_with_the_codes_that_scripts_rely_on() {
-        use crate::model::status::Status;
-        let unreachable = VerbError::Api(ApiError::Unreachable { reason: String::new() });
-        assert_eq!(unreachable.code(), 69);
-        assert_eq!(VerbError::Api(Status::unavailable("no leader").into()).code(), 75);
-        assert_eq!(VerbError::Api(Status::not_found("pods", "", "x").into()).code(), 1);
-        assert_eq!(VerbError::Usage(String::new()).code(), 64);
     }
 }

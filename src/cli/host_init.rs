@@ -1,11 +1,11 @@
 //! `holdfast host-init`: is PID 1 of a host. Hidden; started by the lab and the appliance.
 
-use std::process::ExitCode;
-
 use tracing_subscriber::EnvFilter;
 
+use super::exit::Exit;
+
 /// Runs until the host is asked to stop. Must be called outside of any runtime.
-pub fn run() -> anyhow::Result<ExitCode> {
+pub fn run() -> anyhow::Result<Exit> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // A subscriber may have been set by the caller; then that one is used.
     let _ = tracing_subscriber::fmt()
@@ -14,5 +14,5 @@ pub fn run() -> anyhow::Result<ExitCode> {
         .with_ansi(false)
         .try_init();
     crate::sys::pid1::run(crate::sys::pid1::Pid1Config::default())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }

@@ -20,7 +20,7 @@ use crate::install::ports::{BundleSource, RemoteError};
 use crate::install::remote::HttpsRemote;
 use crate::model::node_config::Paths;
 use crate::playbook::Event;
-use crate::sys::host;
+use crate::sys::clock;
 use crate::sys::services::ServiceManager;
 use crate::sys::services::init_client::InitClient;
 use crate::sys::systemd::Systemd;
@@ -91,7 +91,7 @@ pub(crate) fn tools(bundle: Arc<dyn BundleSource>) -> Tools {
         bundle,
         services: services(),
         remote: Arc::new(HttpsRemote),
-        clock: Arc::new(host::now),
+        clock: Arc::new(clock::now),
         places: Places::default(),
         progress: progress(),
         cancel: CancellationToken::new(),
@@ -116,14 +116,14 @@ fn progress() -> ProgressSink {
     let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
     let interactive = std::io::IsTerminal::is_terminal(&std::io::stderr());
     Arc::new(move |progress| match progress {
-        Progress::PhaseStarted(name) => printer::progress(&format!("{name} ...")),
+        Progress::PhaseStarted(name) => printer::note(&format!("{name} ...")),
         Progress::PhaseDone(name) => {
             if let Some(bar) = bar.lock().ok().and_then(|mut bar| bar.take()) {
                 bar.finish_and_clear();
             }
-            printer::progress(&format!("{name} done"));
+            printer::note(&format!("{name} done"));
         }
-        Progress::PhaseSkipped(name) => printer::progress(&format!("{name} was done before")),
+        Progress::PhaseSkipped(name) => printer::note(&format!("{name} was done before")),
         Progress::Bytes { phase, done, total } if interactive => {
             if let Ok(mut bar) = bar.lock() {
                 bar.get_or_insert_with(|| bytes_bar(phase, total)).set_position(done);
@@ -131,7 +131,7 @@ fn progress() -> ProgressSink {
         }
         Progress::Bytes { .. } => {}
         Progress::Task(Event::Finished { report }) => {
-            printer::progress(&format!("  {:?}: {}", report.state, report.name));
+            printer::note(&format!("  {:?}: {}", report.state, report.name));
         }
         Progress::Task(Event::Started { .. } | Event::Ran { .. }) => {}
     })
@@ -170,7 +170,7 @@ pub(crate) fn settle(result: Result<InstallReport, InstallError>, json: bool) ->
         return Exit::Done;
     }
     for warning in &report.warnings {
-        printer::progress(&format!("warning: {warning}"));
+        printer::note(&format!("warning: {warning}"));
     }
     let state = if report.already_done { "was made before" } else { "is ready" };
     let mut lines = vec![

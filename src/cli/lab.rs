@@ -1,20 +1,17 @@
 //! `holdfast lab`: several hosts on this machine, to try, test and break a cluster.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::exit::Exit;
+use super::printer;
 use crate::base::chain::chain;
 use crate::lab::{
     Bundle, Fault, HostState, Lab, LabError, LabStatus, Layout, LayoutError, Program, UpOptions,
     UpReport, down, hold_switch, run_daemon, up,
 };
 
-/// Exit codes as the interface page lists them.
-const ATTENTION: u8 = 2;
-const USAGE: u8 = 64;
 /// Lines of each log that are shown after a failure.
 const LOG_LINES: usize = 25;
 
@@ -118,14 +115,14 @@ enum FaultName {
 }
 
 /// Runs the verb. Blocks; must be called outside of any runtime.
-pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: LabArgs) -> anyhow::Result<Exit> {
     match args.verb {
         LabVerb::Up { layout, dir, bundle, trust, sample, bare, keep_on_failure, output } => {
             let layout: Layout = match layout.parse() {
                 Ok(layout) => layout,
                 Err(error @ (LayoutError::NotServed | LayoutError::Unknown(_))) => {
-                    complain(&error.to_string());
-                    return Ok(ExitCode::from(USAGE));
+                    printer::note(&error.to_string());
+                    return Ok(Exit::Usage);
                 }
             };
             let bundle = bundle.zip(trust).map(|(file, trust)| Bundle { file, trust });
@@ -135,11 +132,11 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
         }
         LabVerb::Env { dir } => {
             for (name, value) in open(&dir)?.env()? {
-                say(&format!("export {name}={}", quote(&value)));
+                printer::text(&format!("export {name}={}", quote(&value)));
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
-        LabVerb::Status { dir, output } => show_status(&open(&dir)?.status()?, output),
+        LabVerb::Status { dir, output } => Ok(show_status(&open(&dir)?.status()?, output)),
         LabVerb::Fault { fault, node, dir } => {
             let fault = match fault {
                 FaultName::Kill => Fault::Kill,
@@ -147,16 +144,16 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
                 FaultName::Start => Fault::Start,
             };
             open(&dir)?.fault(fault, &node)?;
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         LabVerb::Exec { node, dir, command } => {
             let code = open(&dir)?.exec(&node, &command)?;
-            Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+            Ok(Exit::Command(u8::try_from(code).unwrap_or(1)))
         }
         LabVerb::Down { dir } => take_down(&dir.dir),
         LabVerb::Daemon { dir } => {
             run_daemon(&dir.dir, Program::current()?)?;
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         LabVerb::Switch => hold_switch(),
     }
@@ -166,27 +163,27 @@ fn open(dir: &Dir) -> Result<Lab, LabError> {
     Lab::open(&dir.dir, Program::current()?)
 }
 
-fn bring_up(options: &UpOptions, keep: bool, output: Output) -> anyhow::Result<ExitCode> {
+fn bring_up(options: &UpOptions, keep: bool, output: Output) -> anyhow::Result<Exit> {
     // One that was there before is not this command's to take down.
     let was_there = Lab::open(&options.dir, options.program.clone()).is_ok();
-    match up(options, &complain) {
+    match up(options, &printer::note) {
         Ok(report) => {
-            show_report(&report, output)?;
+            show_report(&report, output);
             if options.bundle.is_some() && !options.bare && output == Output::Text {
                 show_next_steps(&Lab::open(&options.dir, options.program.clone())?)?;
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         Err(error) => {
-            complain(&format!("lab up failed: {}", chain(&error)));
+            printer::note(&format!("lab up failed: {}", chain(&error)));
             show_last_words(options);
             if was_there || keep {
-                complain("everything is kept as it is; `holdfast lab down` removes it");
+                printer::note("everything is kept as it is; `holdfast lab down` removes it");
             } else if Lab::open(&options.dir, options.program.clone()).is_ok() {
-                complain("taking the lab down; --keep-on-failure would leave it");
+                printer::note("taking the lab down; --keep-on-failure would leave it");
                 down(&options.dir)?;
             }
-            Ok(ExitCode::FAILURE)
+            Ok(Exit::Failed)
         }
     }
 }
@@ -194,24 +191,23 @@ fn bring_up(options: &UpOptions, keep: bool, output: Output) -> anyhow::Result<E
 fn show_last_words(options: &UpOptions) {
     let Ok(lab) = Lab::open(&options.dir, options.program.clone()) else { return };
     for tail in lab.last_words(LOG_LINES).unwrap_or_default() {
-        complain(&format!("---- {}\n{}", tail.name, tail.text));
+        printer::note(&format!("---- {}\n{}", tail.name, tail.text));
     }
 }
 
-fn show_report(report: &UpReport, output: Output) -> anyhow::Result<()> {
+fn show_report(report: &UpReport, output: Output) {
     if output == Output::Json {
-        say(&serde_json::to_string_pretty(report)?);
-        return Ok(());
+        printer::document(report);
+        return;
     }
     for step in &report.steps {
-        say(&format!("{:>8.1} s  {}", step.seconds, step.name));
+        printer::text(&format!("{:>8.1} s  {}", step.seconds, step.name));
     }
-    say(&format!(
+    printer::text(&format!(
         "{:>8.1} s  in all; the lab is in {}",
         report.total_seconds,
         report.dir.display()
     ));
-    Ok(())
 }
 
 /// What runs, and what to try with it.
@@ -226,7 +222,7 @@ fn show_next_steps(lab: &Lab) -> Result<(), LabError> {
     let dir = quote(value("HOLDFAST_LAB_DIR"));
     let program = std::env::current_exe().unwrap_or_else(|_| "holdfast".into());
     let program = program.display();
-    say(&format!(
+    printer::text(&format!(
         "\nRunning: {} master{} ({}). What to try next:\n\n\
          \x20 eval \"$({program} lab env --dir {dir})\"     sets KUBECONFIG and the rest\n\
          \x20 kubectl get pods -o wide                 (or: {program} get pods -o wide)\n\
@@ -245,13 +241,13 @@ fn show_next_steps(lab: &Lab) -> Result<(), LabError> {
     Ok(())
 }
 
-fn show_status(status: &LabStatus, output: Output) -> anyhow::Result<ExitCode> {
+fn show_status(status: &LabStatus, output: Output) -> Exit {
     if output == Output::Json {
-        say(&serde_json::to_string_pretty(status)?);
+        printer::document(status);
     } else {
         say_status(status);
     }
-    Ok(if status.healthy { ExitCode::SUCCESS } else { ExitCode::from(ATTENTION) })
+    if status.healthy { Exit::Done } else { Exit::Attention }
 }
 
 fn say_status(status: &LabStatus) {
@@ -293,40 +289,30 @@ fn say_status(status: &LabStatus) {
             services.join(", "),
         ]);
     }
-    say(&table.to_string());
+    printer::text(&table.to_string());
     let runs = |running: bool| if running { "running" } else { "gone" };
-    say(&format!("switch: {}", runs(status.switch_running)));
-    say(&format!("daemon: {}", runs(status.daemon_running)));
+    printer::text(&format!("switch: {}", runs(status.switch_running)));
+    printer::text(&format!("daemon: {}", runs(status.daemon_running)));
     if let Some(forwards) = &status.forwards {
         for (service, port) in &forwards.any {
-            say(&format!("{service}: 127.0.0.1:{port} (the first host that answers)"));
+            printer::text(&format!("{service}: 127.0.0.1:{port} (the first host that answers)"));
         }
     }
     match status.outbound_packets {
-        Some(count) => say(&format!("outbound packets: {count}")),
-        None => say("outbound packets: unknown, the switch is gone"),
+        Some(count) => printer::text(&format!("outbound packets: {count}")),
+        None => printer::text("outbound packets: unknown, the switch is gone"),
     }
 }
 
-fn take_down(dir: &Path) -> anyhow::Result<ExitCode> {
+fn take_down(dir: &Path) -> anyhow::Result<Exit> {
     let report = down(dir)?;
-    complain(&format!("the lab is down; {} processes were ended", report.processes));
-    Ok(ExitCode::SUCCESS)
+    printer::note(&format!("the lab is down; {} processes were ended", report.processes));
+    Ok(Exit::Done)
 }
 
 /// Single quotes for a POSIX shell.
 fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
-}
-
-/// Answers go to stdout, progress and complaints to stderr. A reader that went away
-/// (`| head`) is no failure of the command.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
-}
-
-fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

@@ -1,18 +1,19 @@
 //! `holdfast logs`: what a pod's container said.
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use clap::Args;
 use futures::StreamExt;
 
-use super::get::{Connection, VerbError, finish};
+use super::connection::ObjectScope;
+use super::exit::{Exit, VerbError, finish};
+use super::printer;
 
 /// Prints the log of a pod's container.
 #[derive(Args, Debug)]
 pub struct LogsArgs {
     #[command(flatten)]
-    pub connection: Connection,
+    pub scope: ObjectScope,
     /// The pod, as NAME or pod/NAME
     pub pod: String,
     /// The container; may be left out if there is only one
@@ -33,12 +34,12 @@ pub struct LogsArgs {
 }
 
 /// Runs `holdfast logs`.
-pub async fn run(args: LogsArgs) -> ExitCode {
+pub async fn run(args: LogsArgs) -> Exit {
     finish(logs(args).await)
 }
 
 async fn logs(args: LogsArgs) -> Result<(), VerbError> {
-    let client = args.connection.connect().await?;
+    let client = args.scope.connect().await?;
     let name = match args.pod.split_once('/') {
         None => args.pod.as_str(),
         Some(("pod" | "pods" | "po", name)) => name,
@@ -59,7 +60,7 @@ async fn logs(args: LogsArgs) -> Result<(), VerbError> {
     let path = client.resource("pods")?.path(Some(&client.namespace), Some(name));
     let mut chunks = client.api.get_stream(&format!("{path}/log"), &query, "*/*").await?;
     while let Some(chunk) = chunks.next().await {
-        let mut out = std::io::stdout().lock();
+        let mut out = printer::stdout();
         out.write_all(&chunk?)?;
         out.flush()?;
     }

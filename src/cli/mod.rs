@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
 fn dispatch(verb: Verb) -> ExitCode {
     crate::sys::tls::install_crypto();
     match verb {
-        Verb::Bundle(args) => settled(bundle::run(args, &mut std::io::stdout().lock())),
+        Verb::Bundle(args) => ended(bundle::run(args, &mut printer::stdout()).map(|()| Exit::Done)),
         Verb::Config(args) => config::run(args).into(),
         Verb::Preflight(args) => preflight::run(args).into(),
         Verb::Init(args) => ended(blocking(init::run(args))),
@@ -84,15 +84,15 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Token(args) => ended(blocking(token::run(args))),
         Verb::Serve(args) => blocking(serve::run(args)).into(),
         Verb::Status(args) => blocking(status::run(args)).into(),
-        Verb::Get(args) => blocking(get::run(args)),
-        Verb::Describe(args) => blocking(describe::run(args)),
-        Verb::Apply(args) => blocking(apply::run(args)),
-        Verb::Delete(args) => blocking(delete::run(args)),
-        Verb::Logs(args) => blocking(logs::run(args)),
-        Verb::Lab(args) => passed_on(lab::run(args)),
-        Verb::HostInit => passed_on(host_init::run()),
+        Verb::Get(args) => blocking(get::run(args)).into(),
+        Verb::Describe(args) => blocking(describe::run(args)).into(),
+        Verb::Apply(args) => blocking(apply::run(args)).into(),
+        Verb::Delete(args) => blocking(delete::run(args)).into(),
+        Verb::Logs(args) => blocking(logs::run(args)).into(),
+        Verb::Lab(args) => ended(lab::run(args)),
+        Verb::HostInit => ended(host_init::run()),
         Verb::Probe(args) => match blocking(probe::run(args)) {
-            Ok(code) => ExitCode::from(code),
+            Ok(code) => Exit::Command(code).into(),
             Err(reason) => {
                 printer::error(&reason);
                 Exit::Failed.into()
@@ -107,18 +107,11 @@ fn blocking<T>(work: impl Future<Output = T>) -> T {
     runtime.expect("threads and an event queue can be made").block_on(work)
 }
 
-fn ended(result: anyhow::Result<Exit>) -> ExitCode {
-    passed_on(result.map(ExitCode::from))
-}
-
-fn settled(result: anyhow::Result<()>) -> ExitCode {
-    passed_on(result.map(|()| Exit::Done.into()))
-}
-
 /// The verb's own exit code, or 1 with what went wrong.
-fn passed_on(result: anyhow::Result<ExitCode>) -> ExitCode {
-    result.unwrap_or_else(|error| {
+fn ended(result: anyhow::Result<Exit>) -> ExitCode {
+    let exit = result.unwrap_or_else(|error| {
         printer::error(&format!("{error:#}"));
-        Exit::Failed.into()
-    })
+        Exit::Failed
+    });
+    exit.into()
 }

@@ -1,12 +1,10 @@
 //! The one place that writes to the terminal: results to stdout, everything else to stderr.
 
-#![expect(clippy::print_stderr, reason = "this is where printing stands")]
-
-use std::io::Write;
+use std::io::{StdoutLock, Write};
 
 /// A result; ends with exactly one newline.
 pub fn text(text: &str) {
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     // A reader that went away (`| head`) is no reason to fail.
     let _reader_gone = writeln!(out, "{}", text.trim_end_matches('\n'));
 }
@@ -19,12 +17,18 @@ pub fn document(value: &impl serde::Serialize) {
     }
 }
 
-/// What went wrong, and what to do.
-pub fn error(message: &str) {
-    eprintln!("holdfast: {message}");
+/// Standard output, for what is written piece by piece; an error is the writer's to judge.
+pub fn stdout() -> StdoutLock<'static> {
+    std::io::stdout().lock()
 }
 
-/// A step of a long operation.
-pub fn progress(message: &str) {
-    eprintln!("{message}");
+/// What went wrong, and what to do.
+pub fn error(message: &str) {
+    note(&format!("holdfast: {message}"));
+}
+
+/// Anything for people that is no result: a step of a long operation, a complaint.
+pub fn note(message: &str) {
+    // Nothing is left to tell if stderr is closed.
+    let _nobody_listens = writeln!(std::io::stderr().lock(), "{message}");
 }

@@ -62,7 +62,7 @@ pub async fn run(
         printer::text("nothing is installed here");
     } else {
         for step in &report.done {
-            printer::progress(&format!("{step} done"));
+            printer::note(&format!("{step} done"));
         }
         if report.failed.is_empty() {
             printer::text("the host is as it was");
@@ -78,7 +78,7 @@ fn confirmed() -> bool {
     if !std::io::stdin().is_terminal() {
         return false;
     }
-    printer::progress("This removes the node and all its data. Type \"reset\" to go on:");
+    printer::note("This removes the node and all its data. Type \"reset\" to go on:");
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).is_ok() && line.trim() == "reset"
 }

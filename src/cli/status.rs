@@ -1,14 +1,12 @@
 //! `holdfast status`: the whole cluster on one screen, or as one JSON document.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use indicatif::HumanBytes;
 
 use crate::base::chain::chain;
-use crate::cli::connection::{Connection, connect};
-use crate::cli::exit::Exit;
+use crate::cli::connection::Connection;
+use crate::cli::exit::{Exit, finish};
 use crate::cli::printer;
 use crate::model::cluster_status::ClusterStatus;
 
@@ -21,19 +19,15 @@ pub struct StatusArgs {
     /// `json` prints one stable document.
     #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
     output: String,
-    /// Defaults to $KUBECONFIG, then /etc/holdfast/admin.kubeconfig.
-    #[arg(long)]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// Asks the first node that answers.
 pub async fn run(args: StatusArgs) -> Exit {
-    let api = match connect(&Connection { kubeconfig: args.kubeconfig }) {
+    let api = match args.connection.api() {
         Ok(api) => api,
-        Err(error) => {
-            printer::error(&error);
-            return Exit::Usage;
-        }
+        Err(error) => return finish(Err(error)),
     };
     let answer = api.get_raw("/holdfast/v1/status", &[], "application/json").await;
     let document = match answer {

@@ -16,7 +16,7 @@ use crate::base::limits;
 use crate::client::api::{ApiError, SharedApi};
 use crate::client::key::ObjectKey;
 use crate::client::typed::{Kind, Typed};
-use crate::sys::wall_clock;
+use crate::sys::clock;
 
 /// How serious an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,7 +144,7 @@ impl EventWriter {
         let identity = (subject + &field, report.reason.clone(), report.message.clone());
         if let Some(known) = self.known.get_mut(&identity) {
             let count = known.count + 1;
-            let patch = json!({"count": count, "lastTimestamp": Time(wall_clock::now())});
+            let patch = json!({"count": count, "lastTimestamp": Time(clock::now())});
             match self.events.patch_merge(&known.key, None, &patch).await {
                 Ok(_) => {
                     known.count = count;
@@ -165,7 +165,7 @@ impl EventWriter {
     }
 
     fn compose(&self, report: &Report) -> Event {
-        let now = Some(Time(wall_clock::now()));
+        let now = Some(Time(clock::now()));
         let about = &report.about;
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let name = format!("{}.{}", about.name.as_deref().unwrap_or("unknown"), &unique[..16]);

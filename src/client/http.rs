@@ -27,19 +27,9 @@ use crate::base::limits;
 use crate::client::api::{
     ApiError, DeleteOptions, ListOptions, ObjectApi, ObjectList, PatchKind, ResourceRef, WatchEvent,
 };
+use crate::client::endpoint::HttpConfig;
 use crate::client::kubeconfig::{self, KubeconfigError};
 use crate::client::wire;
-
-/// Where the API is and who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// Base URLs, `https://10.0.0.1:6443`, in the order in which they are tried.
-    pub servers: Vec<String>,
-    /// PEM of the cluster's authority, the only one trusted.
-    pub ca_pem: Vec<u8>,
-    /// PEM of the client's certificate chain and of its key.
-    pub identity: Option<(Vec<u8>, Vec<u8>)>,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum HttpSetupError {

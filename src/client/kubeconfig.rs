@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use crate::client::http::HttpConfig;
+use crate::client::endpoint::HttpConfig;
 use crate::sys::documents;
 
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod applied;
 pub mod discovery;
+pub mod endpoint;
 pub mod events;
 pub mod http;
 pub mod informer;
@@ -18,8 +19,9 @@ pub use api::{
     ApiError, DeleteOptions, ListOptions, ObjectApi, ObjectList, PatchKind, ResourceRef, SharedApi,
     WatchEvent,
 };
+pub use endpoint::HttpConfig;
 pub use events::{EventRecorder, EventWriter};
-pub use http::{HttpApi, HttpConfig};
+pub use http::HttpApi;
 pub use informer::{Change, Informer, TypedInformer};
 pub use key::ObjectKey;
 pub use typed::{Kind, Typed};

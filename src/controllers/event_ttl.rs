@@ -15,7 +15,7 @@ use crate::client::api::{DeleteOptions, ListOptions, ResourceRef, SharedApi};
 use crate::client::informer::Informer;
 use crate::client::key::ObjectKey;
 use crate::client::typed::Kind;
-use crate::sys::wall_clock;
+use crate::sys::clock;
 
 const EVENTS: ResourceRef = k8s_openapi::api::core::v1::Event::REF;
 
@@ -78,7 +78,7 @@ impl Controller for EventTtl {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ControllerError> {
         let Some(event) = self.events.get_key(key) else { return Ok(Requeue::Done) };
         let Some(happened) = event.last_happened() else { return Ok(Requeue::Done) };
-        let age = wall_clock::now().duration_since(happened);
+        let age = clock::now().duration_since(happened);
         let age = Duration::try_from(age).unwrap_or_default();
         let left = limits::EVENT_TTL.saturating_sub(age);
         if !left.is_zero() {

@@ -32,7 +32,7 @@ use crate::client::key::ObjectKey;
 use crate::client::typed::{Kind, Typed};
 use crate::logic::node_life::{Life, NodeWatch};
 use crate::logic::rollout_ranking::{is_ended, is_ready};
-use crate::sys::wall_clock;
+use crate::sys::clock;
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
@@ -134,7 +134,7 @@ impl NodeLife {
                 reason: Some("NodeStatusUnknown".into()),
                 message: Some("Kubelet stopped posting node status.".into()),
                 last_heartbeat_time: heartbeat,
-                last_transition_time: Some(Time(wall_clock::now())),
+                last_transition_time: Some(Time(clock::now())),
             });
             node = self.nodes.update_status(&node).await.act("mark node", &key)?;
             let message = format!("Node {key} status is now: NodeNotReady");
@@ -149,7 +149,7 @@ impl NodeLife {
                 taints.push(Taint {
                     key: UNREACHABLE.into(),
                     effect: effect.into(),
-                    time_added: Some(Time(wall_clock::now())),
+                    time_added: Some(Time(clock::now())),
                     value: None,
                 });
             }
@@ -185,7 +185,7 @@ impl NodeLife {
                 if condition.type_ == "Ready" {
                     condition.status = "False".into();
                     condition.reason = Some("NodeNotReady".into());
-                    condition.last_transition_time = Some(Time(wall_clock::now()));
+                    condition.last_transition_time = Some(Time(clock::now()));
                 }
             }
             let patch = json!({

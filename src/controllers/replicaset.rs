@@ -27,7 +27,7 @@ use crate::client::typed::{Kind, Typed};
 use crate::logic::rollout_hash::safe_text;
 use crate::logic::rollout_ranking::{is_active, ready_since, victims};
 use crate::logic::rollout_selector;
-use crate::sys::wall_clock;
+use crate::sys::clock;
 
 #[derive(Debug)]
 pub(super) struct ReplicaSets {
@@ -235,7 +235,7 @@ fn status_of(
     let template = spec.template.as_ref().and_then(|template| template.metadata.as_ref());
     let labels = template.and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
     let min_ready = i64::from(spec.min_ready_seconds.unwrap_or(0));
-    let now = wall_clock::now();
+    let now = clock::now();
     let (mut full, mut ready, mut available) = (0, 0, 0);
     let mut again = Requeue::Done;
     for pod in active {
@@ -282,7 +282,7 @@ fn failure_condition(
                 status: Some("True".into()),
                 reason: Some("FailedCreate".into()),
                 message: Some(message),
-                last_transition_time: Some(Time(wall_clock::now())),
+                last_transition_time: Some(Time(clock::now())),
             });
         }
     }

@@ -27,7 +27,7 @@ use crate::client::events::{EventRecorder, Severity};
 use crate::client::typed::{Kind, Typed};
 use crate::logic::rollout_ranking::is_ended;
 use crate::logic::schedule::Picture;
-use crate::sys::wall_clock;
+use crate::sys::clock;
 
 /// Bindings that are on their way at once.
 const BINDINGS_AT_ONCE: usize = 16;
@@ -136,7 +136,7 @@ impl Scheduler {
             status: "False".into(),
             reason: Some("Unschedulable".into()),
             message: Some(message.to_owned()),
-            last_transition_time: Some(since.unwrap_or_else(|| Time(wall_clock::now()))),
+            last_transition_time: Some(since.unwrap_or_else(|| Time(clock::now()))),
             ..PodCondition::default()
         });
         self.events.record(pod, Severity::Warning, "FailedScheduling", message.to_owned());

@@ -19,7 +19,7 @@ use crate::model::cluster_record::{ClusterBootstrap, ClusterRecord, NodeRecord};
 use crate::model::node_config::{NodeConfig, Paths, Ports, Role};
 use crate::pki::{Authority, KubeconfigInput, NodeKey, NodeNames, kubeconfig};
 use crate::sys::files::{self, LockFile};
-use crate::sys::host;
+use crate::sys::fresh;
 
 use super::apply::{InstallError, Sequence, Tools, admin_credentials, read_config, write_chain};
 use super::phases::{PhaseLog, Purpose};
@@ -151,7 +151,7 @@ pub(crate) fn same_purpose(log: &PhaseLog, purpose: &Purpose) -> Result<(), Inst
 
 fn make_identity(paths: &Paths) -> Result<(), InstallError> {
     if files::inspect(&password_path(paths))?.is_none() {
-        let password = hex::encode(host::random_bytes::<12>());
+        let password = hex::encode(fresh::random_bytes::<12>());
         files::write_atomic(&password_path(paths), format!("{password}\n").as_bytes(), 0o600)?;
     }
     if files::inspect(&identity_path(paths))?.is_none() {

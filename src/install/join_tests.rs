@@ -41,7 +41,7 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let start = crate::sys::host::now();
+        let start = crate::sys::clock::now();
         let (clock, now) = clock(start);
         let kv = Arc::new(FakeKv::default());
         let authority = Arc::new(Authority::create("lab", start).expect("authority"));

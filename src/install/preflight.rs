@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::logic::preflight::{Finding, HostFacts, HostNeeds, judge};
 use crate::model::node_config::{Paths, Ports};
+use crate::sys::clock;
 use crate::sys::host::{self, Cgroups};
 use crate::sys::{files, services, systemd};
 
@@ -70,7 +71,7 @@ fn gather(input: &PreflightInput) -> HostFacts {
         service_manager: service_manager(),
         clock_ahead_s: input
             .cluster_time
-            .map(|theirs| host::now().as_second() - theirs.as_second()),
+            .map(|theirs| clock::now().as_second() - theirs.as_second()),
     }
 }
 

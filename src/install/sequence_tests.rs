@@ -161,7 +161,7 @@ impl Cluster {
             admin: Some(("ADMIN CERT".into(), "ADMIN KEY".into())),
             membership: Arc::clone(&self.membership) as _,
             ports: Ports::default(),
-            clock: Arc::new(crate::sys::host::now),
+            clock: Arc::new(crate::sys::clock::now),
         })));
         authority
     }
@@ -196,7 +196,7 @@ impl Remote for Cluster {
         Ok(())
     }
     async fn server_time(&self, _: SocketAddr, _: &str) -> Result<Timestamp, RemoteError> {
-        Ok(crate::sys::host::now())
+        Ok(crate::sys::clock::now())
     }
     async fn request_join(
         &self,
@@ -245,7 +245,7 @@ impl Host {
             bundle: Arc::new(bundle),
             services: Arc::clone(&self.services) as _,
             remote: Arc::clone(&self.remote) as _,
-            clock: Arc::new(crate::sys::host::now),
+            clock: Arc::new(crate::sys::clock::now),
             places: Places {
                 engine: self.at("opt/engine"),
                 program: self.at("opt/bin/holdfast"),
@@ -396,7 +396,7 @@ async fn cluster_of_one() -> (Arc<Cluster>, Host, String) {
     let authority = cluster.serve(&first.paths());
     let bootstrap = cluster.recorded.lock().expect("lock")[0].clone();
     cluster.service().bootstrap(&bootstrap).await.expect("records");
-    let clock: super::tokens::Clock = Arc::new(crate::sys::host::now);
+    let clock: super::tokens::Clock = Arc::new(crate::sys::clock::now);
     let book = TokenBook::new(Arc::clone(&cluster.kv) as _, authority.fingerprint(), clock);
     let token = book.create(Role::Control, None).await.expect("token").token;
     (cluster, first, token)

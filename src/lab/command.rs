@@ -4,17 +4,20 @@
 //! of its tests plays the child; the verb then travels in an environment variable.
 
 use std::ffi::OsStr;
-use std::io;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output};
 
 use super::error::{LabError, files};
-use super::host::Host;
 
 /// PATH on a lab host.
 pub(super) const HOST_PATH: &str =
     "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin:/opt/holdfast/engine/bin";
+
+/// A terminal's interrupt is meant for the command, not for what it leaves running.
+pub(super) fn own_process_group(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    command.process_group(0);
+}
 
 /// The program that a lab's processes run.
 #[derive(Clone, Debug)]
@@ -48,50 +51,8 @@ impl Program {
     }
 }
 
-/// A finished command's words.
-#[derive(Debug)]
-pub(super) struct Spoken {
-    pub(super) stdout: String,
-}
-
-/// Runs `command` on a host and takes its output; anything but exit code 0 is an error
-/// that carries the last lines of what was said.
-pub(super) fn run_on(
-    host: &Host<'_>,
-    mut command: Command,
-    limit: Duration,
-) -> Result<Spoken, LabError> {
-    let shown = show(&command);
-    let failed = |outcome: String, output: String| LabError::Command {
-        host: host.name().to_owned(),
-        command: shown.clone(),
-        outcome,
-        output,
-    };
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = host.spawn(command)?;
-    let pid = child.id();
-    let (done, finished) = std::sync::mpsc::channel();
-    let waiter = std::thread::spawn(move || {
-        // The receiver waits for exactly this or gives up before.
-        let _ = done.send(child.wait_with_output());
-    });
-    let output = finished.recv_timeout(limit).unwrap_or_else(|_| {
-        crate::sys::namespaces::kill_process(pid);
-        Err(io::Error::new(io::ErrorKind::TimedOut, format!("none within {} s", limit.as_secs())))
-    });
-    // It ends with the child, which has ended or was killed.
-    let _ = waiter.join();
-    match output {
-        Ok(output) if output.status.success() => {
-            Ok(Spoken { stdout: String::from_utf8_lossy(&output.stdout).into_owned() })
-        }
-        Ok(output) => Err(failed(output.status.to_string(), last_words(&output))),
-        Err(error) => Err(failed(error.to_string(), String::new())),
-    }
-}
-
-fn last_words(output: &Output) -> String {
+/// The end of what a command said.
+pub(super) fn last_words(output: &Output) -> String {
     const LINES: usize = 40;
     let text = [&output.stdout[..], &output.stderr[..]].concat();
     let text = String::from_utf8_lossy(&text);
@@ -100,7 +61,7 @@ fn last_words(output: &Output) -> String {
 }
 
 /// The command line for messages; a token in it is not shown.
-fn show(command: &Command) -> String {
+pub(super) fn show(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
     let mut hide = false;
     for argument in command.get_args() {

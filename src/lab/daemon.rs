@@ -15,12 +15,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::command::own_process_group;
 use super::error::{LabError, files};
-use super::host::{KILL_LIMIT, host_group};
+use super::host::host_group;
 use super::layout::HostPlan;
 use super::record::{Forwards, Record};
-use super::switch::own_process_group;
 use super::{Lab, Program};
+use crate::base::limits;
 use crate::sys::cgroup::Group;
 use crate::sys::forward::{Forwarder, Target, listen_on_loopback};
 use crate::sys::namespaces::{join_before_exec, spawn_fresh};
@@ -66,7 +67,7 @@ impl Lab {
     fn start_daemon(&self) -> Result<(), LabError> {
         let group = self.record.group.child(GROUP);
         // The child of one that was killed a moment ago may still be on its way in.
-        group.clear(KILL_LIMIT)?;
+        group.clear(limits::LAB_KILL)?;
         group.make()?;
         let log = tree::open_log(&self.dir.daemon_log()).map_err(files("open the daemon's log"))?;
         let dir = self.dir.path().to_string_lossy().into_owned();

@@ -5,8 +5,9 @@
 //! nobody answers, as with a host whose disk hangs.
 
 use super::error::LabError;
-use super::host::{Host, KILL_LIMIT};
+use super::host::Host;
 use super::{Lab, require_root};
+use crate::base::limits;
 
 /// What to do to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Lab {
 
 fn kill(host: &Host<'_>) -> Result<(), LabError> {
     // The group holds PID 1 as well as those that `lab exec` brought in.
-    Ok(host.group().kill_all(KILL_LIMIT)?)
+    Ok(host.group().kill_all(limits::LAB_KILL)?)
 }
 
 fn stop(host: &Host<'_>) -> Result<(), LabError> {

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::command::HOST_PATH;
+use super::command::{HOST_PATH, own_process_group};
 use super::error::{LabError, files};
 use super::layout::{GATEWAY, HostPlan, SEGMENT};
-use super::switch::{BRIDGE, own_process_group};
+use super::switch::BRIDGE;
 use super::{Lab, root};
+use crate::base::limits;
 use crate::sys::cgroup::Group;
 use crate::sys::namespaces::{
     NetworkNamespace, spawn_first, spawn_in_host, unshare_host, unshare_network,
@@ -26,8 +27,6 @@ use crate::sys::waiting::wait_until;
 
 /// How long PID 1 may take until it answers.
 const BOOT_LIMIT: Duration = Duration::from_secs(30);
-/// How long the kernel may take to end a killed host.
-pub(super) const KILL_LIMIT: Duration = Duration::from_secs(30);
 /// The host's link to the switch.
 const LINK: &str = "eth0";
 
@@ -98,7 +97,7 @@ impl<'a> Host<'a> {
     fn boot(&self) -> Result<(), LabError> {
         root::lay_disk(self, &self.lab.record.hosts)?;
         // As after a power cut: nothing of the life before is left in the kernel.
-        self.group.clear(KILL_LIMIT)?;
+        self.group.clear(limits::LAB_KILL)?;
         self.group.make()?;
         let switch = self.lab.switch()?;
         let result = std::thread::scope(|scope| scope.spawn(|| self.start_first(&switch)).join());

@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Lab;
-use super::command::run_on;
 use super::error::{LabError, files};
 use super::host::Host;
 use super::layout::cluster_file;
 use super::root::{BUNDLE, TRUST};
+use super::run::run_on;
 use super::up::Steps;
 use crate::sys::tree;
 use crate::sys::waiting::wait_until;

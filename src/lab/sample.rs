@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Lab;
-use super::command::run_on;
 use super::error::{LabError, files};
 use super::host::Host;
+use super::run::run_on;
 use crate::sys::tree;
 use crate::sys::waiting::wait_until;
 

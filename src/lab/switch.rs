@@ -9,10 +9,11 @@
 
 use std::process::Stdio;
 
+use super::command::own_process_group;
 use super::error::{LabError, files};
-use super::host::KILL_LIMIT;
 use super::layout::{GATEWAY, SEGMENT, inner_ranges};
 use super::{Lab, require_root};
+use crate::base::limits;
 use crate::sys::namespaces::{NetworkNamespace, join_before_exec, spawn_fresh, unshare_network};
 use crate::sys::netlink::{Links, set_sysctl};
 use crate::sys::tree;
@@ -45,7 +46,7 @@ impl Lab {
         }
         let group = self.record.group.child(GROUP);
         // The child of one that was killed a moment ago may still be on its way in.
-        group.clear(KILL_LIMIT)?;
+        group.clear(limits::LAB_KILL)?;
         group.make()?;
         let entrances = group.entrances()?;
         let log = tree::open_log(&self.dir.daemon_log()).map_err(files("open the daemon's log"))?;
@@ -74,12 +75,6 @@ impl Lab {
     pub(super) fn outbound_packets(&self) -> Result<u64, LabError> {
         Ok(self.switch()?.run(|| Links::open()?.packets_sent(OUTSIDE))??)
     }
-}
-
-/// A terminal's interrupt is meant for the command, not for what it leaves running.
-pub(super) fn own_process_group(command: &mut std::process::Command) {
-    use std::os::unix::process::CommandExt;
-    command.process_group(0);
 }
 
 /// Sets up the calling thread's own, empty network namespace.

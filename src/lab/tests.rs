@@ -143,7 +143,7 @@ impl Drop for TestLab {
 /// What runs in a host: runs the child verb and returns what it printed.
 fn ask(lab: &Lab, host: &str, verb: &[&str]) -> String {
     let host = lab.host(host).unwrap();
-    command::run_on(&host, host.holdfast(verb), LIMIT).unwrap().stdout
+    run::run_on(&host, host.holdfast(verb), LIMIT).unwrap().stdout
 }
 
 #[expect(clippy::zombie_processes, reason = "it ends with its host, which reaps by group")]

@@ -9,7 +9,6 @@ pub mod mvcc;
 pub mod node_life;
 pub mod patch;
 pub mod pod_phase;
-pub mod pod_phase_conditions;
 pub mod preflight;
 pub mod probe;
 pub mod restart;

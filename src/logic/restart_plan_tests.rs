@@ -1,3 +1,5 @@
+//! What is started, stopped and waited for, in every state a pod can be in.
+
 use std::time::Duration;
 
 use serde_json::json;

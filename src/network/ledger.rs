@@ -13,7 +13,8 @@ use std::net::Ipv4Addr;
 
 use crate::logic::ipam::Addresses;
 use crate::network::NetworkError;
-use crate::sys::durable_file::{make_directory, read_if_present, replace, wall_clock_ms};
+use crate::sys::clock;
+use crate::sys::durable_file::{make_directory, read_if_present, replace};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,7 +54,7 @@ impl Ledger {
         }
         let mut next = self.addresses.clone();
         let address =
-            next.allocate(range, pod, wall_clock_ms()).ok_or(NetworkError::Exhausted { range })?;
+            next.allocate(range, pod, clock::now_ms()).ok_or(NetworkError::Exhausted { range })?;
         self.save(next)?;
         Ok(address)
     }
@@ -61,7 +62,7 @@ impl Ledger {
     /// Takes the pod's address back.
     pub(super) fn release(&mut self, pod: &str) -> Result<(), NetworkError> {
         let mut next = self.addresses.clone();
-        if next.release(pod, wall_clock_ms()) { self.save(next) } else { Ok(()) }
+        if next.release(pod, clock::now_ms()) { self.save(next) } else { Ok(()) }
     }
 
     pub(super) fn holders(&self) -> Vec<String> {

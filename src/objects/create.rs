@@ -10,6 +10,7 @@ use super::{Address, Objects, WriteOptions, admission, key, refusal, stored, str
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::kv::{Compare, Op, OpResponse, RangeRequest, TxnRequest};
 use crate::model::status::Status;
+use crate::sys::clock;
 use crate::sys::fresh;
 
 /// Attempts before a contended create gives up.
@@ -144,5 +145,5 @@ fn new_object(kind: &Kind, namespace: Option<&str>, mut object: Value) -> Result
 
 /// Now, whole seconds, as Kubernetes writes times.
 pub(super) fn timestamp() -> String {
-    jiff::Timestamp::from_second(fresh::now().as_second()).unwrap_or_default().to_string()
+    jiff::Timestamp::from_second(clock::now().as_second()).unwrap_or_default().to_string()
 }

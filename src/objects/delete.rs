@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::stored::{self, Found};
 use super::{Address, ListRequest, Objects, WriteOptions, str_at};
 use crate::model::status::Status;
-use crate::sys::fresh;
+use crate::sys::clock;
 
 /// Attempts before a contended delete gives up.
 const ATTEMPTS: usize = 10;
@@ -152,7 +152,7 @@ fn mark(address: &Address, object: &Value, request: &DeleteRequest) -> Value {
     if let Some(metadata) = stored::metadata(&mut next) {
         // A second delete may shorten the time that is left, never lengthen it.
         if !marked || earlier.is_some_and(|earlier| grace < earlier) {
-            let now = Timestamp::from_second(fresh::now().as_second()).unwrap_or_default();
+            let now = Timestamp::from_second(clock::now().as_second()).unwrap_or_default();
             let end = now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(now);
             metadata.insert("deletionTimestamp".into(), end.to_string().into());
             metadata.insert("deletionGracePeriodSeconds".into(), grace.into());

@@ -18,7 +18,8 @@ use time::OffsetDateTime;
 use crate::base::chain::chain;
 use crate::pki::error::{PkiError, crypto};
 use crate::sys::files;
-use crate::sys::{host, tls_keys};
+use crate::sys::fresh;
+use crate::sys::tls_keys;
 
 /// Common name of the administrator's certificate.
 pub const ADMIN_NAME: &str = "admin";
@@ -94,7 +95,7 @@ fn params(common: &str, group: Option<&str>, now: Timestamp, days: i64) -> Certi
     params.distinguished_name.push(DnType::CommonName, common);
     params.not_before = moment(now) - CLOCK_SLACK;
     params.not_after = moment(now) + time::Duration::days(days);
-    let mut serial: [u8; 16] = host::random_bytes();
+    let mut serial: [u8; 16] = fresh::random_bytes();
     // Positive and of full length, as RFC 5280 asks.
     serial[0] = (serial[0] & 0x7f) | 0x40;
     params.serial_number = Some(rcgen::SerialNumber::from_slice(&serial));

@@ -11,7 +11,7 @@ use super::*;
 use crate::sys::{files, tls_keys};
 
 fn now() -> Timestamp {
-    crate::sys::host::now()
+    crate::sys::clock::now()
 }
 
 fn names() -> NodeNames {

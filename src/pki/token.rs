@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
-use crate::sys::host;
+use crate::sys::fresh;
 
 const VERSION: &str = "hf1";
 
@@ -35,8 +35,8 @@ impl JoinToken {
     /// A new random token for the authority with this fingerprint.
     pub fn generate(authority: &str) -> Self {
         Self {
-            id: hex::encode(host::random_bytes::<6>()),
-            secret: hex::encode(host::random_bytes::<20>()),
+            id: hex::encode(fresh::random_bytes::<6>()),
+            secret: hex::encode(fresh::random_bytes::<20>()),
             authority: authority.to_owned(),
         }
     }

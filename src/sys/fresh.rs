@@ -1,17 +1,18 @@
-//! What is new at every call: the time of day, identities, name suffixes.
+//! What is new at every call: identities, name suffixes, random bytes.
 //!
 //! Why apart: pure code takes these as arguments; this is where they come from.
 
-use jiff::Timestamp;
 use rand::RngExt;
 
 /// Letters that cannot form words or be misread; Kubernetes' own set for suffixes.
 const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LENGTH: usize = 5;
 
-/// The time of day.
-pub fn now() -> Timestamp {
-    Timestamp::now()
+/// Random bytes from the kernel, good for secrets.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the kernel's random source exists since Linux 3.17");
+    bytes
 }
 
 /// A random (version 4) UUID.

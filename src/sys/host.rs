@@ -1,4 +1,4 @@
-//! What this host is: its system, its memory, its disks, its addresses, its clock.
+//! What this host is: its system, its memory, its disks, its addresses.
 //!
 //! Only questions, no changes; each answer is read anew because preflight may be run
 //! again after the operator changed something.
@@ -6,24 +6,10 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-
 /// The file whose presence says that this host is a set of namespaces of a lab.
 pub const LAB_HOST_FILE: &str = "/etc/holdfast-lab-host";
 /// The same, as an environment variable.
 pub const LAB_HOST_VARIABLE: &str = "HOLDFAST_LAB_HOST";
-
-/// The wall clock.
-pub fn now() -> Timestamp {
-    Timestamp::now()
-}
-
-/// Random bytes from the kernel.
-pub fn random_bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the kernel's random source exists since Linux 3.17");
-    bytes
-}
 
 /// Differs from boot to boot of this host. The kernel's own mark is the same for all
 /// hosts of a lab, so the start of PID 1 is part of it.

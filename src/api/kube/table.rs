@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::respond;
 use crate::model::kinds::Kind;
-use crate::sys::fresh;
+use crate::sys::clock;
 
 /// How much of each object goes along with its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ fn columns(kind: &Kind) -> Vec<Value> {
 }
 
 fn row(kind: &Kind, object: &Value, include: Include) -> Value {
-    let now = fresh::now();
+    let now = clock::now();
     let cells: Vec<Value> = kind.columns.iter().map(|column| (column.cell)(object, now)).collect();
     let object = match include {
         Include::None => Value::Null,

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Deployments, Rollout, available, wanted};
 use crate::controllers::runner::{Act, ControllerError, Requeue};
 use crate::logic::rollout::Progress;
-use crate::sys::wall_clock;
+use crate::sys::clock;
 
 const COMPLETE: &str = "NewReplicaSetAvailable";
 const TIMED_OUT: &str = "ProgressDeadlineExceeded";
@@ -22,7 +22,7 @@ impl Deployments {
         &self,
         rollout: &Rollout,
     ) -> Result<(Requeue, bool), ControllerError> {
-        let now = Time(wall_clock::now());
+        let now = Time(clock::now());
         let (status, again) = compose(rollout, &now);
         let complete = progress(&status).is_complete(rollout.desired);
         if rollout.deployment.status.as_ref() != Some(&status) {

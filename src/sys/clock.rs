@@ -4,7 +4,14 @@
 //! use of one is easy to find here. Not here: durations and deadlines, which are
 //! measured on the monotonic clock.
 
+use jiff::Timestamp;
+
 /// Now, as far as this host knows.
-pub fn now() -> jiff::Timestamp {
-    jiff::Timestamp::now()
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Milliseconds since 1970; 0 before.
+pub fn now_ms() -> u64 {
+    u64::try_from(now().as_millisecond()).unwrap_or(0)
 }

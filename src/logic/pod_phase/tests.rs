@@ -1,7 +1,11 @@
+//! The status that the facts give, phase by phase.
+
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::*;
-use crate::logic::restart_facts::SandboxFact;
+use crate::logic::restart_facts::{PodFacts, SandboxFact};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + second).unwrap()

@@ -4,43 +4,26 @@
 //! one, so the same facts must give the same bytes.
 //! Invariants: `Succeeded` and `Failed` are final; restart counts are attempt numbers;
 //! times are whole seconds, as the API prints them.
-//! Not here: conditions (pod_phase_conditions.rs).
+//! Not here: conditions (conditions.rs).
 
-use std::collections::BTreeMap;
+mod conditions;
+mod input;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
     ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP, PodSpec, PodStatus,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::pod_phase_conditions::conditions;
-use super::restart::RestartPolicy;
-use super::restart_facts::{ContainerFact, Ended, FactState, PodFacts, Verdicts};
-use super::restart_plan::{Waiting, has_finished, is_sidecar};
+use conditions::conditions;
+use input::init_complete;
+pub use input::{StatusInput, seconds};
 
-/// All that a status depends on.
-#[derive(Clone, Copy, Debug)]
-pub struct StatusInput<'a> {
-    /// With the status that the API has now.
-    pub pod: &'a Pod,
-    pub facts: &'a PodFacts,
-    pub verdicts: &'a Verdicts,
-    /// Why containers wait, by name; see `restart_plan`.
-    pub waiting: &'a BTreeMap<String, Waiting>,
-    pub host_ip: &'a str,
-    /// `None` while the pod has no address.
-    pub pod_ip: Option<&'a str>,
-    /// The pod is being ended, nothing is restarted any more.
-    pub ending: bool,
-    pub now: Timestamp,
-}
-
-/// Cut to whole seconds.
-pub fn seconds(moment: Timestamp) -> Time {
-    Time(Timestamp::from_second(moment.as_second()).unwrap_or(moment))
-}
+use crate::logic::restart::RestartPolicy;
+use crate::logic::restart_facts::{ContainerFact, Ended, FactState, Verdicts};
+use crate::logic::restart_plan::{Waiting, has_finished, is_sidecar};
 
 /// The phase of a status, if it is final.
 pub fn final_phase(pod: &Pod) -> Option<&str> {
@@ -232,20 +215,6 @@ fn terminated(id: &str, ended: &Ended) -> ContainerState {
     }
 }
 
-/// All init containers have succeeded, or the others have begun, which implies it.
-pub fn init_complete(spec: &PodSpec, facts: &PodFacts) -> bool {
-    let begun = spec.containers.iter().any(|container| facts.latest(&container.name).is_some());
-    begun
-        || spec.init_containers.iter().flatten().all(|container| {
-            let fact = facts.latest(&container.name);
-            if is_sidecar(container) {
-                fact.is_some_and(ContainerFact::is_running)
-            } else {
-                fact.and_then(ContainerFact::ended).is_some_and(|ended| ended.exit_code == 0)
-            }
-        })
-}
-
 fn phase(input: StatusInput<'_>, spec: &PodSpec) -> String {
     if let Some(done) = final_phase(input.pod) {
         return done.to_owned();
@@ -303,7 +272,3 @@ pub fn qos_class(spec: &PodSpec) -> &'static str {
         (true, false) => "Burstable",
     }
 }
-
-#[cfg(test)]
-#[path = "pod_phase_tests.rs"]
-mod tests;

@@ -5,8 +5,8 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodSpec};
 
-use super::pod_phase::{StatusInput, init_complete, seconds};
-use super::restart_facts::FactState;
+use super::input::{StatusInput, init_complete, seconds};
+use crate::logic::restart_facts::FactState;
 
 struct Fresh {
     type_: &'static str,
