@@ -5,7 +5,8 @@
 //! is assumed to be gone because the engine is silent.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future;
@@ -16,14 +17,19 @@ use crate::agent::{CONTAINER_GRACE_LABEL, CONTAINER_NODE_LABEL};
 use crate::base::chain::chain;
 use crate::engine::port::ContainerSummary;
 use crate::engine::{DockerEngine, Engine, EngineError};
-use crate::install::apply::cgroup_parent;
+use crate::install::apply::{ENGINE_SERVICE, cgroup_parent};
 use crate::install::ports::CleanUp;
 use crate::model::node_config::{NodeConfig, Paths};
 use crate::network;
+use crate::sys::services::{ServiceError, ServiceManager};
 use crate::sys::{cgroup, files};
 
 /// The longest that one container may take to end by itself.
 const GRACE_MAX: Duration = Duration::from_secs(10);
+
+/// How long an engine that was just started may take until it answers.
+const WAKE_LIMIT: Duration = Duration::from_secs(60);
+const WAKE_POLL: Duration = Duration::from_millis(200);
 
 /// The node's own configuration; `None` where the installation did not get that far.
 fn node_config(paths: &Paths) -> Result<Option<NodeConfig>, String> {
@@ -38,12 +44,33 @@ fn node_config(paths: &Paths) -> Result<Option<NodeConfig>, String> {
 #[derive(Debug)]
 pub struct Containers {
     paths: Paths,
+    services: Arc<dyn ServiceManager>,
 }
 
 impl Containers {
     /// For the node whose directories these are.
-    pub fn new(paths: Paths) -> Self {
-        Self { paths }
+    pub fn new(paths: Paths, services: Arc<dyn ServiceManager>) -> Self {
+        Self { paths, services }
+    }
+
+    /// An engine that was stopped or has died is started once more, for only it can remove
+    /// what it made; one that runs must answer as it is.
+    async fn wake(&self, engine: &DockerEngine) -> Result<(), String> {
+        let failed = |error: ServiceError| {
+            format!(
+                "the container engine cannot be started to remove its containers: {}",
+                chain(&error)
+            )
+        };
+        if self.services.is_running(ENGINE_SERVICE).await.map_err(failed)? {
+            return Ok(());
+        }
+        self.services.start(ENGINE_SERVICE).await.map_err(failed)?;
+        let deadline = Instant::now() + WAKE_LIMIT;
+        while engine.version().await.is_err() && Instant::now() < deadline {
+            tokio::time::sleep(WAKE_POLL).await;
+        }
+        Ok(())
     }
 
     /// Whether the engine has ever made a container that is still there; on its disk, for
@@ -75,11 +102,12 @@ impl CleanUp for Containers {
         let Some(config) = node_config(&self.paths)? else { return Ok(()) };
         if self.may_hold_containers()? {
             let engine = DockerEngine::new(self.paths.engine_socket());
+            self.wake(&engine).await?;
             let label = (CONTAINER_NODE_LABEL.to_owned(), config.node_name.clone());
             let ours = engine.list(&[label]).await.map_err(|error| {
                 format!(
                     "the container engine at {} does not answer, so its containers cannot be \
-                     removed; start the service and run reset again ({})",
+                     removed; restart {ENGINE_SERVICE} and run reset again ({})",
                     self.paths.engine_socket().display(),
                     chain(&error)
                 )

@@ -35,9 +35,10 @@ pub async fn run(args: ResetArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Usage);
     }
     let paths = args.paths.paths();
+    let services = services();
     let tools = ResetTools {
-        services: services(),
-        containers: Arc::new(Containers::new(paths.clone())),
+        services: services.clone(),
+        containers: Arc::new(Containers::new(paths.clone(), services)),
         network: Arc::new(PodNetwork::new(paths.clone())),
     };
     let report = match reset(&paths, &tools).await {
