@@ -6,11 +6,13 @@
 //! gives up on hanging ones after [`GRACE`].
 //!
 //! What it says comes from POD_NAME, POD_NAMESPACE, POD_IP, NODE_NAME, CENTER and VERSION;
-//! it listens on PORT, 8080 unless set.
+//! it listens on PORT, 8080 unless set. With EXIT_AFTER_MS it ends by itself after so many
+//! milliseconds, with code EXIT_CODE (1 unless set).
 //!
 //! | path | answer |
 //! |---|---|
 //! | `/` | JSON: pod, node, center, hostname, visits, version |
+//! | `/lookup?name=N` | JSON: name, and its addresses by the system's resolver; none for an unknown name |
 //! | `/healthz`, `/readyz` | 200 `ok`, or 500 after `/control/fail`, or nothing after `/control/hang` |
 //! | `/control/fail?target=live\|ready\|all` | probes fail from now on |
 //! | `/control/hang` | every request but `/control/*` hangs from now on |
@@ -19,7 +21,7 @@
 
 #![expect(clippy::print_stdout, reason = "its log is its standard output")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -66,8 +68,15 @@ async fn main() -> std::process::ExitCode {
         println!("PORT {port:?} is not a port number");
         return std::process::ExitCode::from(64);
     };
+    let exit_after = match exit_after() {
+        Ok(exit_after) => exit_after,
+        Err(reason) => {
+            println!("{reason}");
+            return std::process::ExitCode::from(64);
+        }
+    };
     let served = match tokio::net::TcpListener::bind(("0.0.0.0", port)).await {
-        Ok(listener) => serve(listener).await,
+        Ok(listener) => serve(listener, exit_after).await,
         Err(error) => Err(error),
     };
     match served {
@@ -79,7 +88,22 @@ async fn main() -> std::process::ExitCode {
     }
 }
 
-async fn serve(listener: tokio::net::TcpListener) -> std::io::Result<u8> {
+/// When to end unasked, and with which code.
+fn exit_after() -> Result<Option<(Duration, u8)>, String> {
+    let (after, code) = (variable("EXIT_AFTER_MS"), variable("EXIT_CODE"));
+    if after.is_empty() {
+        return Ok(None);
+    }
+    let millis = after.parse().map_err(|_| format!("EXIT_AFTER_MS {after:?} is not a number"))?;
+    let code = if code.is_empty() { "1" } else { &code };
+    let code = code.parse().map_err(|_| format!("EXIT_CODE {code:?} is not 0 to 255"))?;
+    Ok(Some((Duration::from_millis(millis), code)))
+}
+
+async fn serve(
+    listener: tokio::net::TcpListener,
+    exit_after: Option<(Duration, u8)>,
+) -> std::io::Result<u8> {
     let service = Service::new();
     println!("listening on {}", listener.local_addr()?);
     let mut exit = service.exit.subscribe();
@@ -103,8 +127,17 @@ async fn serve(listener: tokio::net::TcpListener) -> std::io::Result<u8> {
             tokio::time::sleep(GRACE).await;
         }
     };
+    let unasked = async {
+        let Some((after, code)) = exit_after else { return std::future::pending().await };
+        tokio::time::sleep(after).await;
+        code
+    };
     tokio::select! {
         ended = server => ended?,
+        code = unasked => {
+            println!("ending by itself with code {code}");
+            return Ok(code);
+        }
         () = overdue => println!("requests still hang after {} s", GRACE.as_secs()),
     }
     let code = asked.borrow_and_update().unwrap_or(0);
@@ -117,6 +150,7 @@ fn router(service: Arc<Service>) -> Router {
         .route("/control/hang", get(hang).merge(post(hang)))
         .route("/control/recover", get(recover).merge(post(recover)))
         .route("/control/exit", get(exit).merge(post(exit)))
+        .route("/lookup", get(lookup))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(identity)
@@ -159,6 +193,18 @@ async fn identity(State(service): State<Arc<Service>>, headers: HeaderMap) -> Re
         "version": version(),
     });
     Json(body).into_response()
+}
+
+/// What the system's resolver says, which in a pod asks the cluster's DNS.
+async fn lookup(Query(query): Query<HashMap<String, String>>) -> Response {
+    let Some(name) = query.get("name") else {
+        return (StatusCode::BAD_REQUEST, "name is missing\n").into_response();
+    };
+    // An error is how the resolver says that there is no such name.
+    let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+    let addresses: BTreeSet<String> =
+        found.into_iter().flatten().map(|address| address.ip().to_string()).collect();
+    Json(json!({"name": name, "addresses": addresses})).into_response()
 }
 
 /// The version to show: a rollout changes it by VERSION without a new image.
@@ -253,6 +299,14 @@ mod tests {
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body["visits"], 2);
 
+        let (status, body) = ask(address, "/lookup?name=localhost").await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &body["name"]), (200, &json!("localhost")));
+        assert!(body["addresses"].as_array().unwrap().contains(&json!("127.0.0.1")), "{body}");
+        let (status, body) = ask(address, "/lookup?name=..").await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &body["addresses"]), (200, &json!([])));
+
         assert_eq!(ask(address, "/control/fail?target=no").await.0, 400);
         assert_eq!(ask(address, "/control/fail?target=ready").await.0, 200);
         assert_eq!(ask(address, "/readyz").await.0, 500);
@@ -277,7 +331,13 @@ mod tests {
     async fn it_misbehaves_and_recovers_as_told() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (code, ()) = tokio::join!(serve(listener), conversation(address));
+        let (code, ()) = tokio::join!(serve(listener, None), conversation(address));
         assert_eq!(code.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn it_ends_by_itself_when_told_to() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        assert_eq!(serve(listener, Some((Duration::from_millis(20), 3))).await.unwrap(), 3);
     }
 }

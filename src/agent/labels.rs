@@ -16,9 +16,10 @@ pub(crate) const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 pub(crate) const DOCKER_TYPE: &str = "io.kubernetes.docker.type";
 pub(crate) const SANDBOX_ID: &str = "io.kubernetes.sandbox.id";
 pub(crate) const ATTEMPT: &str = "io.kubernetes.container.restartCount";
-pub(crate) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
+/// Seconds that a pod has to end.
+pub const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 /// Which agent made it; keeps two agents on one engine apart.
-pub(crate) const NODE: &str = "io.holdfast.node";
+pub const NODE: &str = "io.holdfast.node";
 pub(crate) const RESTART_STEP: &str = "io.holdfast.restart-step";
 pub(crate) const SPEC_IMAGE: &str = "io.holdfast.image.name";
 pub(crate) const PULLED_IMAGE: &str = "io.holdfast.image.pulled";

@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use context::{AgentConfig, LocalPod};
 pub use error::AgentError;
+pub use labels::{GRACE as CONTAINER_GRACE_LABEL, NODE as CONTAINER_NODE_LABEL};
 pub use logs::{LogBytes, LogOptions};
 
 use crate::client::api::SharedApi;

@@ -1,7 +1,9 @@
 //! Builds the whole from its configuration and owns every long-lived task.
 
 mod adapters;
+pub mod clean_up;
 mod config;
+mod image_gc;
 mod image_import;
 mod in_process;
 mod leadership;

@@ -24,6 +24,7 @@ use super::adapters::{
     AgentNetwork, MemberBlobs, NodePeerServices, RegistryImages, RegistryPasswords, StoreMembership,
 };
 use super::config::{self, ConfigError};
+use super::image_gc::ImageGc;
 use super::image_import;
 use super::in_process::InProcessApi;
 use super::leadership::Leadership;
@@ -54,7 +55,7 @@ use crate::sys::files::{self, FileError};
 use crate::sys::tls::{self, TlsError, TlsIdentity};
 
 /// The `nft` of the bundle's engine tree.
-const NFT: &str = "/opt/holdfast/engine/bin/nft";
+pub(super) const NFT: &str = "/opt/holdfast/engine/bin/nft";
 /// How long a node may take to accept a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// In the configuration directory once the seed's store was made.
@@ -241,6 +242,12 @@ async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeEr
     });
     let (imported, import_dir) = (parts.registry.clone(), config.paths.registry().join("import"));
     supervisor.start("image import", move |cancel| image_import::run(imported, import_dir, cancel));
+    let collection = ImageGc {
+        registry: parts.registry.clone(),
+        api: Arc::new(InProcessApi::new(parts.objects.clone())),
+        pause_image: config.pause_image.clone(),
+    };
+    supervisor.start("image collection", move |cancel| collection.run(cancel));
     let leadership = Leadership {
         node_name: config.node_name.clone(),
         store: parts.store.clone(),

@@ -3,7 +3,7 @@
 //! Exit codes: 0 done, 1 failed (a wrong bundle included), 64 bad usage.
 //! Not here: any decision about a bundle (`bundle/`).
 
-mod progress;
+pub(super) mod progress;
 
 use std::io::Write;
 use std::path::PathBuf;

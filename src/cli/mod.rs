@@ -17,6 +17,7 @@ pub mod logs;
 pub mod preflight;
 pub mod printer;
 pub mod probe;
+pub mod registry;
 pub mod reset;
 pub mod serve;
 pub mod status;
@@ -43,6 +44,7 @@ enum Verb {
     Preflight(preflight::PreflightArgs),
     Init(init::InitArgs),
     Join(join::JoinArgs),
+    Reset(reset::ResetArgs),
     Token(token::TokenArgs),
     Serve(serve::ServeArgs),
     Status(status::StatusArgs),
@@ -51,6 +53,8 @@ enum Verb {
     Apply(apply::ApplyArgs),
     Delete(delete::DeleteArgs),
     Logs(logs::LogsArgs),
+    /// The images in the cluster's registry.
+    Registry(registry::RegistryArgs),
     /// Several hosts on this machine, to try, test and break a cluster.
     Lab(lab::LabArgs),
     #[command(hide = true)]
@@ -81,6 +85,7 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Preflight(args) => preflight::run(args).into(),
         Verb::Init(args) => ended(blocking(init::run(args))),
         Verb::Join(args) => ended(blocking(join::run(args))),
+        Verb::Reset(args) => ended(blocking(reset::run(args))),
         Verb::Token(args) => ended(blocking(token::run(args))),
         Verb::Serve(args) => blocking(serve::run(args)).into(),
         Verb::Status(args) => blocking(status::run(args)).into(),
@@ -89,6 +94,7 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Apply(args) => blocking(apply::run(args)).into(),
         Verb::Delete(args) => blocking(delete::run(args)).into(),
         Verb::Logs(args) => blocking(logs::run(args)).into(),
+        Verb::Registry(args) => ended(blocking(registry::run(args))),
         Verb::Lab(args) => ended(lab::run(args)),
         Verb::HostInit => ended(host_init::run()),
         Verb::Probe(args) => match blocking(probe::run(args)) {

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use crate::app::clean_up::{Containers, PodNetwork};
 use crate::base::chain::chain;
 use crate::cli::exit::Exit;
 use crate::cli::install_tools::{PathArgs, services};
 use crate::cli::printer;
 use crate::install::apply::InstallError;
-use crate::install::ports::CleanUp;
 use crate::install::reset::{ResetTools, reset};
-use crate::model::node_config::Paths;
 
 /// Undo the installation on this host: its services, containers, network and files.
 ///
@@ -29,26 +28,20 @@ pub struct ResetArgs {
     output: String,
 }
 
-impl ResetArgs {
-    /// The directories that it is about, for wiring the clean-ups.
-    pub fn paths(&self) -> Paths {
-        self.paths.paths()
-    }
-}
-
-/// Runs the verb; the clean-ups come from the wiring, for they reach into engine and
-/// network.
-pub async fn run(
-    args: ResetArgs,
-    containers: Arc<dyn CleanUp>,
-    network: Arc<dyn CleanUp>,
-) -> anyhow::Result<Exit> {
+/// Runs the verb.
+pub async fn run(args: ResetArgs) -> anyhow::Result<Exit> {
     if !args.yes && !confirmed() {
         printer::error("not confirmed; nothing was done (give --yes to skip the question)");
         return Ok(Exit::Usage);
     }
-    let tools = ResetTools { services: services(), containers, network };
-    let report = match reset(&args.paths(), &tools).await {
+    let paths = args.paths.paths();
+    let services = services();
+    let tools = ResetTools {
+        services: services.clone(),
+        containers: Arc::new(Containers::new(paths.clone(), services)),
+        network: Arc::new(PodNetwork::new(paths.clone())),
+    };
+    let report = match reset(&paths, &tools).await {
         Ok(report) => report,
         Err(error) => {
             printer::error(&chain(&error));

@@ -79,29 +79,36 @@ const JSON: &str = "application/json";
 /// What kubectl asks for to have the server print columns.
 pub const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
+/// HTTPS with the cluster's authority as the only one, and the client's own identity.
+pub(super) fn client_builder(
+    ca_pem: Vec<u8>,
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+) -> Result<reqwest::ClientBuilder, HttpSetupError> {
+    let authorities =
+        reqwest::Certificate::from_pem_bundle(&ca_pem).map_err(HttpSetupError::Authority)?;
+    let builder = reqwest::Client::builder()
+        .tls_certs_only(authorities)
+        .https_only(true)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(limits::CLIENT_CONNECT_TIMEOUT)
+        .user_agent(concat!("holdfast/", env!("CARGO_PKG_VERSION")));
+    let Some((certificate, key)) = identity else { return Ok(builder) };
+    let pem = [certificate.as_slice(), b"\n", key.as_slice()].concat();
+    let identity = reqwest::Identity::from_pem(&pem).map_err(HttpSetupError::Identity)?;
+    Ok(builder.identity(identity))
+}
+
 impl HttpApi {
     /// Needs rustls's process-wide provider to be installed.
     pub fn new(config: HttpConfig) -> Result<Self, HttpSetupError> {
         if config.servers.is_empty() {
             return Err(HttpSetupError::NoServer);
         }
-        let authorities = reqwest::Certificate::from_pem_bundle(&config.ca_pem)
-            .map_err(HttpSetupError::Authority)?;
-        let mut builder = reqwest::Client::builder()
-            .tls_certs_only(authorities)
-            .https_only(true)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(limits::CLIENT_CONNECT_TIMEOUT)
+        let builder = client_builder(config.ca_pem, config.identity)?
             .http2_keep_alive_interval(limits::CLIENT_PING)
             .http2_keep_alive_timeout(limits::CLIENT_PING)
-            .http2_keep_alive_while_idle(true)
-            .user_agent(concat!("holdfast/", env!("CARGO_PKG_VERSION")));
-        if let Some((certificate, key)) = config.identity {
-            let pem = [certificate.as_slice(), b"\n", key.as_slice()].concat();
-            let identity = reqwest::Identity::from_pem(&pem).map_err(HttpSetupError::Identity)?;
-            builder = builder.identity(identity);
-        }
+            .http2_keep_alive_while_idle(true);
         Ok(Self {
             client: builder.build().map_err(HttpSetupError::Client)?,
             servers: Arc::new(ArcSwap::from_pointee(config.servers)),

@@ -9,6 +9,8 @@ pub mod http;
 pub mod informer;
 pub mod key;
 pub mod kubeconfig;
+pub mod oci;
+pub mod oci_import;
 pub mod typed;
 mod wire;
 

@@ -3,7 +3,8 @@
 //! ```text
 //!  stop holdfast ► containers ► network ► stop engine ► unmount ► undo log ► directories
 //! ```
-//! Goes on past failures and says all of them at the end; what is needed to try again
+//! Goes on past failures and says all of them at the end, except that it goes no further
+//! while containers of ours are left; what is needed to try again
 //! (the undo log) is removed last and only when everything else is gone.
 //! Invariant: touches only what the undo log, our service names and our directories
 //! name; a host's own Docker and its files are none of them.
@@ -65,9 +66,13 @@ pub async fn reset(paths: &Paths, tools: &ResetTools) -> Result<ResetReport, Ins
     report.was_installed = true;
     let lock = lock(paths)?;
     stop(tools, NODE_SERVICE, &mut report).await;
-    for step in [&tools.containers, &tools.network] {
-        report.step(step.name(), step.clean_up().await);
+    report.step(tools.containers.name(), tools.containers.clean_up().await);
+    if !report.failed.is_empty() {
+        // Running containers would lose their mounts and their engine, and nothing could
+        // remove them any more.
+        return Ok(report);
     }
+    report.step(tools.network.name(), tools.network.clean_up().await);
     stop(tools, ENGINE_SERVICE, &mut report).await;
     for dir in [&paths.data, &paths.run] {
         for point in host::mounts_below(dir) {

@@ -2,8 +2,9 @@
 //!
 //! Why on every node: names must resolve while every other node is away. The address
 //! stands on `lo`, so a pod's question never leaves its node.
-//! Invariants: no question is ever forwarded; names outside the cluster's domain are
-//! refused; before the first complete lists the answer is SERVFAIL, never NXDOMAIN.
+//! Invariants: no question is ever forwarded; names outside the cluster's domain do not
+//! exist, as there is nobody else to ask; before the first complete lists the answer is
+//! SERVFAIL, never NXDOMAIN.
 //! Not here: which names exist (logic/dns_records.rs).
 
 use std::net::SocketAddr;
@@ -145,7 +146,10 @@ fn reply(zone: Option<&Zone>, name: &str, kind: RecordType) -> Reply {
         found.iter().filter_map(|(owner, data)| record(owner, data)).collect::<Vec<_>>()
     };
     match zone.answer(name, asked(kind)) {
-        Answer::Refused => Reply::code(ResponseCode::Refused),
+        // Not REFUSED, which musl's resolver ignores: every container of such an image would
+        // wait ten seconds for each name that is not the cluster's. Without a start of
+        // authority nobody keeps this answer, and it does not claim to be authoritative.
+        Answer::Refused => Reply::code(ResponseCode::NXDomain),
         Answer::NoSuchName => Reply {
             code: ResponseCode::NXDomain,
             authoritative: true,

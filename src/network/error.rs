@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 
+use crate::sys::files::FileError;
 use crate::sys::in_netns::NetNsError;
 use crate::sys::nft::NftError;
 use crate::sys::pod_link::PodLinkError;
@@ -57,6 +58,8 @@ pub enum NetworkError {
     Host(#[source] RtnlError),
     #[error("cannot switch on forwarding")]
     Forwarding(#[from] SysctlError),
+    #[error("cannot look for the packet filter's program")]
+    Program(#[from] FileError),
     #[error("cannot change the balancing rules")]
     Ruleset(#[from] NftError),
     #[error("cannot list or change routes")]

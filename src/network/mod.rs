@@ -15,6 +15,7 @@
 //! Not here: choosing the nodes' pod ranges (install), endpoints (controllers). IPv4
 //! only: a node configuration with IPv6 ranges is refused.
 
+mod clean_up;
 mod dns;
 mod error;
 mod host;
@@ -35,6 +36,7 @@ use ipnet::{IpNet, Ipv4Net};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use clean_up::clean_up;
 pub use error::NetworkError;
 pub use pod_net::PodNet;
 

@@ -73,6 +73,12 @@ impl PodNet {
     }
 }
 
+/// Whether a link's name has the form of [`host_link`].
+pub(super) fn is_host_link(name: &str) -> bool {
+    let digits = name.strip_prefix("hf").unwrap_or_default();
+    digits.len() == 12 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// The host end's name: `hf` and 48 bits of the uid's hash, within Linux' 15 bytes.
 fn host_link(pod_uid: &str) -> String {
     format!("hf{}", hex::encode(&Sha256::digest(pod_uid.as_bytes())[..6]))

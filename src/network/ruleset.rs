@@ -133,6 +133,14 @@ fn endpoint_chain(port: &VirtualPort, endpoint: (Ipv4Addr, u16)) -> String {
     format!("ep-{}-{transport}-{}-{}-{}", port.address, port.port, endpoint.0, endpoint.1)
 }
 
+/// Takes the table away, whether there is one or not.
+pub(super) fn removal() -> Nftables<'static> {
+    let mut batch = Batch::new();
+    batch.add(table());
+    batch.delete(table());
+    batch.to_nftables()
+}
+
 /// The whole table for these ports.
 pub(super) fn render(plan: &Plan, ports: &[VirtualPort]) -> Nftables<'static> {
     let mut batch = Batch::new();

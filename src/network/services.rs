@@ -1,8 +1,9 @@
 //! Keeps the balancing rules as Services and EndpointSlices say.
 //!
 //! Why coalesced: a rollout changes dozens of slices a second, and each rewrite costs a
-//! process and a kernel transaction. Invariants: a change is in the kernel within about
-//! [`COALESCE`] and one run of `nft`; nothing is written before both lists are complete,
+//! process and a kernel transaction. Why the first change of a burst is written at once:
+//! a pod that ends refuses connections from that moment on. Invariants: a change is in the
+//! kernel within about [`COALESCE`] and one run of `nft`; nothing is written before both lists are complete,
 //! so that a restart does not empty a working table.
 //!
 //! Known limit: a UDP client that keeps sending from one port stays with an endpoint
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::chain::chain;
@@ -44,11 +46,13 @@ pub(super) async fn run(
     cancel: CancellationToken,
 ) {
     let mut written: Option<Vec<VirtualPort>> = None;
+    let mut not_before = Instant::now();
     loop {
         let mut pause = REWRITE;
         if let (Some(all), Some(parts)) = (services.current(), slices.current()) {
             let ports = virtual_ports(&all, &parts);
             if written.as_ref() != Some(&ports) {
+                not_before = Instant::now() + COALESCE;
                 match apply(&plan, &ports).await {
                     Ok(()) => {
                         tracing::debug!(ports = ports.len(), "balancing rules written");
@@ -72,7 +76,7 @@ pub(super) async fn run(
         }
         tokio::select! {
             () = cancel.cancelled() => return,
-            () = tokio::time::sleep(COALESCE) => {}
+            () = tokio::time::sleep_until(not_before) => {}
         }
     }
 }

@@ -56,6 +56,14 @@ pub(super) struct Snapshot {
     pub(super) referenced: BTreeMap<Digest, u64>,
 }
 
+/// A manifest's record and where it stands.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    pub(super) repository: String,
+    pub(super) digest: Digest,
+    pub(super) record: ManifestRecord,
+}
+
 /// Reads and writes records.
 #[derive(Debug)]
 pub(super) struct Records {
@@ -267,6 +275,52 @@ impl Records {
                 .extend(record.needs.into_iter().map(|need| (need.digest, need.size)));
         }
         Ok(snapshot)
+    }
+
+    /// All manifests of all repositories.
+    pub(super) async fn manifests(&self) -> Result<Vec<Recorded>, RegistryError> {
+        let (_, found) = self.all(MANIFESTS, false).await?;
+        let mut manifests = Vec::new();
+        for kv in &found {
+            let Some((repository, digest)) =
+                text_behind(kv, MANIFESTS).and_then(|text| text.split_once('@'))
+            else {
+                continue;
+            };
+            manifests.push(Recorded {
+                repository: repository.to_owned(),
+                digest: digest.parse()?,
+                record: decode(kv)?,
+            });
+        }
+        Ok(manifests)
+    }
+
+    /// All tags: repository, tag and the digest it points to.
+    pub(super) async fn all_tags(&self) -> Result<Vec<(String, String, String)>, RegistryError> {
+        let (_, found) = self.all(TAGS, false).await?;
+        let tags = found.iter().filter_map(|kv| {
+            let (repository, tag) = text_behind(kv, TAGS)?.split_once(':')?;
+            let digest = String::from_utf8_lossy(&kv.value).into_owned();
+            Some((repository.to_owned(), tag.to_owned(), digest))
+        });
+        Ok(tags.collect())
+    }
+
+    /// What each node has said that it holds.
+    pub(super) async fn all_presence(
+        &self,
+    ) -> Result<BTreeMap<String, BTreeSet<Digest>>, RegistryError> {
+        let (_, found) = self.all(PRESENCE, true).await?;
+        let mut nodes: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
+        for kv in &found {
+            if let Some((node, digest)) =
+                text_behind(kv, PRESENCE).and_then(|text| text.split_once('/'))
+            {
+                nodes.entry(node.to_owned()).or_default().insert(digest.parse()?);
+            }
+        }
+        Ok(nodes)
     }
 
     /// What this node has said that it holds.

@@ -212,6 +212,51 @@ async fn collection_keeps_what_is_used_pinned_or_young() {
     node.registry.local_blob(&Digest::of(b"layer one")).await.unwrap();
 }
 
+#[tokio::test]
+async fn the_inventory_says_which_nodes_hold_an_image_whole() {
+    let (kv, peers) = (Arc::<MemoryKv>::default(), Arc::<LocalPeers>::default());
+    let (a1, b1) = (node("a1", &kv, &peers), node("b1", &kv, &peers));
+    let mut bundle = Bundle::default();
+    let index = bundle.add_image("hello", "1", &[b"layer"]);
+    let size: usize = bundle.content.values().map(Vec::len).sum();
+    a1.registry.import(&bundle, &|_| {}).await.unwrap();
+    a1.registry.reconcile().await.unwrap();
+    let entry = |nodes: &[&str]| ImageEntry {
+        repository: "hello".into(),
+        digest: index.clone(),
+        tags: vec!["1".into()],
+        media_type: OCI_INDEX.into(),
+        size_bytes: size as u64,
+        nodes: nodes.iter().map(ToString::to_string).collect(),
+    };
+    assert_eq!(b1.registry.inventory().await.unwrap(), [entry(&["a1"])]);
+    assert_eq!(b1.registry.reconcile().await.unwrap(), 0);
+    assert_eq!(a1.registry.inventory().await.unwrap(), [entry(&["a1", "b1"])]);
+}
+
+#[tokio::test]
+async fn an_image_that_runs_keeps_its_content_after_its_manifests_were_deleted() {
+    let (_, _, a1) = single();
+    let mut bundle = Bundle::default();
+    let index = bundle.add_image("hello", "1", &[b"layer"]);
+    a1.registry.import(&bundle, &|_| {}).await.unwrap();
+    let repository: Repository = "hello".parse().unwrap();
+    for digest in bundle.content.keys() {
+        let reference: Reference = digest.parse().unwrap();
+        // Layers and configurations are no manifests.
+        let _ = a1.registry.delete_manifest(&repository, &reference).await;
+    }
+    let running = BTreeSet::from([format!("10.0.0.1:5000/hello@{index}"), "Not A Name".into()]);
+    let pinned = a1.registry.pins(&running).await.unwrap();
+    assert_eq!(pinned.len(), bundle.content.len());
+    let report = a1.registry.collect_older(&pinned, Duration::ZERO).await.unwrap();
+    assert_eq!((report.blobs_removed, report.blobs_kept), (0, bundle.content.len()));
+    let unknown = BTreeSet::from(["nobody:1".to_owned()]);
+    let pinned = a1.registry.pins(&unknown).await.unwrap();
+    let report = a1.registry.collect_older(&pinned, Duration::ZERO).await.unwrap();
+    assert_eq!((report.blobs_removed, report.blobs_kept), (bundle.content.len(), 0));
+}
+
 /// Wired code runs these as tasks of a multi-threaded runtime.
 #[test]
 fn long_operations_can_move_between_threads() {

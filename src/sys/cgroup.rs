@@ -330,6 +330,16 @@ impl Group {
     }
 }
 
+/// Removes the group at this absolute path, as the engine's `--cgroup-parent` has it, from
+/// every hierarchy; the kernel refuses one that still holds a process.
+pub fn remove_uninhabited(path: &str) -> Result<(), CgroupError> {
+    let below = path.trim_start_matches('/');
+    if below.is_empty() {
+        return Ok(());
+    }
+    hierarchies()?.iter().try_for_each(|hierarchy| remove_tree(&hierarchy.mount.join(below)))
+}
+
 /// A process's numbers in all PID namespaces that it is in, outermost first.
 fn nesting(pid: i32) -> Option<Vec<i32>> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -94,6 +94,22 @@ pub(crate) async fn set_service_route(
     request.execute().await.map_err(|error| failed(format!("route {services} to lo"), error))
 }
 
+/// Removes every route of ours from the main table; returns how many there were.
+pub(crate) async fn remove_routes() -> Result<usize, RtnlError> {
+    let rtnl = Rtnl::open()?;
+    let ours = list(&rtnl).await?;
+    let count = ours.len();
+    for message in ours {
+        let removal = rtnl.handle.route().del(message).execute().await;
+        if let Err(error) = removal
+            && !has_errno(&error, nix::errno::Errno::ESRCH)
+        {
+            return Err(failed("remove a route of ours".into(), error));
+        }
+    }
+    Ok(count)
+}
+
 /// The MTU of the link that carries the node's address.
 pub(crate) async fn mtu_of(address: Ipv4Addr) -> Result<Option<u32>, RtnlError> {
     Ok(Rtnl::open()?.link_of_address(address).await?.and_then(|(_, mtu)| mtu))

@@ -121,6 +121,55 @@ impl Rtnl {
         Ok(Some((index, mtu)))
     }
 
+    /// Names of all links.
+    pub(crate) async fn link_names(&self) -> Result<Vec<String>, RtnlError> {
+        let links: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|error| failed("list links".into(), error))?;
+        let name = |link: LinkMessage| {
+            link.attributes.into_iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            })
+        };
+        Ok(links.into_iter().filter_map(name).collect())
+    }
+
+    /// Takes an address with prefix length 32 from a link; a missing one is no error.
+    pub(crate) async fn remove_address(
+        &self,
+        index: u32,
+        address: Ipv4Addr,
+    ) -> Result<(), RtnlError> {
+        let action = || format!("remove address {address}");
+        let all: Vec<_> = self
+            .handle
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|error| failed(action(), error))?;
+        for found in all {
+            let is_it = found.header.index == index
+                && found.header.family == AddressFamily::Inet
+                && found.header.prefix_len == 32
+                && found.attributes.iter().any(
+                    |attribute| matches!(attribute, AddressAttribute::Local(local) if *local == address),
+                );
+            if is_it {
+                let request = self.handle.address().del(found);
+                request.execute().await.map_err(|error| failed(action(), error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes a link; a missing one is no error.
     pub(crate) async fn delete_link(&self, name: &str) -> Result<(), RtnlError> {
         let Some(link) = self.link(name).await? else { return Ok(()) };

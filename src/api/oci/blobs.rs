@@ -47,6 +47,11 @@ pub(super) async fn get(
     request: &Parts,
 ) -> Result<Response, Refusal> {
     let local = query(&request.uri, "local").is_some_and(|value| value == "true");
+    if request.method == axum::http::Method::HEAD && !local {
+        // A client that finds content here will not send it: it must not be collected
+        // before the manifest comes.
+        registry.mount_blob(digest).await?;
+    }
     let reader =
         if local { registry.local_blob(digest).await? } else { registry.blob(digest).await? };
     let length = reader.length;

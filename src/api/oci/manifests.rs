@@ -79,6 +79,11 @@ pub(super) async fn tags(
     Ok(response)
 }
 
+/// All images with tags, size and the nodes that hold them.
+pub(super) async fn inventory(registry: &Registry) -> Result<Response, Refusal> {
+    answer::json(&json!({"images": registry.inventory().await?}))
+}
+
 pub(super) async fn catalog(registry: &Registry, request: &Parts) -> Result<Response, Refusal> {
     let (names, link) = answer::page(registry.catalog().await?, &request.uri);
     let mut response = answer::json(&json!({"repositories": names}))?;

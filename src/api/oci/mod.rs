@@ -3,6 +3,8 @@
 //! Who may: a client certificate of the cluster reads; writing takes a certificate of
 //! group `system:masters` or the administrator's password. There is no anonymous access.
 //! Peers add `?local=true` to a blob's address to be given only what this node holds.
+//! `/v2/_holdfast/images` is ours: all images with the nodes that hold them; names that
+//! begin with `_` cannot be repositories.
 //!
 //! Not here: TLS and listening (app), content and names (registry).
 
@@ -72,6 +74,7 @@ async fn serve(registry: &Registry, parts: Parts, body: Body) -> Result<Response
             answer::json(&serde_json::json!({}))
         }
         Target::Catalog if is(&Method::GET) => manifests::catalog(registry, &parts).await,
+        Target::Inventory if is(&Method::GET) => manifests::inventory(registry).await,
         Target::Tags(name) if is(&Method::GET) => manifests::tags(registry, &name, &parts).await,
         Target::Referrers(name, digest) if is(&Method::GET) => {
             manifests::referrers(registry, &name, &digest, &parts).await
@@ -107,6 +110,7 @@ async fn serve(registry: &Registry, parts: Parts, body: Body) -> Result<Response
         },
         Target::Base
         | Target::Catalog
+        | Target::Inventory
         | Target::Tags(_)
         | Target::Referrers(..)
         | Target::Uploads(_) => Err(Refusal::method()),

@@ -8,6 +8,8 @@ use crate::registry::{Digest, Reference, Repository};
 pub(super) enum Target {
     Base,
     Catalog,
+    /// Ours: all images, and on which nodes their content is.
+    Inventory,
     Tags(Repository),
     Referrers(Repository, Digest),
     Manifest(Repository, Reference),
@@ -25,6 +27,9 @@ impl Target {
         }
         if rest == "_catalog" {
             return Ok(Target::Catalog);
+        }
+        if rest == "_holdfast/images" {
+            return Ok(Target::Inventory);
         }
         let mut parts: Vec<&str> = rest.split('/').collect();
         // `…/blobs/uploads/` and `…/blobs/uploads` both begin a session.
@@ -61,6 +66,7 @@ mod tests {
             Target::parse("/v2/a/blobs/b/manifests/v1").unwrap(),
             Target::Manifest(name(), "v1".parse().unwrap())
         );
+        assert_eq!(Target::parse("/v2/_holdfast/images").unwrap(), Target::Inventory);
         assert!(Target::parse("/v2/tags/list").is_err());
         assert!(Target::parse("/v2/../manifests/v1").is_err());
         assert!(Target::parse("/v2/a/nothing").is_err());

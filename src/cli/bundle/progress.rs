@@ -12,7 +12,7 @@ use crate::bundle::Progress;
 
 /// Shows one phase after the other.
 #[derive(Debug)]
-pub(super) struct TerminalProgress {
+pub(in crate::cli) struct TerminalProgress {
     interactive: bool,
     phase: Mutex<Option<Phase>>,
 }
@@ -25,7 +25,7 @@ struct Phase {
 }
 
 impl TerminalProgress {
-    pub(super) fn new() -> Self {
+    pub(in crate::cli) fn new() -> Self {
         Self { interactive: std::io::stderr().is_terminal(), phase: Mutex::new(None) }
     }
 
