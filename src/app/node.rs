@@ -202,7 +202,10 @@ async fn seed(parts: &Parts) -> Result<(), NodeError> {
     Ok(files::write_atomic(&mark, b"The store of this member was made; do not remove.\n", 0o644)?)
 }
 
-pub(super) async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, NodeError> {
+pub(super) async fn bind(
+    what: &'static str,
+    address: SocketAddr,
+) -> Result<TcpListener, NodeError> {
     let bound = TcpListener::bind(address).await;
     bound.map_err(|source| NodeError::Listen { what, address, source })
 }

@@ -76,10 +76,9 @@ impl RemoteImages {
 #[async_trait]
 impl ImageSource for RemoteImages {
     async fn resolve(&self, image: &str) -> Result<ResolvedImage, ImageError> {
-        let name: ImageName = image.parse().map_err(|error| ImageError::Invalid {
-            image: image.into(),
-            reason: chain(&error),
-        })?;
+        let name: ImageName = image
+            .parse()
+            .map_err(|error| ImageError::Invalid { image: image.into(), reason: chain(&error) })?;
         let mut silent = Vec::new();
         for registry in &self.registries {
             match self.find(*registry, &name).await {

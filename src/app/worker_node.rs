@@ -45,8 +45,7 @@ pub(super) async fn run(
     let pods = pods(&config, api.clone(), Arc::new(images))?;
     let any = std::net::Ipv4Addr::UNSPECIFIED.into();
     let socket = bind("health and logs", SocketAddr::new(any, config.ports.api)).await?;
-    let services =
-        Services { node_name: config.node_name.clone(), api, agent: pods.agent.clone() };
+    let services = Services { node_name: config.node_name.clone(), api, agent: pods.agent.clone() };
     let router = worker_router(Arc::new(services));
     start_listener(&mut supervisor, "health and logs", socket, identity.server()?, router);
     pods.start(&mut supervisor);

@@ -79,7 +79,8 @@ pub async fn join(command: &JoinCommand, tools: &Tools) -> Result<InstallReport,
     release::record(paths, &tools.bundle.release())?;
     let mut sequence = Sequence { tools, log };
     let requested = sequence.phase("request", ask(command, tools)).await;
-    if fresh && let Err(InstallError::Remote(error)) = &requested
+    if fresh
+        && let Err(InstallError::Remote(error)) = &requested
         && is_final(error)
     {
         // A refusal leaves the host as it was, ready for a better token.

@@ -109,10 +109,9 @@ fn busy_ports(input: &PreflightInput) -> Vec<(u16, String)> {
 /// service directory may exist: our own PID 1 makes it.
 fn foreign_install(paths: &Paths) -> Option<String> {
     let own = Path::new(services::SERVICE_DIR);
-    let first =
-        |dir: &Path| {
-            let found = files::list_dir(dir).unwrap_or_default().into_iter();
-            found.filter(|path| path != own).find(|path| !files::is_leftover(path))
-        };
+    let first = |dir: &Path| {
+        let found = files::list_dir(dir).unwrap_or_default().into_iter();
+        found.filter(|path| path != own).find(|path| !files::is_leftover(path))
+    };
     first(&paths.config).or_else(|| first(&paths.data)).map(|path| path.display().to_string())
 }

@@ -96,8 +96,13 @@ impl TestLab {
     }
 
     fn up(&self) -> Lab {
-        let options =
-            UpOptions { layout: self.layout, dir: self.path(), bundle: None, bare: false, program: program() };
+        let options = UpOptions {
+            layout: self.layout,
+            dir: self.path(),
+            bundle: None,
+            bare: false,
+            program: program(),
+        };
         up(&options, &|line| println!("{line}")).unwrap();
         Lab::open(&self.path(), program()).unwrap()
     }
@@ -320,8 +325,13 @@ fn a_directory_with_other_things_in_it_is_refused_untouched() {
     let Some(place) = TestLab::new(Layout::One) else { return };
     std::fs::create_dir(place.path()).unwrap();
     std::fs::write(place.path().join("hosts"), "text").unwrap();
-    let options =
-        UpOptions { layout: Layout::One, dir: place.path(), bundle: None, bare: false, program: program() };
+    let options = UpOptions {
+        layout: Layout::One,
+        dir: place.path(),
+        bundle: None,
+        bare: false,
+        program: program(),
+    };
     let error = up(&options, &|_| ()).unwrap_err();
     assert!(matches!(error, LabError::Foreign { .. }), "{error}");
     down(&place.path()).unwrap();
