@@ -53,6 +53,9 @@ enum LabVerb {
         /// The public key that the bundle must be signed for
         #[arg(long, value_name = "FILE")]
         trust: Option<PathBuf>,
+        /// A manifest to deploy when all nodes are ready
+        #[arg(long, requires = "bundle", value_name = "FILE")]
+        sample: Option<PathBuf>,
         /// Put the bundle on the hosts, but install nothing
         #[arg(long, requires = "bundle")]
         bare: bool,
@@ -117,7 +120,7 @@ enum FaultName {
 /// Runs the verb. Blocks; must be called outside of any runtime.
 pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     match args.verb {
-        LabVerb::Up { layout, dir, bundle, trust, bare, keep_on_failure, output } => {
+        LabVerb::Up { layout, dir, bundle, trust, sample, bare, keep_on_failure, output } => {
             let layout: Layout = match layout.parse() {
                 Ok(layout) => layout,
                 Err(error @ (LayoutError::NotServed | LayoutError::Unknown(_))) => {
@@ -127,7 +130,7 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
             };
             let bundle = bundle.zip(trust).map(|(file, trust)| Bundle { file, trust });
             let program = Program::current()?;
-            let options = UpOptions { layout, dir: dir.dir, bundle, bare, program };
+            let options = UpOptions { layout, dir: dir.dir, bundle, sample, bare, program };
             bring_up(&options, keep_on_failure, output)
         }
         LabVerb::Env { dir } => {
@@ -169,6 +172,9 @@ fn bring_up(options: &UpOptions, keep: bool, output: Output) -> anyhow::Result<E
     match up(options, &complain) {
         Ok(report) => {
             show_report(&report, output)?;
+            if options.bundle.is_some() && !options.bare && output == Output::Text {
+                show_next_steps(&Lab::open(&options.dir, options.program.clone())?)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -204,6 +210,37 @@ fn show_report(report: &UpReport, output: Output) -> anyhow::Result<()> {
         "{:>8.1} s  in all; the lab is in {}",
         report.total_seconds,
         report.dir.display()
+    ));
+    Ok(())
+}
+
+/// What runs, and what to try with it.
+fn show_next_steps(lab: &Lab) -> Result<(), LabError> {
+    let env = lab.env()?;
+    let value = |name: &str| {
+        let found = env.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    };
+    let names: Vec<&str> = lab.hosts().iter().map(|host| host.name.as_str()).collect();
+    let first = names.first().copied().unwrap_or_default();
+    let dir = quote(value("HOLDFAST_LAB_DIR"));
+    let program = std::env::current_exe().unwrap_or_else(|_| "holdfast".into());
+    let program = program.display();
+    say(&format!(
+        "\nRunning: {} master{} ({}). What to try next:\n\n\
+         \x20 eval \"$({program} lab env --dir {dir})\"     sets KUBECONFIG and the rest\n\
+         \x20 kubectl get pods -o wide                 (or: {program} get pods -o wide)\n\
+         \x20 {program} status\n\n\
+         \x20 the page:   {}   user admin, password {}\n\
+         \x20 kubeconfig: {}\n\n\
+         \x20 {program} lab fault kill {first} --dir {dir}     kills a master; `start` brings it back\n\
+         \x20 {program} lab down --dir {dir}     takes all of it down",
+        names.len(),
+        if names.len() == 1 { "" } else { "s" },
+        names.join(", "),
+        value("HOLDFAST_ADMIN_URL"),
+        value("HOLDFAST_ADMIN_PASSWORD"),
+        value("KUBECONFIG"),
     ));
     Ok(())
 }

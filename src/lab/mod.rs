@@ -26,6 +26,7 @@ mod logs;
 mod provision;
 mod record;
 mod root;
+mod sample;
 mod status;
 mod switch;
 #[cfg(test)]

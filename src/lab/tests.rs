@@ -45,6 +45,7 @@ fn plays_the_child() {
                 layout: Layout::Three,
                 dir: dir.into(),
                 bundle: None,
+                sample: None,
                 bare: false,
                 program: program(),
             };
@@ -100,6 +101,7 @@ impl TestLab {
             layout: self.layout,
             dir: self.path(),
             bundle: None,
+            sample: None,
             bare: false,
             program: program(),
         };
@@ -329,6 +331,7 @@ fn a_directory_with_other_things_in_it_is_refused_untouched() {
         layout: Layout::One,
         dir: place.path(),
         bundle: None,
+        sample: None,
         bare: false,
         program: program(),
     };

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::error::{LabError, files};
 use super::record::{LabDir, Record};
-use super::{Lab, Layout, Program, provision, require_root};
+use super::{Lab, Layout, Program, provision, require_root, sample};
 use crate::sys::cgroup::Group;
 use crate::sys::tree;
 
@@ -21,6 +21,8 @@ pub struct UpOptions {
     pub dir: PathBuf,
     /// Without one the hosts are bare; a lab that has one keeps it.
     pub bundle: Option<Bundle>,
+    /// A manifest to deploy once all nodes are ready.
+    pub sample: Option<PathBuf>,
     /// The hosts see the bundle, but nothing is installed; a lab that began bare stays so.
     pub bare: bool,
     pub program: Program,
@@ -86,6 +88,9 @@ pub fn up(options: &UpOptions, say: &dyn Fn(&str)) -> Result<UpReport, LabError>
     steps.run("open the ways in", || lab.ensure_daemon())?;
     if lab.record.bundle.is_some() && !lab.record.bare {
         provision::install(&lab, &mut steps)?;
+        if let Some(sample) = &options.sample {
+            steps.run("deploy the sample", || sample::deploy(&lab, sample))?;
+        }
     }
     let total = steps.begun.elapsed();
     Ok(UpReport { dir: lab.dir().to_owned(), steps: steps.done, total_seconds: seconds(total) })

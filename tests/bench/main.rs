@@ -69,7 +69,11 @@ fn measure() -> Result<Vec<Row>, Failed> {
         pods.push(ready);
         rejoin.push(back);
     }
-    rows.push(row("leader's node killed: to the next acknowledged write", spread(next_write), "5 s"));
+    rows.push(row(
+        "leader's node killed: to the next acknowledged write",
+        spread(next_write),
+        "5 s",
+    ));
     rows.push(row("leader's node killed: to its pods Ready elsewhere", spread(pods), "20 s"));
     rows.push(row("killed node started: to Ready and caught up", spread(rejoin), "30 s"));
     Ok(rows)
@@ -88,7 +92,13 @@ fn spread(mut samples: Vec<Duration>) -> String {
     samples.sort();
     let at = |index: usize| samples[index].as_secs_f64();
     let last = samples.len() - 1;
-    format!("{:.1} / {:.1} / {:.1} s (min / median / max of {})", at(0), at(last / 2), at(last), last + 1)
+    format!(
+        "{:.1} / {:.1} / {:.1} s (min / median / max of {})",
+        at(0),
+        at(last / 2),
+        at(last),
+        last + 1
+    )
 }
 
 fn mebibytes(path: &std::path::Path) -> Result<String, Failed> {

@@ -48,10 +48,8 @@ pub(crate) fn binary() -> PathBuf {
 }
 
 fn from_root(variable: &str, fallback: &str) -> PathBuf {
-    std::env::var_os(variable).map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join(fallback),
-        PathBuf::from,
-    )
+    std::env::var_os(variable)
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(fallback), PathBuf::from)
 }
 
 pub(crate) fn bundle() -> PathBuf {
@@ -222,7 +220,11 @@ impl Lab {
             let caught_up = members
                 .iter()
                 .filter(|member| member["voter"] == true)
-                .filter(|member| member["leader"] == true || member["lagEntries"].as_u64() <= Some(50) && member["lagEntries"].is_u64())
+                .filter(|member| {
+                    member["leader"] == true
+                        || member["lagEntries"].as_u64() <= Some(50)
+                            && member["lagEntries"].is_u64()
+                })
                 .count()
                 == nodes;
             ensure(all_ready && caught_up, || status.to_string())

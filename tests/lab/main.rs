@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
+    holdfast::sys::tls::install_crypto();
     let mut arguments = Arguments::from_args();
     // The scenarios share one lab and leave it as they found it, one after another.
     arguments.test_threads = Some(1);

@@ -42,11 +42,14 @@ fn refused(lab: &Lab, arguments: &[&str], exit: i32, needles: &[&str]) -> Outcom
     let said = text(&answer);
     ensure(answer.status.code() == Some(exit), || format!("expected exit {exit}: {said}"))?;
     for needle in needles {
-        ensure(said.contains(needle), || format!("{arguments:?} does not say {needle:?}:\n{said}"))?;
+        ensure(said.contains(needle), || {
+            format!("{arguments:?} does not say {needle:?}:\n{said}")
+        })?;
     }
     ensure(!said.contains("panicked"), || said.clone())?;
     let after = files(&host_root(lab, "a1"));
-    let changed: Vec<_> = after.iter().filter(|(path, size)| before.get(*path) != Some(size)).collect();
+    let changed: Vec<_> =
+        after.iter().filter(|(path, size)| before.get(*path) != Some(size)).collect();
     ensure(changed.is_empty(), || format!("{arguments:?} left {changed:?}"))
 }
 
@@ -96,27 +99,51 @@ pub(crate) fn hosts() -> Outcome {
     write_cluster(&lab, "a1", &two_faults)?;
     refused(&lab, &command, 64, &["line", "overlap", "a1"])?;
     write_cluster(&lab, "a1", CLUSTER)?;
-    let nobody: Vec<&str> = ["holdfast", "probe", "as-nobody", "--"].into_iter().chain(command.clone()).collect();
+    let nobody: Vec<&str> =
+        ["holdfast", "probe", "as-nobody", "--"].into_iter().chain(command.clone()).collect();
     refused(&lab, &nobody, 1, &["root"])?;
-    let taken: Vec<&str> = ["holdfast", "probe", "holding", "6443", "--"].into_iter().chain(command.clone()).collect();
+    let taken: Vec<&str> =
+        ["holdfast", "probe", "holding", "6443", "--"].into_iter().chain(command.clone()).collect();
     refused(&lab, &taken, 1, &["6443"])?;
-    let small: Vec<&str> =
-        ["holdfast", "probe", "small-disk", "/var/lib/holdfast", "--"].into_iter().chain(command.clone()).collect();
+    let small: Vec<&str> = ["holdfast", "probe", "small-disk", "/var/lib/holdfast", "--"]
+        .into_iter()
+        .chain(command.clone())
+        .collect();
     refused(&lab, &small, 1, &["space"])
 }
 
 pub(crate) fn tokens(lab: &Lab) -> Outcome {
-    let made = succeed(&mut lab.on("a1", &["holdfast", "token", "create", "--role", "control", "-o", "json"]))?;
-    let token: serde_json::Value = serde_json::from_str(&made).map_err(|e| failed(made.clone(), e))?;
+    let made = succeed(
+        &mut lab.on("a1", &["holdfast", "token", "create", "--role", "control", "-o", "json"]),
+    )?;
+    let token: serde_json::Value =
+        serde_json::from_str(&made).map_err(|e| failed(made.clone(), e))?;
     let token = token["token"].as_str().ok_or("no token")?.to_owned();
     let parts: Vec<&str> = token.split('.').collect();
     ensure(parts.len() == 4, || token.clone())?;
     let foreign = format!("{}.{}.{}.{}", parts[0], parts[1], parts[2], "0".repeat(64));
     let unknown = format!("{}.{}.{}.{}", parts[0], "ffffffffff", parts[2], parts[3]);
-    for (bad, needle) in [(foreign, "authority"), (unknown, "token"), ("nonsense".to_owned(), "token")] {
-        let join = ["holdfast", "join", "--server", "https://10.77.0.11:6443", "--token", &bad,
-            "--bundle", "/bundle.hfb", "--trust", "/bundle.pub", "--node", "b1",
-            "--config-dir", "/var/scratch/etc", "--data-dir", "/var/scratch/lib"];
+    for (bad, needle) in
+        [(foreign, "authority"), (unknown, "token"), ("nonsense".to_owned(), "token")]
+    {
+        let join = [
+            "holdfast",
+            "join",
+            "--server",
+            "https://10.77.0.11:6443",
+            "--token",
+            &bad,
+            "--bundle",
+            "/bundle.hfb",
+            "--trust",
+            "/bundle.pub",
+            "--node",
+            "b1",
+            "--config-dir",
+            "/var/scratch/etc",
+            "--data-dir",
+            "/var/scratch/lib",
+        ];
         let answer = output(&mut lab.on("b1", &join))?;
         let said = text(&answer);
         ensure(!answer.status.success() && said.contains(needle), || format!("{bad}: {said}"))?;

@@ -15,7 +15,9 @@ fn containers(lab: &Lab) -> Result<BTreeMap<String, String>, libtest_mimic::Fail
             let status = &pod["status"]["containerStatuses"][0];
             let identity = format!(
                 "{} {} {}",
-                status["containerID"], status["state"]["running"]["startedAt"], status["restartCount"]
+                status["containerID"],
+                status["state"]["running"]["startedAt"],
+                status["restartCount"]
             );
             (pod["metadata"]["name"].as_str().unwrap_or_default().to_owned(), identity)
         })
@@ -53,7 +55,17 @@ pub(crate) fn killed_daemon(lab: &Lab) -> Outcome {
 }
 
 pub(crate) fn second_import_moves_nothing(lab: &Lab) -> Outcome {
-    let command = ["holdfast", "registry", "import", "--bundle", "/bundle.hfb", "--trust", "/bundle.pub", "-o", "json"];
+    let command = [
+        "holdfast",
+        "registry",
+        "import",
+        "--bundle",
+        "/bundle.hfb",
+        "--trust",
+        "/bundle.pub",
+        "-o",
+        "json",
+    ];
     let text = succeed(&mut lab.on("a1", &command))?;
     let report: Value = serde_json::from_str(&text).map_err(|e| failed(text.clone(), e))?;
     ensure(report["blobsMoved"] == 0 && report["blobsPresent"].as_u64() > Some(3), || text)

@@ -35,8 +35,16 @@ pub(crate) fn write_cluster(lab: &Lab, node: &str, text: &str) -> Outcome {
 
 pub(crate) fn init_command<'a>(bundle: &'a str, trust: &'a str) -> Vec<&'a str> {
     vec![
-        "holdfast", "init", "--config", "/var/seed/cluster.yaml", "--bundle", bundle, "--trust",
-        trust, "--node", "a1",
+        "holdfast",
+        "init",
+        "--config",
+        "/var/seed/cluster.yaml",
+        "--bundle",
+        bundle,
+        "--trust",
+        trust,
+        "--node",
+        "a1",
     ]
 }
 
@@ -64,7 +72,8 @@ fn finish_despite_kills(lab: &Lab, node: &str, command: &[&str], random: &mut Sm
 }
 
 pub(crate) fn init_and_join() -> Outcome {
-    let seed: u64 = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random);
+    let seed: u64 =
+        std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random);
     println!("seed {seed} (SEED={seed} repeats it)");
     let mut random = SmallRng::seed_from_u64(seed);
     let lab = Lab::up("three", true)?;
@@ -73,17 +82,36 @@ pub(crate) fn init_and_join() -> Outcome {
     finish_despite_kills(&lab, "a1", &init, &mut random)?;
     succeed(&mut lab.on("a1", &init))?;
     let made = eventually("a token", PATIENCE, || {
-        succeed(&mut lab.on("a1", &["holdfast", "token", "create", "--role", "control", "-o", "json"]))
+        succeed(
+            &mut lab.on("a1", &["holdfast", "token", "create", "--role", "control", "-o", "json"]),
+        )
     })?;
-    let token: serde_json::Value = serde_json::from_str(&made).map_err(|e| failed(made.clone(), e))?;
+    let token: serde_json::Value =
+        serde_json::from_str(&made).map_err(|e| failed(made.clone(), e))?;
     let token = token["token"].as_str().ok_or("no token")?.to_owned();
-    let join = ["holdfast", "join", "--server", "https://10.77.0.11:6443", "--token", &token,
-        "--bundle", "/bundle.hfb", "--trust", "/bundle.pub", "--node", "b1"];
+    let join = [
+        "holdfast",
+        "join",
+        "--server",
+        "https://10.77.0.11:6443",
+        "--token",
+        &token,
+        "--bundle",
+        "/bundle.hfb",
+        "--trust",
+        "/bundle.pub",
+        "--node",
+        "b1",
+    ];
     finish_despite_kills(&lab, "b1", &join, &mut random)?;
     eventually("both nodes are Ready and both members vote", PATIENCE, || {
         let status = lab.status("a1")?;
-        let ready = status["nodes"].as_array().map_or(0, |n| n.iter().filter(|n| n["ready"] == true).count());
-        let voters = status["members"].as_array().map_or(0, |m| m.iter().filter(|m| m["voter"] == true).count());
+        let ready = status["nodes"]
+            .as_array()
+            .map_or(0, |n| n.iter().filter(|n| n["ready"] == true).count());
+        let voters = status["members"]
+            .as_array()
+            .map_or(0, |m| m.iter().filter(|m| m["voter"] == true).count());
         ensure(ready == 2 && voters == 2, || status.to_string())
     })
 }

@@ -13,7 +13,8 @@ const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: gree
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: lone, namespace: demo, labels: {app: lone}}\nspec:\n  terminationGracePeriodSeconds: 2\n  containers:\n    - name: main\n      image: hello:1\n      ports: [{containerPort: 8080}]\n      readinessProbe: {httpGet: {path: /readyz, port: 8080}, periodSeconds: 1}\n";
 
 fn feed(command: &mut Command, input: &str) -> Result<String, libtest_mimic::Failed> {
-    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let spawned =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.map_err(|error| failed(format!("{command:?}"), error))?;
     if let Some(stdin) = child.stdin.as_mut() {
         stdin.write_all(input.as_bytes()).map_err(|error| failed("stdin", error))?;
@@ -36,31 +37,113 @@ pub(crate) fn kubectl_transcript(lab: &Lab) -> Outcome {
         return Ok(());
     }
     let kubectl = |arguments: &[&str]| succeed(&mut lab.kubectl(arguments)?);
-    feed(&mut lab.kubectl(&["create", "-f", "-"])?, "apiVersion: v1\nkind: Namespace\nmetadata: {name: demo}\n")?;
+    feed(
+        &mut lab.kubectl(&["create", "-f", "-"])?,
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: demo}\n",
+    )?;
     contains("get ns", &kubectl(&["get", "namespaces"])?, &["NAME", "STATUS", "demo", "Active"])?;
-    contains("get nodes", &kubectl(&["get", "nodes", "-o", "wide"])?, &["a1", "b1", "c1", "Ready", "control-plane", "10.77.0.11"])?;
+    contains(
+        "get nodes",
+        &kubectl(&["get", "nodes", "-o", "wide"])?,
+        &["a1", "b1", "c1", "Ready", "control-plane", "10.77.0.11"],
+    )?;
     feed(&mut lab.kubectl(&["create", "-f", "-"])?, CONFIG_MAP)?;
-    contains("get cm", &kubectl(&["get", "cm", "-n", "demo", "greeting", "-o", "yaml"])?, &["hello: world"])?;
-    kubectl(&["patch", "cm", "greeting", "-n", "demo", "--type=merge", "-p", r#"{"data":{"hello":"again"}}"#])?;
-    kubectl(&["patch", "cm", "greeting", "-n", "demo", "--type=json", "-p", r#"[{"op":"add","path":"/data/more","value":"1"}]"#])?;
-    contains("patched", &kubectl(&["get", "cm", "-n", "demo", "greeting", "-o", "json"])?, &["again", "more"])?;
+    contains(
+        "get cm",
+        &kubectl(&["get", "cm", "-n", "demo", "greeting", "-o", "yaml"])?,
+        &["hello: world"],
+    )?;
+    kubectl(&[
+        "patch",
+        "cm",
+        "greeting",
+        "-n",
+        "demo",
+        "--type=merge",
+        "-p",
+        r#"{"data":{"hello":"again"}}"#,
+    ])?;
+    kubectl(&[
+        "patch",
+        "cm",
+        "greeting",
+        "-n",
+        "demo",
+        "--type=json",
+        "-p",
+        r#"[{"op":"add","path":"/data/more","value":"1"}]"#,
+    ])?;
+    contains(
+        "patched",
+        &kubectl(&["get", "cm", "-n", "demo", "greeting", "-o", "json"])?,
+        &["again", "more"],
+    )?;
     kubectl(&["label", "cm", "greeting", "-n", "demo", "tier=gold"])?;
-    contains("by label", &kubectl(&["get", "cm", "-n", "demo", "-l", "tier=gold", "-o", "name"])?, &["configmap/greeting"])?;
-    contains("by field", &kubectl(&["get", "cm", "-n", "demo", "--field-selector", "metadata.name=greeting", "-o", "name"])?, &["configmap/greeting"])?;
+    contains(
+        "by label",
+        &kubectl(&["get", "cm", "-n", "demo", "-l", "tier=gold", "-o", "name"])?,
+        &["configmap/greeting"],
+    )?;
+    contains(
+        "by field",
+        &kubectl(&[
+            "get",
+            "cm",
+            "-n",
+            "demo",
+            "--field-selector",
+            "metadata.name=greeting",
+            "-o",
+            "name",
+        ])?,
+        &["configmap/greeting"],
+    )?;
     watched_pod(lab)?;
     contains("logs", &kubectl(&["logs", "-n", "demo", "lone"])?, &["GET"])?;
-    contains("describe pod", &kubectl(&["describe", "pod", "lone", "-n", "demo"])?, &["Name:", "lone", "Events:", "Started", "Pulled", "Scheduled"])?;
-    contains("describe node", &kubectl(&["describe", "node", "a1"])?, &["Conditions:", "Capacity:", "MemoryPressure"])?;
-    contains("describe deployment", &kubectl(&["describe", "deployment", "hello"])?, &["Replicas:", "3 available", "RollingUpdateStrategy"])?;
-    contains("get deploy", &kubectl(&["get", "deployments"])?, &["READY", "3/3", "UP-TO-DATE", "AVAILABLE"])?;
-    contains("get all kinds", &kubectl(&["get", "rs,svc,endpointslices,events"])?, &["replicaset.apps/hello", "service/kubernetes", "endpointslice"])?;
-    contains("api-resources", &kubectl(&["api-resources"])?, &["deployments", "deploy", "configmaps", "cm"])?;
+    contains(
+        "describe pod",
+        &kubectl(&["describe", "pod", "lone", "-n", "demo"])?,
+        &["Name:", "lone", "Events:", "Started", "Pulled", "Scheduled"],
+    )?;
+    contains(
+        "describe node",
+        &kubectl(&["describe", "node", "a1"])?,
+        &["Conditions:", "Capacity:", "MemoryPressure"],
+    )?;
+    contains(
+        "describe deployment",
+        &kubectl(&["describe", "deployment", "hello"])?,
+        &["Replicas:", "3 available", "RollingUpdateStrategy"],
+    )?;
+    contains(
+        "get deploy",
+        &kubectl(&["get", "deployments"])?,
+        &["READY", "3/3", "UP-TO-DATE", "AVAILABLE"],
+    )?;
+    contains(
+        "get all kinds",
+        &kubectl(&["get", "rs,svc,endpointslices,events"])?,
+        &["replicaset.apps/hello", "service/kubernetes", "endpointslice"],
+    )?;
+    contains(
+        "api-resources",
+        &kubectl(&["api-resources"])?,
+        &["deployments", "deploy", "configmaps", "cm"],
+    )?;
     rolling_update(lab)?;
     kubectl(&["delete", "pod", "lone", "-n", "demo"])?;
     let missing = output(&mut lab.kubectl(&["get", "pod", "lone", "-n", "demo"])?)?;
-    contains("NotFound", &text(&missing), &["Error from server (NotFound): pods \"lone\" not found"])?;
+    contains(
+        "NotFound",
+        &text(&missing),
+        &["Error from server (NotFound): pods \"lone\" not found"],
+    )?;
     let unknown = output(&mut lab.kubectl(&["get", "widgets"])?)?;
-    contains("unknown kind", &text(&unknown), &["the server doesn't have a resource type \"widgets\""])?;
+    contains(
+        "unknown kind",
+        &text(&unknown),
+        &["the server doesn't have a resource type \"widgets\""],
+    )?;
     kubectl(&["delete", "namespace", "demo", "--timeout=60s"])?;
     let gone = output(&mut lab.kubectl(&["get", "ns", "demo"])?)?;
     contains("namespace gone", &text(&gone), &["NotFound"])
@@ -88,7 +171,12 @@ fn watched_pod(lab: &Lab) -> Outcome {
     });
     feed(&mut lab.kubectl(&["create", "-f", "-"])?, POD)?;
     let waited = succeed(&mut lab.kubectl(&[
-        "wait", "-n", "demo", "--for=condition=Ready", "pod/lone", "--timeout=90s",
+        "wait",
+        "-n",
+        "demo",
+        "--for=condition=Ready",
+        "pod/lone",
+        "--timeout=90s",
     ])?);
     if waited.is_err() {
         let _already_dead = watch.kill();
@@ -100,7 +188,10 @@ fn watched_pod(lab: &Lab) -> Outcome {
     let _already_dead = watch.kill();
     let _reaped = watch.wait();
     finished?;
-    reader.join().map_err(|_| "reader panicked")?.map_err(|seen| format!("watch showed:\n{seen}").into())
+    reader
+        .join()
+        .map_err(|_| "reader panicked")?
+        .map_err(|seen| format!("watch showed:\n{seen}").into())
 }
 
 fn rolling_update(lab: &Lab) -> Outcome {

@@ -9,9 +9,7 @@ use holdfast::client::{HttpApi, ObjectApi, ResourceRef};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
-use crate::harness::{
-    Lab, Outcome, PATIENCE, ensure, eventually, failed, succeed,
-};
+use crate::harness::{Lab, Outcome, PATIENCE, ensure, eventually, failed, succeed};
 
 const NODES: [&str; 3] = ["a1", "b1", "c1"];
 
@@ -136,9 +134,13 @@ fn nothing_lost(lab: &Lab, acknowledged: &[(String, Instant)]) -> Outcome {
     })
 }
 
-fn clean_up(lab: &Lab, prefix: &str) -> Outcome {
-    let selector = format!("writer={prefix}");
-    succeed(&mut lab.holdfast(&["delete", "configmaps", "-l", &selector])?).map(|_| ())
+fn clean_up(lab: &Lab, written: &[(String, Instant)]) -> Outcome {
+    for names in written.chunks(100) {
+        let mut arguments = vec!["delete", "configmap"];
+        arguments.extend(names.iter().map(|(name, _)| name.as_str()));
+        succeed(&mut lab.holdfast(&arguments)?)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn leader_killed(lab: &Lab) -> Outcome {
@@ -159,14 +161,15 @@ pub(crate) fn leader_killed(lab: &Lab) -> Outcome {
     let after = acknowledged.iter().filter(|(_, at)| *at > killed).count();
     ensure(after > 0, || "no write was acknowledged after the kill".into())?;
     nothing_lost(lab, &acknowledged)?;
-    clean_up(lab, "one-killed")
+    clean_up(lab, &acknowledged)
 }
 
 pub(crate) fn all_killed(lab: &Lab) -> Outcome {
     let writer = Writer::start(lab, "all-killed")?;
     eventually("the writer is under way", PATIENCE, || {
         let list = lab.objects("configmaps")?;
-        let count = list.iter().filter(|i| i["metadata"]["labels"]["writer"] == "all-killed").count();
+        let count =
+            list.iter().filter(|i| i["metadata"]["labels"]["writer"] == "all-killed").count();
         ensure(count > 20, || format!("{count} written"))
     })?;
     for node in NODES {
@@ -178,6 +181,6 @@ pub(crate) fn all_killed(lab: &Lab) -> Outcome {
     }
     lab.settled(3)?;
     nothing_lost(lab, &acknowledged)?;
-    clean_up(lab, "all-killed")?;
+    clean_up(lab, &acknowledged)?;
     lab.pods_ready("hello", 3, |_| true).map(|_| ())
 }

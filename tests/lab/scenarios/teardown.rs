@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::harness::{Lab, Outcome, ensure, failed, succeed};
 use crate::scenarios::Shared;
 
@@ -28,21 +30,33 @@ fn remains(needle: &str) -> Vec<String> {
     found
 }
 
-fn lab_cgroups() -> BTreeSet<String> {
-    fn walk(dir: &Path, depth: usize, into: &mut BTreeSet<String>) {
+/// The lab's own group: the topmost `holdfast-lab-…` that its first host's PID 1 is in.
+fn own_group(lab: &Lab) -> Result<String, libtest_mimic::Failed> {
+    let text = succeed(lab.command("status").args(["-o", "json"]))?;
+    let status: Value = serde_json::from_str(&text).map_err(|e| failed("lab status", e))?;
+    let pid = status["hosts"][0]["pid"].as_i64().ok_or_else(|| status.to_string())?;
+    let groups =
+        fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|e| failed("cgroup", e))?;
+    let named = groups.split(['/', '\n']).find(|part| part.starts_with("holdfast-lab-"));
+    named.map(str::to_owned).ok_or_else(|| format!("pid {pid} is in no lab group: {groups}").into())
+}
+
+/// Where in the hierarchies a group of that name is.
+fn groups_named(name: &str) -> BTreeSet<String> {
+    fn walk(dir: &Path, name: &str, depth: usize, into: &mut BTreeSet<String>) {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let path = entry.path();
             if path.is_dir() {
-                if entry.file_name().to_string_lossy().starts_with("holdfast-lab") {
+                if entry.file_name().to_string_lossy() == name {
                     into.insert(path.to_string_lossy().into_owned());
                 } else if depth > 0 {
-                    walk(&path, depth - 1, into);
+                    walk(&path, name, depth - 1, into);
                 }
             }
         }
     }
     let mut found = BTreeSet::new();
-    walk(Path::new("/sys/fs/cgroup"), 2, &mut found);
+    walk(Path::new("/sys/fs/cgroup"), name, 4, &mut found);
     found
 }
 
@@ -50,13 +64,15 @@ fn links() -> Result<String, libtest_mimic::Failed> {
     succeed(Command::new("ip").args(["-o", "link"]))
 }
 
-fn down(lab: &Lab, links_before: &str, cgroups_before: &BTreeSet<String>) -> Outcome {
+fn down(lab: &Lab, links_before: &str) -> Outcome {
+    let group = own_group(lab)?;
+    ensure(!groups_named(&group).is_empty(), || format!("no group named {group}"))?;
     succeed(&mut lab.command("down"))?;
     let place = lab.dir().to_string_lossy().into_owned();
     let left = remains(&place);
     ensure(left.is_empty(), || format!("left behind: {left:#?}"))?;
-    let new: Vec<String> = lab_cgroups().difference(cgroups_before).cloned().collect();
-    ensure(new.is_empty(), || format!("cgroups left behind: {new:?}"))?;
+    let groups = groups_named(&group);
+    ensure(groups.is_empty(), || format!("cgroups left behind: {groups:?}"))?;
     let now = links()?;
     ensure(now == links_before, || format!("links changed:\n{links_before}\n{now}"))?;
     let files: Vec<_> = fs::read_dir(lab.dir()).map(|d| d.flatten().collect()).unwrap_or_default();
@@ -64,13 +80,12 @@ fn down(lab: &Lab, links_before: &str, cgroups_before: &BTreeSet<String>) -> Out
 }
 
 pub(crate) fn down_leaves_nothing(shared: &Shared) -> Outcome {
-    down(shared.lab()?, &links()?, &BTreeSet::new())
+    down(shared.lab()?, &links()?)
 }
 
 /// Two bare labs beside each other; the daemon of one is killed before `down`.
 pub(crate) fn crashed_lab() -> Outcome {
     let links = links()?;
-    let before = lab_cgroups();
     let first = Lab::up("one", true)?;
     let second = Lab::up("one", true)?;
     let place = first.dir().to_string_lossy().into_owned();
@@ -81,11 +96,12 @@ pub(crate) fn crashed_lab() -> Outcome {
         .collect();
     ensure(!daemons.is_empty(), || format!("no daemon found: {:?}", remains(&place)))?;
     for pid in daemons {
-        succeed(Command::new("kill").args(["-9", &pid])).map_err(|e| failed("kill", e.message().unwrap_or_default()))?;
+        succeed(Command::new("kill").args(["-9", &pid]))
+            .map_err(|e| failed("kill", e.message().unwrap_or_default()))?;
     }
     succeed(&mut first.command("down"))?;
     let left = remains(&place);
     ensure(left.is_empty(), || format!("left behind: {left:#?}"))?;
     succeed(&mut second.on("a1", &["holdfast", "--version"]))?;
-    down(&second, &links, &before)
+    down(&second, &links)
 }
