@@ -165,15 +165,21 @@ impl JoinService {
         let token = read_record::<TokenRecord>(kv, &token_key).await?;
         let record = self.cluster().await?;
         let placed = record.cluster.node(&request.node_name);
-        let asked = match (&placed, request.roles.is_empty()) {
-            (Some(placed), true) => &placed.node.roles,
-            _ => &request.roles,
-        };
+        let listed = placed.as_ref().map(|placed| placed.node.roles.clone());
+        let asked = if request.roles.is_empty() { listed } else { Some(request.roles.clone()) };
+        // An unknown node asks for nothing that the token could forbid; it is refused below.
+        let asked = asked.or(token.value.as_ref().map(|token| vec![token.role]));
         let now = (self.input.clock)();
         // The token comes first, so that nobody learns about the cluster without one.
         let used_before = token.value.as_ref().is_some_and(|token| token.redeemed.is_some());
-        let redeemed =
-            judge(token.value, secret_hash, asked, &request.node_name, fingerprint, now)?;
+        let redeemed = judge(
+            token.value,
+            secret_hash,
+            &asked.unwrap_or_default(),
+            &request.node_name,
+            fingerprint,
+            now,
+        )?;
         let placed = self.check_node(&record, placed, request)?;
         let existing = read_record::<NodeRecord>(kv, &node_key).await?;
         if let Some(node) = existing.value {

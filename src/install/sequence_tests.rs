@@ -344,6 +344,26 @@ async fn init_makes_a_node_and_a_second_init_does_nothing() {
 }
 
 #[tokio::test]
+async fn a_bundle_older_than_what_was_begun_is_refused_before_and_after_the_end() {
+    let host = Host::new(&Cluster::new());
+    let with = |serial, stop_at| {
+        let tools = host.tools(Bundle { broken: false, serial }, stop_at);
+        let request = host.init_request();
+        async move { init(&request, &tools).await }
+    };
+    // Killed before the last phase.
+    let killed = with(5, 30).await.expect_err("was stopped");
+    assert!(matches!(killed, InstallError::Interrupted), "{killed}");
+    let refused = with(4, 0).await.expect_err("older").to_string();
+    assert!(refused.contains("0.4 (serial 4)") && refused.contains("0.5 (serial 5)"), "{refused}");
+    with(6, 0).await.expect("a newer one finishes it");
+    let refused = with(5, 0).await.expect_err("older than the one that finished it");
+    assert!(matches!(refused, InstallError::OlderBundle { .. }), "{refused}");
+    assert!(with(6, 0).await.expect("the same").already_done);
+    host.reset().await;
+}
+
+#[tokio::test]
 async fn init_killed_at_any_step_is_finished_by_the_same_command() {
     let mut stop_at = 1;
     loop {

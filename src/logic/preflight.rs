@@ -171,7 +171,7 @@ fn judge_room(facts: &HostFacts, needs: &HostNeeds, found: &mut Vec<Finding>) {
     let kind = facts.data_file_system.as_str();
     if ["tmpfs", "nfs", "cifs", "overlay", "fuse"].contains(&kind) {
         let what = format!("the data directory is on {kind}, which is not durable or not fit");
-        let fix = "put it on ext4 or xfs (--data)";
+        let fix = "put it on ext4 or xfs (--data-dir)";
         found.push(finding("file-system", what, &facts.data_dir, fix));
     }
 }
