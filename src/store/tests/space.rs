@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use redb::StorageBackend;
@@ -214,5 +214,7 @@ async fn writes_are_refused_below_the_reserve_and_accepted_again_above_it() {
     while let Err(error) = store.txn(put("c", "1")).await {
         assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
         assert!(started.elapsed() < PATIENCE, "never accepted again");
+        // A refusal waits for nothing, so this loop would let no other task run.
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
