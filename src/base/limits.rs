@@ -6,6 +6,10 @@ use std::time::Duration;
 pub const STORE_REQUEST_MAX_BYTES: usize = 1_572_864;
 /// Most operations in one transaction (etcd's default).
 pub const STORE_TXN_MAX_OPS: usize = 128;
+/// Free space below which the store refuses writes: 2 % of the file system, at least and
+/// at most this much, bytes. It holds what is applied and not flushed, and its log.
+pub const STORE_DISK_RESERVE_MIN_BYTES: u64 = 64 * 1024 * 1024;
+pub const STORE_DISK_RESERVE_MAX_BYTES: u64 = 512 * 1024 * 1024;
 /// Events a watcher may hold in memory before it is fed from disk instead.
 pub const WATCH_BUFFER_EVENTS: usize = 1_024;
 /// Largest API object body, bytes (the API server's limit).

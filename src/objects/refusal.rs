@@ -18,6 +18,9 @@ pub(super) fn of(error: StoreError) -> Status {
         }
         StoreError::Future { requested, current } => too_large(requested, current),
         StoreError::BadRequest { reason } => Status::failure(413, "RequestEntityTooLarge", reason),
+        StoreError::NoSpace { .. } => {
+            Status::failure(507, "InsufficientStorage", error.to_string())
+        }
         StoreError::Fatal { .. } => Status::internal(error),
     }
 }
@@ -43,6 +46,7 @@ mod tests {
             (StoreError::Compacted { requested: 3, compacted: 7 }, 410, "Expired", None),
             (StoreError::Future { requested: 9, current: 7 }, 504, "Timeout", Some(1)),
             (StoreError::BadRequest { reason: reason() }, 413, "RequestEntityTooLarge", None),
+            (StoreError::NoSpace { reason: reason() }, 507, "InsufficientStorage", None),
             (StoreError::Fatal { reason: reason() }, 500, "InternalError", None),
         ] {
             let status = of(error);

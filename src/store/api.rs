@@ -32,6 +32,10 @@ pub enum StoreError {
     /// The request breaks a rule of the protocol.
     #[error("bad request: {reason}")]
     BadRequest { reason: String },
+    /// The leader's disk is nearly full; nothing was proposed. It ends by itself when
+    /// there is space again, which takes people or deletions, so repeating is no use.
+    #[error("the write was refused for want of space: {reason}")]
+    NoSpace { reason: String },
     /// The member is stopping.
     #[error("the store is shutting down")]
     ShuttingDown,
@@ -49,6 +53,7 @@ impl StoreError {
             | StoreError::Compacted { .. }
             | StoreError::Future { .. }
             | StoreError::BadRequest { .. }
+            | StoreError::NoSpace { .. }
             | StoreError::ShuttingDown
             | StoreError::Fatal { .. } => false,
         }

@@ -18,6 +18,13 @@ use redb::{BackendError, Database, DatabaseError, StorageBackend};
 /// Work that may block.
 pub type DiskWork = Box<dyn FnOnce() + Send>;
 
+/// How full a file system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+}
+
 /// Where a member keeps its files.
 pub trait StoreDisk: Send + Sync + Debug + 'static {
     /// Opens a file for reading and writing, making it if it does not exist.
@@ -32,6 +39,9 @@ pub trait StoreDisk: Send + Sync + Debug + 'static {
     fn remove(&self, name: &str) -> io::Result<()>;
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// How full the file system with the files is.
+    fn space(&self) -> io::Result<DiskSpace>;
 
     /// Runs blocking work and returns when it is done.
     fn run(&self, work: DiskWork) -> BoxFuture<'static, ()>;
@@ -157,6 +167,11 @@ impl StoreDisk for HostDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.dir.join(from), self.dir.join(to))?;
         self.sync_dir()
+    }
+
+    fn space(&self) -> io::Result<DiskSpace> {
+        let found = crate::sys::host::file_system(&self.dir)?;
+        Ok(DiskSpace { free_bytes: found.free_bytes, total_bytes: found.total_bytes })
     }
 
     fn run(&self, work: DiskWork) -> BoxFuture<'static, ()> {

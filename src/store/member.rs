@@ -26,15 +26,17 @@ use tokio_util::task::TaskTracker;
 use super::api::{PeerNetwork, StoreError};
 use super::disk::{HostDisk, StoreDisk, run_on};
 use super::health::Health;
-use super::kv::ReadGate;
-use super::log::{Claim, Identity, LOG_FILE, LogError, LogFile, LogStore, RedbLog};
+use super::incoming::IncomingSlot;
+use super::log::{Claim, LogError, LogFile, LogStore, RedbLog};
 use super::outbound::Outbound;
 use super::raft_network::Clients;
-use super::receive::IncomingSlot;
+use super::read_gate::ReadGate;
 use super::runtime::random_u64;
-use super::state::{Machine, STATE_FILE, StateError, StateStore};
-use super::status::{MemberInfo, StoreStatus};
-use super::types::{Peer, TypeConfig};
+use super::shared::Shared;
+use super::space::SpaceGuard;
+use super::state::{Machine, StateError, StateStore};
+use super::status::StoreStatus;
+use super::types::Peer;
 use crate::base::chain::chain;
 use crate::base::ids::{ClusterId, Generation, MemberId};
 
@@ -123,26 +125,6 @@ impl fmt::Debug for Store {
     }
 }
 
-/// What the member's tasks share.
-pub(super) struct Shared {
-    pub(super) identity: Identity,
-    pub(super) raft: Raft<TypeConfig, Machine>,
-    pub(super) state: Arc<StateStore>,
-    pub(super) outbound: Arc<Outbound>,
-    pub(super) disk: Arc<dyn StoreDisk>,
-    pub(super) health: watch::Sender<Health>,
-    pub(super) leader: watch::Sender<Option<MemberId>>,
-    pub(super) tracker: TaskTracker,
-    pub(super) cancel: CancellationToken,
-    /// Distinguishes this run's requests from earlier ones.
-    pub(super) run: u64,
-    pub(super) sequence: AtomicU64,
-    pub(super) gate: ReadGate,
-    pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
-    /// Membership changes are made one at a time.
-    pub(super) changing: tokio::sync::Mutex<()>,
-}
-
 fn raft_config(cluster: ClusterId, tuning: StoreTuning) -> Result<Arc<Config>, OpenError> {
     let config = Config {
         cluster_name: cluster.to_string(),
@@ -176,8 +158,8 @@ impl Store {
             generation: config.generation,
             member: config.member_id,
         };
-        let (of, fresh) = (disk.clone(), random_u64());
-        let (log, identity) = run_on(&*disk, move || RedbLog::open(&*of, claim, fresh))
+        let (of, fresh, session) = (disk.clone(), random_u64(), random_u64());
+        let (log, identity) = run_on(&*disk, move || RedbLog::open(&*of, claim, fresh, session))
             .await
             .map_err(OpenError::Disk)?
             .map_err(OpenError::Log)?;
@@ -190,8 +172,9 @@ impl Store {
         let state = Arc::new(state);
         let tracker = TaskTracker::new();
         let log_store = LogStore::start(log, disk.clone(), &tracker).map_err(OpenError::Log)?;
+        let space = SpaceGuard::new(&disk).await;
         let health = watch::Sender::new(Health::Serving);
-        let outbound = Arc::new(Outbound::new(network, identity, health.clone()));
+        let outbound = Arc::new(Outbound::new(network, identity, state.clone(), health.clone()));
         let raft = Raft::new(
             identity.member.0,
             raft_config(identity.cluster, config.tuning)?,
@@ -214,7 +197,8 @@ impl Store {
             run: random_u64(),
             sequence: AtomicU64::new(1),
             gate: ReadGate::default(),
-            incoming: tokio::sync::Mutex::default(),
+            space,
+            incoming: tokio::sync::Mutex::<IncomingSlot>::default(),
             changing: tokio::sync::Mutex::new(()),
         });
         shared.start_tasks();
@@ -261,6 +245,13 @@ impl Store {
     /// What this member knows; asks nobody.
     pub fn status(&self) -> StoreStatus {
         self.shared.status()
+    }
+
+    /// What this member knows, and of the members what the leader knows, which alone sees
+    /// how far behind each one is. Without an answer from the leader within `deadline` it
+    /// is the same as [`Store::status`].
+    pub async fn status_with_lag(&self, deadline: Duration) -> StoreStatus {
+        self.shared.status_with_lag(deadline).await
     }
 
     /// Waits until the member can no longer serve and says why; never returns while it
@@ -330,6 +321,14 @@ impl Shared {
         self.tracker.spawn(async move { shared.follow_raft().await });
         let shared = self.clone();
         self.tracker.spawn(async move { shared.announce().await });
+        let shared = self.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                biased;
+                () = shared.cancel.cancelled() => {}
+                () = shared.space.run(&shared.disk) => {}
+            }
+        });
     }
 
     /// Keeps leader, peers and health as Raft says, until the member stops.
@@ -368,63 +367,6 @@ impl Shared {
                 changed = metrics.changed() => if changed.is_err() { return },
                 changed = health.changed() => if changed.is_err() { return },
             }
-        }
-    }
-
-    pub(super) fn membership(&self) -> openraft::Membership<u64, Peer> {
-        self.raft.metrics().borrow_watched().membership_config.membership().clone()
-    }
-
-    pub(super) async fn wait_for_leader(&self, within: Duration) -> Result<(), StoreError> {
-        let mut leader = self.leader.subscribe();
-        let found = tokio::time::timeout(within, leader.wait_for(Option::is_some)).await;
-        match found {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(StoreError::NoLeader { reason: "none was elected in time".into() }),
-        }
-    }
-
-    pub(super) fn status(&self) -> StoreStatus {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        let revisions = self.state.revisions();
-        let last = metrics.last_log_index.unwrap_or(0);
-        let voters: std::collections::BTreeSet<u64> =
-            metrics.membership_config.voter_ids().collect();
-        let matched = |member: u64| {
-            let replication = metrics.replication.as_ref()?;
-            if member == self.identity.member.0 {
-                return Some(last);
-            }
-            replication.get(&member)?.as_ref().map(|matched| matched.index)
-        };
-        let members = metrics
-            .membership_config
-            .nodes()
-            .map(|(member, peer)| MemberInfo {
-                member: MemberId(*member),
-                name: peer.name.clone(),
-                address: peer.address.clone(),
-                voter: voters.contains(member),
-                matched: matched(*member),
-                lag: matched(*member).map(|matched| last.saturating_sub(matched)),
-            })
-            .collect();
-        StoreStatus {
-            cluster: self.identity.cluster,
-            generation: self.identity.generation,
-            member: self.identity.member,
-            boot: self.identity.boot,
-            health: self.health.borrow().text(),
-            leader: metrics.current_leader.map(MemberId),
-            term: metrics.current_term,
-            last_log_index: last,
-            committed: metrics.local_committed.map_or(0, |committed| committed.index),
-            applied: metrics.last_applied.map_or(0, |applied| applied.index),
-            revision: revisions.current,
-            compacted: revisions.compacted,
-            log_bytes: self.disk.size(LOG_FILE).unwrap_or(0),
-            state_bytes: self.disk.size(STATE_FILE).unwrap_or(0),
-            members,
         }
     }
 }

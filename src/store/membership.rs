@@ -4,8 +4,9 @@
 //! votes, its disk's incarnation is in the membership, which every member knows that
 //! counts its vote: a wiped disk under the same id is recognised.
 //!
-//! Invariants: repeating a change finishes it; one change at a time; an id that ever
-//! announced itself and was removed is never taken again.
+//! Invariants: repeating a change finishes it; a change is reported done only once it is
+//! committed; one change at a time; an id that ever announced itself or could vote, and
+//! was removed, is never taken again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use openraft::{ChangeMembers, RaftMetrics};
 use tokio::time::Instant;
 
 use super::api::StoreError;
-use super::member::{Shared, Store};
-use super::message::{Answer, ChangeRefused, MembershipChange, Request};
-use super::types::{Command, Peer, TypeConfig};
-use crate::base::ids::MemberId;
+use super::member::Store;
+use super::message::{Answer, ChangeRefused, MembershipChange, Request, Unproposed};
+use super::shared::Shared;
+use super::types::{Command, Peer, StartNote, TypeConfig};
+use crate::base::ids::{BootCount, MemberId};
 
 /// How long a change may take in all; a new member may have to copy the whole state.
 const CHANGE_BUDGET: Duration = Duration::from_secs(300);
@@ -127,8 +129,7 @@ impl Shared {
     ) -> Result<(), ChangeRefused> {
         let membership = self.membership();
         let known = membership.get_node(&member.0).cloned();
-        let is_voter = membership.voter_ids().any(|voter| voter == member.0);
-        if known.is_none() && self.state.remembered_boot(member.0).is_some() {
+        if known.is_none() && self.state.remembered_start(member.0).is_some() {
             let reason = format!("member id {member} was used before; join under a new id");
             return Err(never(reason));
         }
@@ -137,6 +138,7 @@ impl Shared {
         if voter && wanted.incarnation == 0 {
             wanted.incarnation = self.hello(member, &wanted).await?;
         }
+        let incarnation = wanted.incarnation;
         match &known {
             Some(known) if *known == wanted => {}
             Some(_) => {
@@ -146,11 +148,44 @@ impl Shared {
                 self.commit(ChangeMembers::AddNodes(BTreeMap::from([(member.0, wanted)]))).await?;
             }
         }
-        if !voter || is_voter {
-            return Ok(());
+        // In a joint membership the change is under way and must be finished.
+        let configs = membership.get_joint_config();
+        let is_voter = configs.len() == 1 && configs.iter().all(|ids| ids.contains(&member.0));
+        if voter && !is_voter {
+            self.caught_up(member).await?;
+            self.note_id(member, incarnation).await?;
+            self.commit(ChangeMembers::AddVoterIds(BTreeSet::from([member.0]))).await?;
         }
-        self.caught_up(member).await?;
-        self.commit(ChangeMembers::AddVoterIds(BTreeSet::from([member.0]))).await
+        self.settled().await
+    }
+
+    /// Notes that the id is taken before it can vote, whether it ever announces itself or
+    /// not.
+    async fn note_id(&self, member: MemberId, incarnation: u64) -> Result<(), ChangeRefused> {
+        let note = StartNote { incarnation, boot: BootCount(0), session: 0 };
+        let until = Instant::now() + ROUND;
+        match self.propose_here(Command::Boot { member, note }, until).await {
+            Ok(_) => Ok(()),
+            Err(Unproposed::NotLeader) => Err(later("this member leads no more")),
+            Err(Unproposed::Unknown { reason } | Unproposed::NoSpace { reason }) => {
+                Err(later(reason))
+            }
+        }
+    }
+
+    /// Waits until the membership that this member knows is committed: what is merely in
+    /// its log could still be lost with it.
+    async fn settled(&self) -> Result<(), ChangeRefused> {
+        let own = self.identity.member.0;
+        let settled = |now: &RaftMetrics<TypeConfig>| {
+            now.current_leader != Some(own)
+                || now.committed_membership_config.log_id() == now.membership_config.log_id()
+        };
+        match self.raft.wait(Some(ROUND)).metrics(settled, "the membership is committed").await {
+            Ok(now) if now.current_leader == Some(own) => Ok(()),
+            Ok(_) => Err(later("this member leads no more")),
+            Err(error) => Err(later(error)),
+        }
     }
 
     /// Asks the member which disk it has.
@@ -178,13 +213,13 @@ impl Shared {
 
     async fn remove_here(&self, member: MemberId) -> Result<(), ChangeRefused> {
         let membership = self.membership();
-        if membership.get_node(&member.0).is_none() {
-            return Ok(());
-        }
+        let ids = BTreeSet::from([member.0]);
         if membership.voter_ids().any(|voter| voter == member.0) {
-            return self.commit(ChangeMembers::RemoveVoters(BTreeSet::from([member.0]))).await;
+            self.commit(ChangeMembers::RemoveVoters(ids)).await?;
+        } else if membership.get_node(&member.0).is_some() {
+            self.commit(ChangeMembers::RemoveNodes(ids)).await?;
         }
-        self.commit(ChangeMembers::RemoveNodes(BTreeSet::from([member.0]))).await
+        self.settled().await
     }
 
     async fn commit(&self, change: ChangeMembers<u64, Peer>) -> Result<(), ChangeRefused> {
@@ -200,38 +235,6 @@ impl Shared {
             }
             Ok(Err(error)) => Err(later(error)),
             Err(_) => Err(later("it was not committed in time")),
-        }
-    }
-
-    /// Notes this start in the log, so that an older copy of the disk is recognised.
-    pub(super) async fn announce(self: Arc<Self>) {
-        let own = self.identity;
-        let wait = self.raft.wait(None);
-        let joined = wait.metrics(
-            |now| now.membership_config.membership().get_node(&own.member.0).is_some(),
-            "this member is in the membership",
-        );
-        tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => return,
-            joined = joined => if joined.is_err() { return },
-        }
-        loop {
-            let command =
-                Command::Boot { member: own.member, incarnation: own.incarnation, boot: own.boot };
-            let noted = tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => return,
-                noted = self.propose(command) => noted,
-            };
-            match noted {
-                Ok(_) => return,
-                Err(StoreError::NoLeader { .. } | StoreError::Unknown { .. }) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "this start could not be noted");
-                    return;
-                }
-            }
         }
     }
 }

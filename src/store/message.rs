@@ -9,10 +9,10 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::base::ids::{BootCount, ClusterId, Generation, MemberId};
+use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
-use crate::store::types::{Command, Reply, SnapshotMeta, TypeConfig, Vote};
+use crate::store::types::{Command, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
 
 /// A request with who asks whom.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,11 +20,12 @@ pub(crate) struct Envelope {
     pub(crate) cluster: ClusterId,
     pub(crate) generation: Generation,
     pub(crate) from: MemberId,
-    pub(crate) from_incarnation: u64,
-    pub(crate) from_boot: BootCount,
+    pub(crate) from_start: StartNote,
     pub(crate) to: MemberId,
     /// Which disk the sender knows under `to`; 0 if it knows none.
     pub(crate) to_incarnation: u64,
+    /// The newest start of `to` that the sender's log knows of.
+    pub(crate) to_start: Option<StartNote>,
     pub(crate) request: Request,
 }
 
@@ -92,6 +93,8 @@ pub(crate) enum Unproposed {
     NotLeader,
     /// It may be in the log.
     Unknown { reason: String },
+    /// The leader's disk is nearly full; it never reached the log.
+    NoSpace { reason: String },
 }
 
 /// Why the membership was not changed.
@@ -114,8 +117,11 @@ pub(crate) enum Rejection {
     Generation { theirs: Generation, ours: Generation },
     #[error("the message is for member {expected}, this is {found}")]
     Member { expected: MemberId, found: MemberId },
-    /// The receiver lost its disk; the sender is right.
-    #[error("member {member} has lost its disk; it must rejoin under a new id")]
+    /// The receiver lost its disk or runs from an old copy of it; the sender is right.
+    #[error(
+        "member {member} has lost its disk or runs from an older copy of it; it must rejoin \
+         under a new id"
+    )]
     ReceiverForgot { member: MemberId },
     /// The sender lost its disk or runs from an old copy of it.
     #[error(

@@ -2,10 +2,13 @@
 //!
 //! What others use is [`Kv`] (data) and [`Store`] (membership, life).
 
+mod announce;
 pub mod api;
+mod barrier;
 mod codec;
 mod disk;
 mod health;
+mod incoming;
 mod kv;
 mod log;
 mod member;
@@ -14,8 +17,11 @@ mod message;
 mod outbound;
 mod propose;
 mod raft_network;
+mod read_gate;
 mod receive;
 mod runtime;
+mod shared;
+mod space;
 mod state;
 mod status;
 #[cfg(test)]
@@ -25,7 +31,7 @@ mod watch;
 
 pub use api::{Kv, PeerError, PeerNetwork, PeerTarget, StoreError};
 pub use codec::CodecError;
-pub use disk::{DiskWork, HostDisk, StoreDisk};
+pub use disk::{DiskSpace, DiskWork, HostDisk, StoreDisk};
 pub use log::LogError;
 pub use member::{OpenError, Store, StoreConfig, StoreDeps, StoreTuning};
 pub use runtime::seed_this_thread;

@@ -14,6 +14,7 @@ use super::api::{PeerError, PeerNetwork, PeerTarget};
 use super::health::Health;
 use super::log::Identity;
 use super::message::{Answer, Envelope, Rejection, Request};
+use super::state::StateStore;
 use super::types::Peer;
 use crate::base::ids::MemberId;
 use crate::store::codec::{decode, encode};
@@ -48,6 +49,7 @@ impl CallError {
 pub(crate) struct Outbound {
     network: Arc<dyn PeerNetwork>,
     identity: Identity,
+    state: Arc<StateStore>,
     peers: RwLock<BTreeMap<u64, Peer>>,
     health: watch::Sender<Health>,
 }
@@ -56,9 +58,10 @@ impl Outbound {
     pub(crate) fn new(
         network: Arc<dyn PeerNetwork>,
         identity: Identity,
+        state: Arc<StateStore>,
         health: watch::Sender<Health>,
     ) -> Self {
-        Self { network, identity, peers: RwLock::new(BTreeMap::new()), health }
+        Self { network, identity, state, peers: RwLock::new(BTreeMap::new()), health }
     }
 
     /// Takes the newest membership's addresses.
@@ -95,10 +98,10 @@ impl Outbound {
             cluster: self.identity.cluster,
             generation: self.identity.generation,
             from: self.identity.member,
-            from_incarnation: self.identity.incarnation,
-            from_boot: self.identity.boot,
+            from_start: self.identity.note(),
             to: member,
             to_incarnation: peer.incarnation,
+            to_start: self.state.remembered_start(member.0),
             request,
         };
         let target = PeerTarget { member, address: peer.address.clone() };

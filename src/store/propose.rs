@@ -11,8 +11,8 @@ use openraft::errors::{ClientWriteError, RaftError};
 use tokio::time::{Instant, timeout_at};
 
 use super::api::StoreError;
-use super::member::Shared;
 use super::message::{Answer, Request, Unproposed};
+use super::shared::{PAUSE, Shared};
 use super::types::{Command, Refusal, Reply};
 use crate::base::ids::MemberId;
 
@@ -21,8 +21,6 @@ pub(super) const WRITE_BUDGET: Duration = Duration::from_secs(10);
 /// How long one attempt at one leader may take before another is asked; the answer to
 /// both is the same.
 const ATTEMPT: Duration = Duration::from_millis(2_500);
-/// Pause between attempts while nothing is known to have changed.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// What became of one attempt.
 enum Attempt {
@@ -33,6 +31,10 @@ enum Attempt {
     },
     /// It may have.
     Maybe {
+        reason: String,
+    },
+    /// It did not, for want of space.
+    NoSpace {
         reason: String,
     },
 }
@@ -58,7 +60,11 @@ impl Shared {
                     return Ok(Reply::Done);
                 }
                 Attempt::Done(reply) => return Ok(reply),
-                Attempt::Not { reason } => last = reason,
+                // An earlier attempt may still be done; another leader may have space.
+                Attempt::NoSpace { reason } if !uncertain => {
+                    return Err(StoreError::NoSpace { reason });
+                }
+                Attempt::NoSpace { reason } | Attempt::Not { reason } => last = reason,
                 Attempt::Maybe { reason } => {
                     uncertain = true;
                     last = reason;
@@ -72,19 +78,6 @@ impl Shared {
                 });
             }
             self.pause(leader).await;
-        }
-    }
-
-    /// Waits a little, or until the leader is another one.
-    pub(super) async fn pause(&self, known: Option<MemberId>) {
-        let mut leader = self.leader.subscribe();
-        let changed = leader.wait_for(|now| *now != known && now.is_some());
-        let mut health = self.health.subscribe();
-        tokio::select! {
-            biased;
-            _ = changed => {}
-            _ = health.wait_for(|health| health.check().is_err()) => {}
-            () = tokio::time::sleep(PAUSE) => {}
         }
     }
 
@@ -104,6 +97,7 @@ impl Shared {
                     Attempt::Not { reason: "this member leads no more".into() }
                 }
                 Err(Unproposed::Unknown { reason }) => Attempt::Maybe { reason },
+                Err(Unproposed::NoSpace { reason }) => Attempt::NoSpace { reason },
             };
         }
         let deadline = until.saturating_duration_since(Instant::now());
@@ -114,6 +108,9 @@ impl Shared {
                 Attempt::Not { reason: format!("member {leader} leads no more") }
             }
             Ok(Answer::Proposed(Err(Unproposed::Unknown { reason }))) => Attempt::Maybe { reason },
+            Ok(Answer::Proposed(Err(Unproposed::NoSpace { reason }))) => {
+                Attempt::NoSpace { reason }
+            }
             Ok(answer) => Attempt::Maybe { reason: format!("unexpected answer {answer:?}") },
             Err(error) if error.may_have_happened() => Attempt::Maybe { reason: error.to_string() },
             Err(error) => Attempt::Not { reason: error.to_string() },
@@ -126,6 +123,13 @@ impl Shared {
         command: Command,
         until: Instant,
     ) -> Result<Reply, Unproposed> {
+        if !self.raft.is_leader() {
+            // The next leader's disk is what counts.
+            return Err(Unproposed::NotLeader);
+        }
+        self.space
+            .admit(&command)
+            .map_err(|shortage| Unproposed::NoSpace { reason: shortage.to_string() })?;
         match timeout_at(until, self.raft.client_write(command)).await {
             Ok(Ok(response)) => Ok(response.data),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {

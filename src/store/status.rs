@@ -41,5 +41,9 @@ pub struct StoreStatus {
     pub log_bytes: u64,
     /// Size of the state file, bytes.
     pub state_bytes: u64,
+    /// Free bytes of the disk that holds both; `None` if the disk does not say.
+    pub disk_free_bytes: Option<u64>,
+    /// Why this member, as a leader, would refuse writes that need space.
+    pub writes_refused: Option<String>,
     pub members: Vec<MemberInfo>,
 }

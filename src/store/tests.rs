@@ -1,5 +1,9 @@
 //! Real members on real files over an in-process network.
 
+mod members;
+mod space;
+mod speed;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
@@ -9,7 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Kv, PeerError, PeerNetwork, PeerTarget, Store, StoreConfig, StoreDeps, StoreError, StoreTuning,
+    HostDisk, Kv, PeerError, PeerNetwork, PeerTarget, Store, StoreConfig, StoreDeps, StoreDisk,
+    StoreError, StoreTuning,
 };
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::kv::{
@@ -68,6 +73,11 @@ impl Cluster {
     }
 
     async fn open_at(&mut self, member: u64, dir: &Path) -> Arc<Store> {
+        let disk = Arc::new(HostDisk::new(dir).unwrap());
+        self.open_on(member, disk).await
+    }
+
+    async fn open_on(&mut self, member: u64, disk: Arc<dyn StoreDisk>) -> Arc<Store> {
         let config = StoreConfig {
             cluster_id: self.id,
             generation: Generation(1),
@@ -77,7 +87,7 @@ impl Cluster {
         let started = Instant::now();
         // A killed member's file is free as soon as its last task has ended.
         let store = loop {
-            let deps = StoreDeps::on_host(dir, self.hub.clone()).unwrap();
+            let deps = StoreDeps { network: self.hub.clone(), disk: disk.clone() };
             match Store::open(config.clone(), deps).await {
                 Ok(store) => break Arc::new(store),
                 Err(error) if started.elapsed() > PATIENCE => panic!("{error:?}"),

@@ -28,9 +28,35 @@ pub(crate) enum Command {
     /// A member started; remembered so that an older copy of its disk is recognised.
     Boot {
         member: MemberId,
-        incarnation: u64,
-        boot: BootCount,
+        note: StartNote,
     },
+}
+
+/// Which start of which disk; newer ones of the same disk have a higher boot count, and
+/// of two copies of a disk that count alike the session tells one from the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StartNote {
+    pub incarnation: u64,
+    pub boot: BootCount,
+    /// Drawn at random at each start; 0 in a note made before the member ever started as
+    /// one.
+    pub session: u64,
+}
+
+impl StartNote {
+    /// Whether this start has been overtaken by `newer`, so that its disk may have
+    /// forgotten what it acknowledged.
+    pub(crate) fn is_overtaken_by(&self, newer: &StartNote) -> bool {
+        self.incarnation != newer.incarnation
+            || self.boot < newer.boot
+            || (self.boot == newer.boot && self.session != newer.session)
+    }
+}
+
+impl fmt::Display for StartNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "start {} (session {:x}) of disk {:x}", self.boot, self.session, self.incarnation)
+    }
 }
 
 impl fmt::Display for Command {
@@ -38,7 +64,7 @@ impl fmt::Display for Command {
         match self {
             Command::Txn { id, .. } => write!(f, "txn {id}"),
             Command::Compact { revision } => write!(f, "compact {revision}"),
-            Command::Boot { member, boot, .. } => write!(f, "boot {boot} of member {member}"),
+            Command::Boot { member, note } => write!(f, "{note} of member {member}"),
         }
     }
 }

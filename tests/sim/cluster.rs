@@ -1,6 +1,8 @@
-//! Three members, their disks and network, clients that work and a demon that breaks.
+//! Members, their disks and network, clients that work and a demon that breaks.
+//!
+//! Not here: who changes the membership and compacts meanwhile (`operator`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,10 +11,10 @@ use holdfast::base::ids::{ClusterId, Generation, MemberId};
 use holdfast::model::kv::{
     Compare, Event, EventKind, Op, RangeRequest, TxnRequest, WatchItem, WatchRequest,
 };
-use holdfast::store::{Kv, Store, StoreConfig, StoreDeps, StoreError, StoreTuning};
+use holdfast::store::{Kv, Store, StoreConfig, StoreDeps, StoreError, StoreStatus, StoreTuning};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,9 +22,13 @@ use crate::disk::Disk;
 use crate::history::{COUNTER, Dump, Fate, History, check, parse};
 use crate::net::Net;
 
-const MEMBERS: [u64; 3] = [1, 2, 3];
+/// The members that form the group, and those that may join it later.
+const FIRST: [u64; 3] = [1, 2, 3];
+const ALL: [u64; 5] = [1, 2, 3, 4, 5];
 /// Virtual time of trouble.
 const TROUBLE: Duration = Duration::from_secs(25);
+/// Virtual time in which a healed cluster must answer or refuse all that was asked.
+const CLIENTS_END: Duration = Duration::from_secs(400);
 /// Virtual time in which a healed cluster must agree.
 const RECOVERY: Duration = Duration::from_secs(120);
 
@@ -34,23 +40,30 @@ pub(crate) struct Stats {
     pub(crate) reads: usize,
     pub(crate) crashes: usize,
     pub(crate) revision: i64,
+    pub(crate) compacted: i64,
+    /// Membership changes that were reported done.
+    pub(crate) changes: usize,
 }
 
 #[derive(Clone)]
 pub(crate) struct Sim {
-    net: Net,
+    pub(crate) net: Net,
     disks: BTreeMap<u64, Disk>,
-    history: Arc<Mutex<History>>,
-    stop: CancellationToken,
+    pub(crate) history: Arc<Mutex<History>>,
+    pub(crate) stop: CancellationToken,
+    /// Members that should run; one that was removed is never started again.
+    pub(crate) present: Arc<Mutex<BTreeSet<u64>>>,
+    pub(crate) changes: Arc<Mutex<usize>>,
     /// Those who ask; they end when told to stop.
     clients: TaskTracker,
     watchers: TaskTracker,
     crashes: Arc<Mutex<usize>>,
+    starting: Arc<tokio::sync::Mutex<()>>,
 }
 
 pub(crate) async fn run(seed: u64, lie: bool) -> Result<Stats, String> {
     holdfast::store::seed_this_thread(seed);
-    let disks = MEMBERS.map(|member| (member, Disk::new(seed * 31 + member, lie)));
+    let disks = ALL.map(|member| (member, Disk::new(seed * 31 + member, lie)));
     let sim = Sim {
         net: Net::new(seed),
         disks: disks.into_iter().collect(),
@@ -59,23 +72,39 @@ pub(crate) async fn run(seed: u64, lie: bool) -> Result<Stats, String> {
         clients: TaskTracker::new(),
         watchers: TaskTracker::new(),
         crashes: Arc::default(),
+        present: Arc::new(Mutex::new(FIRST.into_iter().collect())),
+        changes: Arc::default(),
+        starting: Arc::default(),
     };
     sim.form().await?;
-    for member in MEMBERS {
+    sim.clients.spawn(sim.clone().compactor(seed));
+    sim.clients.spawn(sim.clone().operator(seed));
+    for member in ALL {
         sim.clients.spawn(sim.clone().writer(member, seed));
         sim.clients.spawn(sim.clone().reader(member, seed));
         sim.watchers.spawn(sim.clone().watcher(member));
     }
     sim.trouble(seed).await?;
     sim.net.heal();
-    for member in MEMBERS {
-        sim.start(member).await?;
-    }
+    sim.start_all().await?;
     sim.settle().await
 }
 
 impl Sim {
-    async fn start(&self, member: u64) -> Result<(), String> {
+    pub(crate) fn members(&self) -> Vec<u64> {
+        self.present.lock().unwrap().iter().copied().collect()
+    }
+
+    async fn start_all(&self) -> Result<(), String> {
+        for member in self.members() {
+            self.start(member).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn start(&self, member: u64) -> Result<(), String> {
+        // One at a time: two lives of one disk would be a fault of the harness.
+        let _starting = self.starting.lock().await;
         // A member whose disk died may not have noticed yet; the host has.
         if self.net.is_well(member) {
             return Ok(());
@@ -91,12 +120,20 @@ impl Sim {
         let deps =
             StoreDeps { network: self.net.port(member, &life), disk: Arc::new(life.clone()) };
         let store = Store::open(config, deps).await;
-        let store = store.map_err(|error| format!("member {member} does not open: {error:?}"))?;
-        self.net.plug(member, Arc::new(store), life);
+        let store = match store {
+            Ok(store) => store,
+            // The disk died while it was opened; the host tries again later.
+            Err(_) if life.is_dead() => return Ok(()),
+            Err(error) => return Err(format!("member {member} does not open: {error:?}")),
+        };
+        // It may have been removed for good meanwhile.
+        if self.present.lock().unwrap().contains(&member) {
+            self.net.plug(member, Arc::new(store), life);
+        }
         Ok(())
     }
 
-    fn crash(&self, member: u64) {
+    pub(crate) fn crash(&self, member: u64) {
         if let Some((store, life)) = self.net.unplug(member) {
             self.disks[&member].crash(&life);
             store.kill();
@@ -105,9 +142,7 @@ impl Sim {
     }
 
     async fn form(&self) -> Result<(), String> {
-        for member in MEMBERS {
-            self.start(member).await?;
-        }
+        self.start_all().await?;
         let first = self.net.store(1).ok_or("member 1 is down")?;
         first.initialize_single("n1", "1").await.map_err(|error| error.to_string())?;
         for member in [2, 3] {
@@ -124,24 +159,23 @@ impl Sim {
         let end = Instant::now() + TROUBLE;
         while Instant::now() < end {
             sleep(Duration::from_millis(rng.random_range(100..2_000))).await;
-            let member = rng.random_range(1..=3);
+            let members = self.members();
+            let member = members[rng.random_range(0..members.len())];
             match rng.random_range(0..9) {
                 0 | 1 => self.crash(member),
                 2 => self.disks[&member].light_fuse(rng.random_range(0..6)),
-                3 => MEMBERS.into_iter().for_each(|member| self.crash(member)),
+                3 => members.into_iter().for_each(|member| self.crash(member)),
                 4 => {
-                    for other in MEMBERS.into_iter().filter(|other| *other != member) {
+                    for other in members.into_iter().filter(|other| *other != member) {
                         self.net.cut(member, other);
                         self.net.cut(other, member);
                     }
                 }
-                5 => self.net.cut(member, member % 3 + 1),
+                5 => self.net.cut(member, members[rng.random_range(0..members.len())]),
                 6 => self.net.set_loss(0.2),
                 _ => {
                     self.net.heal();
-                    for member in MEMBERS {
-                        self.start(member).await?;
-                    }
+                    self.start_all().await?;
                 }
             }
         }
@@ -215,13 +249,27 @@ impl Sim {
         Ok((answer.revision, value, modified))
     }
 
+    /// Reads the counter as it was.
+    async fn read_past(&self, store: &Store, revision: i64) {
+        let request = RangeRequest { revision, ..RangeRequest::key(COUNTER) };
+        let Ok(answer) = store.range(request).await else { return };
+        let value = answer.kvs.first().map_or(0, |kv| parse(&kv.value));
+        self.history.lock().unwrap().reads.push((revision, value));
+    }
+
     async fn reader(self, member: u64, seed: u64) {
         let mut rng = SmallRng::seed_from_u64(seed * 103 + member);
         while !self.stop.is_cancelled() {
             sleep(Duration::from_millis(rng.random_range(5..100))).await;
             let Some(store) = self.net.store(member) else { continue };
             // An error says that nothing is known, which needs no check.
-            let _ = self.read(&store).await;
+            if rng.random_bool(0.8) {
+                let _ = self.read(&store).await;
+            } else {
+                let newest = self.history.lock().unwrap().newest_answered;
+                let revision = rng.random_range(1..=newest.max(2) + 1);
+                self.read_past(&store, revision).await;
+            }
         }
     }
 
@@ -239,8 +287,17 @@ impl Sim {
             let Ok(mut watch) = store.watch(everything).await else { continue };
             drop(store);
             while let Some(item) = watch.recv().await {
-                let WatchItem::Events { revision, events } = item else { continue };
                 let mut history = self.history.lock().unwrap();
+                if let WatchItem::Compacted { compact_revision } = item {
+                    if compact_revision <= next {
+                        let text =
+                            format!("watcher {member} at {next}: lost to {compact_revision}");
+                        history.violations.push(text);
+                    }
+                    next = compact_revision;
+                    continue;
+                }
+                let WatchItem::Events { revision, events } = item else { continue };
                 if revision != next {
                     let text = format!("watcher {member} got {revision}, expected {next}");
                     history.violations.push(text);
@@ -253,46 +310,55 @@ impl Sim {
 
     /// Waits until the healed members agree, then checks everything.
     async fn settle(self) -> Result<Stats, String> {
-        let end = Instant::now() + RECOVERY;
         sleep(Duration::from_secs(12)).await;
         self.stop.cancel();
         self.clients.close();
-        self.clients.wait().await;
+        let end = Instant::now() + CLIENTS_END;
+        while timeout(Duration::from_secs(2), self.clients.wait()).await.is_err() {
+            // A disk may still die of what was done to it before.
+            self.start_all().await?;
+            if Instant::now() > end {
+                return Err(format!("clients do not end: {:#?}", self.statuses()));
+            }
+        }
+        let end = Instant::now() + RECOVERY;
         // A write of unknown fate may still come late, so two looks must agree.
         let mut before = BTreeMap::new();
         loop {
-            for member in MEMBERS {
-                self.start(member).await?;
-            }
+            self.start_all().await?;
+            let members = self.members();
             let mut dumps = BTreeMap::new();
-            for member in MEMBERS {
+            for member in members.iter().copied() {
                 if let Some(store) = self.net.store(member)
                     && let Ok(dump) = dump(&store).await
                 {
                     dumps.insert(member, dump);
                 }
             }
-            let level =
-                dumps.len() == 3 && dumps.values().all(|dump| dump.revision == dumps[&1].revision);
+            let newest = dumps.values().map(|dump: &Dump| (dump.revision, dump.compacted)).max();
+            let level = dumps.len() == members.len()
+                && dumps.values().all(|dump| Some((dump.revision, dump.compacted)) == newest);
             if level && dumps == before {
                 let history = self.history.lock().unwrap();
                 check(&history, &dumps)?;
-                return Ok(self.stats(&history, dumps[&1].revision));
+                let (revision, compacted) = newest.unwrap_or_default();
+                return Ok(self.stats(&history, revision, compacted));
             }
             if Instant::now() > end {
-                let known: Vec<_> = MEMBERS
-                    .iter()
-                    .filter_map(|member| self.net.store(*member))
-                    .map(|store| store.status())
-                    .collect();
-                return Err(format!("the healed cluster does not settle: {known:#?}"));
+                let statuses = self.statuses();
+                return Err(format!("the healed cluster does not settle: {statuses:#?}"));
             }
             before = dumps;
             sleep(Duration::from_secs(5)).await;
         }
     }
 
-    fn stats(&self, history: &History, revision: i64) -> Stats {
+    fn statuses(&self) -> Vec<StoreStatus> {
+        let stores = self.members().into_iter().filter_map(|member| self.net.store(member));
+        stores.map(|store| store.status()).collect()
+    }
+
+    fn stats(&self, history: &History, revision: i64, compacted: i64) -> Stats {
         let fates: Vec<Fate> = history
             .puts
             .values()
@@ -305,6 +371,8 @@ impl Sim {
             reads: history.reads.len(),
             crashes: *self.crashes.lock().unwrap(),
             revision,
+            compacted,
+            changes: *self.changes.lock().unwrap(),
         }
     }
 }
@@ -330,10 +398,11 @@ async fn dump(store: &Store) -> Result<Dump, StoreError> {
         ..RangeRequest::default()
     };
     let answer = store.range(everything).await?;
+    let compacted = store.status().compacted;
     let request = WatchRequest {
         key: Bytes::from_static(&[0]),
         range_end: Bytes::from_static(&[0]),
-        start_revision: 2,
+        start_revision: compacted.max(2),
         prev_kv: false,
     };
     let mut watch = store.watch(request).await?;
@@ -351,5 +420,5 @@ async fn dump(store: &Store) -> Result<Dump, StoreError> {
             WatchItem::Compacted { .. } => return Err(StoreError::ShuttingDown),
         }
     }
-    Ok(Dump { revision: answer.revision, kvs: answer.kvs, changes })
+    Ok(Dump { revision: answer.revision, compacted, kvs: answer.kvs, changes })
 }

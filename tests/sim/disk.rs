@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use holdfast::store::{DiskWork, StoreDisk};
+use holdfast::store::{DiskSpace, DiskWork, StoreDisk};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use redb::StorageBackend;
@@ -211,6 +211,10 @@ impl StoreDisk for SimDisk {
         let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         platter.files.insert(to.to_owned(), file);
         Ok(())
+    }
+
+    fn space(&self) -> io::Result<DiskSpace> {
+        Ok(DiskSpace { free_bytes: 1 << 40, total_bytes: 1 << 40 })
     }
 
     fn run(&self, work: DiskWork) -> BoxFuture<'static, ()> {

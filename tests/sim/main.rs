@@ -1,7 +1,7 @@
 //! The seeded simulation: the real store on simulated disks, network and time.
 //!
-//! `SIM_SEED=n` replays one run, `SIM_SEEDS=n` sets how many are made, `SIM_LOG=filter`
-//! prints what the members log.
+//! `SIM_SEED=n` replays one run, `SIM_SEEDS=n` sets how many are made, `SIM_FIRST=n`
+//! where they begin, `SIM_LOG=filter` prints what the members log.
 
 #![expect(clippy::unwrap_used, reason = "a simulation that cannot go on has failed")]
 
@@ -9,6 +9,7 @@ mod cluster;
 mod disk;
 mod history;
 mod net;
+mod operator;
 
 use cluster::Stats;
 
@@ -33,19 +34,28 @@ fn number(name: &str) -> Option<u64> {
 fn no_seed_breaks_a_promise() {
     let seeds = match number("SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 1..1 + number("SIM_SEEDS").unwrap_or(15),
+        None => {
+            let first = number("SIM_FIRST").unwrap_or(1);
+            first..first + number("SIM_SEEDS").unwrap_or(15)
+        }
     };
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut changes, mut compacted) = (0, 0, 0);
     for seed in seeds {
         match run(seed, false) {
             Ok(stats) => {
                 println!("seed {seed}: {stats:?}");
                 acknowledged += stats.acknowledged;
+                changes += stats.changes;
+                compacted += stats.compacted;
             }
             Err(violation) => panic!("SIM_SEED={seed}: {violation}"),
         }
     }
     assert!(acknowledged > 0, "nothing was acknowledged in any run");
+    assert!(
+        changes > 0 && compacted > 0,
+        "{changes} changes of the members, compacted {compacted}"
+    );
 }
 
 /// The planted fault: disks that call a write safe before it is.

@@ -17,7 +17,7 @@ use super::{Claim, LogChange, LogError, LogFile, LogHead};
 use crate::base::ids::{BootCount, ClusterId, Generation, MemberId};
 use crate::store::codec::{decode, encode};
 use crate::store::disk::{StoreDisk, open_database};
-use crate::store::types::Entry;
+use crate::store::types::{Entry, StartNote};
 
 /// The log's file name on the member's disk.
 pub(crate) const LOG_FILE: &str = "log.redb";
@@ -38,6 +38,14 @@ pub(crate) struct Identity {
     pub(crate) incarnation: u64,
     /// How often this disk was started.
     pub(crate) boot: BootCount,
+    /// Drawn at random at each start.
+    pub(crate) session: u64,
+}
+
+impl Identity {
+    pub(crate) fn note(&self) -> StartNote {
+        StartNote { incarnation: self.incarnation, boot: self.boot, session: self.session }
+    }
 }
 
 fn access<E: Into<redb::Error>>(action: &'static str) -> impl FnOnce(E) -> LogError {
@@ -52,11 +60,12 @@ pub(crate) struct RedbLog {
 
 impl RedbLog {
     /// Opens or makes the log, checks whose it is and counts this start. `fresh` is the
-    /// incarnation that a new log gets.
+    /// incarnation that a new log gets, `session` names this start.
     pub(crate) fn open(
         disk: &dyn StoreDisk,
         claim: Claim,
         fresh: u64,
+        session: u64,
     ) -> Result<(Self, Identity), LogError> {
         let db = open_database(disk, LOG_FILE, CACHE_BYTES).map_err(LogError::Open)?;
         let log = Self { db };
@@ -73,8 +82,10 @@ impl RedbLog {
                 member: claim.member,
                 incarnation: fresh.max(1),
                 boot: BootCount(0),
+                session,
             },
         };
+        identity.session = session.max(1);
         identity.boot.0 += 1;
         let txn = log.db.begin_write().map_err(access("begin a write to"))?;
         {

@@ -8,7 +8,7 @@ use super::reader::Newest;
 use super::requests::Answered;
 use super::store::StateStore;
 use crate::logic::mvcc::{MvccError, check_compaction, run_txn};
-use crate::model::kv::{Event, Revision, TxnRequest};
+use crate::model::kv::{Event, Op, Revision, TxnRequest};
 use crate::store::types::{Command, LogId, Refusal, Reply, RequestId, StoredMembership};
 
 /// What an entry asks of the state.
@@ -16,6 +16,25 @@ pub(super) enum Step {
     Blank,
     Membership(StoredMembership),
     Command(Command),
+}
+
+/// Operations up to which a transaction of single keys is short work.
+const SHORT_OPS: usize = 16;
+
+impl Step {
+    /// Whether applying it may read much, as a range or many operations do.
+    pub(super) fn is_heavy(&self) -> bool {
+        let Step::Command(Command::Txn { request, .. }) = self else { return false };
+        let ranged = |op: &Op| match op {
+            Op::Put(_) => false,
+            Op::Range(range) => !range.range_end.is_empty(),
+            Op::DeleteRange(delete) => !delete.range_end.is_empty(),
+            Op::Txn(_) => true,
+        };
+        request.success.len() + request.failure.len() + request.compare.len() > SHORT_OPS
+            || request.compare.iter().any(|compare| !compare.range_end.is_empty())
+            || request.success.iter().chain(&request.failure).any(ranged)
+    }
 }
 
 fn refuse(error: MvccError<StateError>) -> Result<Reply, StateError> {
@@ -46,17 +65,17 @@ impl StateStore {
                 self.apply_txn(log_id, id, issued_at, &request)?
             }
             Step::Command(Command::Compact { revision }) => self.apply_compact(log_id, revision)?,
-            Step::Command(Command::Boot { member, incarnation, boot }) => {
+            Step::Command(Command::Boot { member, note }) => {
                 let mut inner = self.write();
                 let known = inner.boots.get(&member.0).copied();
                 // A foreign incarnation is not written over the one that acknowledged.
                 let taken = match known {
-                    Some((of, highest)) => of == incarnation && highest < boot.0,
+                    Some(known) => known.incarnation == note.incarnation && known.boot < note.boot,
                     None => true,
                 };
                 if taken {
-                    inner.boots.insert(member.0, (incarnation, boot.0));
-                    inner.active.boots.insert(member.0, (incarnation, boot.0));
+                    inner.boots.insert(member.0, note);
+                    inner.active.boots.insert(member.0, note);
                 }
                 drop(inner);
                 self.advance(log_id);

@@ -5,7 +5,7 @@
 //! history:  (key, revision)    → Stored            every kept revision; version 0 is a deletion
 //! changes:  (revision, number) → key               what each revision changed, in order
 //! requests: log index          → (id, reply)       answered requests, for repeated ones
-//! boots:    member             → (incarnation, boot)
+//! boots:    member             → StartNote
 //! meta:     name               → versioned value   "applied" "membership" "revision"
 //!                                                  "compacted" "trimmed" "forgotten"
 //! ```

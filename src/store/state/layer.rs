@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::requests::Answered;
 use crate::logic::mvcc::KeyRange;
 use crate::model::kv::{Event, KeyValue, Revision};
+use crate::store::types::StartNote;
 
 /// What one span of applied entries changed.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ pub(super) struct Layer {
     /// Keys that each revision changed, in order.
     pub(super) changes: BTreeMap<Revision, Vec<Bytes>>,
     pub(super) requests: BTreeMap<u64, Answered>,
-    pub(super) boots: BTreeMap<u64, (u64, u64)>,
+    pub(super) boots: BTreeMap<u64, StartNote>,
     /// Something was applied, if only a blank entry.
     pub(super) dirty: bool,
     pub(super) bytes: usize,

@@ -15,6 +15,7 @@ use super::apply::Step;
 use super::flush::{LAYER_BYTES, LAYER_MAX_BYTES};
 use super::snapshot::SnapshotData;
 use super::store::StateStore;
+use crate::store::disk::run_on;
 use crate::store::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// The state machine that Raft drives; the store reads beside it.
@@ -70,7 +71,13 @@ impl RaftStateMachine<TypeConfig> for Machine {
                     Step::Membership(StoredMembership::new(Some(entry.log_id), membership))
                 }
             };
-            let reply = self.state.apply(entry.log_id, step)?;
+            let reply = if step.is_heavy() {
+                // The runtime's threads are for what is short.
+                let (state, log_id) = (self.state.clone(), entry.log_id);
+                run_on(&*self.state.disk, move || state.apply(log_id, step)).await??
+            } else {
+                self.state.apply(entry.log_id, step)?
+            };
             if let Some(responder) = responder {
                 responder.send(reply);
             }

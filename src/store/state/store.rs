@@ -17,7 +17,7 @@ use crate::logic::mvcc::Revisions;
 use crate::model::kv::{Event, Revision};
 use crate::store::codec::decode;
 use crate::store::disk::{StoreDisk, open_database};
-use crate::store::types::{LogId, StoredMembership};
+use crate::store::types::{LogId, StartNote, StoredMembership};
 
 /// The state's file name on the member's disk.
 pub(crate) const STATE_FILE: &str = "state.redb";
@@ -46,8 +46,8 @@ pub(super) struct Inner {
     pub(super) view: Arc<DiskView>,
     pub(super) db: Arc<Database>,
     pub(super) requests: RequestMemory,
-    /// Of each member the incarnation and the highest boot count seen in the log.
-    pub(super) boots: BTreeMap<u64, (u64, u64)>,
+    /// Of each member the newest start that the log knows of.
+    pub(super) boots: BTreeMap<u64, StartNote>,
 }
 
 /// All events of one revision.
@@ -132,8 +132,8 @@ impl StateStore {
         (inner.marks.applied, inner.marks.membership.clone())
     }
 
-    /// The incarnation and the highest boot count that the log knows of a member.
-    pub(crate) fn remembered_boot(&self, member: u64) -> Option<(u64, u64)> {
+    /// The newest start of a member that the log knows of.
+    pub(crate) fn remembered_start(&self, member: u64) -> Option<StartNote> {
         self.read().boots.get(&member).copied()
     }
 }

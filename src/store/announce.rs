@@ -1,0 +1,42 @@
+//! Notes this start of the member in the log.
+//!
+//! Why: peers then recognise an older copy of its disk, which was started less often.
+
+use std::sync::Arc;
+
+use super::api::StoreError;
+use super::shared::Shared;
+use super::types::Command;
+
+impl Shared {
+    /// Notes this start in the log, so that an older copy of the disk is recognised.
+    pub(super) async fn announce(self: Arc<Self>) {
+        let own = self.identity;
+        let wait = self.raft.wait(None);
+        let joined = wait.metrics(
+            |now| now.membership_config.membership().get_node(&own.member.0).is_some(),
+            "this member is in the membership",
+        );
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return,
+            joined = joined => if joined.is_err() { return },
+        }
+        loop {
+            let command = Command::Boot { member: own.member, note: own.note() };
+            let noted = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return,
+                noted = self.propose(command) => noted,
+            };
+            match noted {
+                Ok(_) => return,
+                Err(StoreError::NoLeader { .. } | StoreError::Unknown { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "this start could not be noted");
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The linearizable read's barrier, wherever the leader is.
+//!
+//! The leader confirms with a majority that it still leads and names the log index that a
+//! read starting now must see; this member waits until it has applied that far. Reads
+//! that wait at the same time share one such round.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::api::StoreError;
+use super::message::{Answer, Request};
+use super::shared::Shared;
+
+/// How long a read may look for a leader.
+const READ_BUDGET: Duration = Duration::from_secs(10);
+/// How long one round with one leader may take.
+const ROUND: Duration = Duration::from_millis(1_500);
+
+impl Shared {
+    /// Returns when this member has applied all that was acknowledged before the call.
+    pub(super) async fn barrier(self: &Arc<Self>) -> Result<(), StoreError> {
+        let (tx, rx) = oneshot::channel();
+        if self.gate.join(tx) {
+            // On the tracker, so that a reader who gives up does not stop the others.
+            let shared = self.clone();
+            self.tracker.spawn(async move { shared.run_gate().await });
+        }
+        let index = rx.await.map_err(|_| StoreError::ShuttingDown)??;
+        let mut progress = self.state.progress();
+        let applied = progress.wait_for(|progress| progress.applied >= index);
+        match timeout(READ_BUDGET, applied).await {
+            Ok(Ok(_)) => self.health.borrow().check(),
+            Ok(Err(_)) => Err(StoreError::ShuttingDown),
+            Err(_) => Err(StoreError::NoLeader {
+                reason: format!("this member did not catch up to entry {index} in time"),
+            }),
+        }
+    }
+
+    async fn run_gate(self: Arc<Self>) {
+        // Only reads that were waiting before the round began may use its answer.
+        while let Some(served) = self.gate.next() {
+            let index = self.read_index().await;
+            for waiting in served {
+                // A reader may have given up.
+                let _ = waiting.send(index.clone());
+            }
+        }
+    }
+
+    async fn read_index(self: &Arc<Self>) -> Result<u64, StoreError> {
+        let until = Instant::now() + READ_BUDGET;
+        let mut last = String::from("no leader is known");
+        loop {
+            self.health.borrow().check()?;
+            let leader = *self.leader.borrow();
+            match leader {
+                None => {}
+                Some(leader) if leader == self.identity.member => {
+                    match self.read_index_here(until).await {
+                        Ok(index) => return Ok(index),
+                        Err(reason) => last = reason,
+                    }
+                }
+                Some(leader) => {
+                    let deadline = ROUND.min(until.saturating_duration_since(Instant::now()));
+                    match self.outbound.call_member(leader.0, Request::ReadIndex, deadline).await {
+                        Ok(Answer::ReadIndex(Ok(index))) => return Ok(index),
+                        Ok(Answer::ReadIndex(Err(reason))) => last = reason,
+                        Ok(answer) => last = format!("unexpected answer {answer:?}"),
+                        Err(error) => last = error.to_string(),
+                    }
+                }
+            }
+            if Instant::now() >= until {
+                return Err(StoreError::NoLeader { reason: last });
+            }
+            self.pause(leader).await;
+        }
+    }
+
+    /// The index that a read starting now must see; only the leader knows.
+    pub(super) async fn read_index_here(&self, until: Instant) -> Result<u64, String> {
+        let until = until.min(Instant::now() + ROUND);
+        match timeout_at(until, self.raft.get_read_log_id(ReadPolicy::ReadIndex)).await {
+            Ok(Ok((read, _applied))) => Ok(read.log_id().index),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the leader could not confirm that it leads".into()),
+        }
+    }
+}

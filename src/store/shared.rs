@@ -1,0 +1,143 @@
+//! What the parts of one member share, and what it knows of itself.
+//!
+//! Why a file of its own: reads, writes, peers' messages and membership changes all stand
+//! on it, and it knows none of them.
+//! Not here: opening and stopping (`member`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use openraft::Raft;
+use openraft::async_runtime::WatchReceiver;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::api::StoreError;
+use super::disk::StoreDisk;
+use super::health::Health;
+use super::incoming::IncomingSlot;
+use super::log::{Identity, LOG_FILE};
+use super::message::{Answer, Request};
+use super::outbound::Outbound;
+use super::read_gate::ReadGate;
+use super::space::SpaceGuard;
+use super::state::{Machine, STATE_FILE, StateStore};
+use super::status::{MemberInfo, StoreStatus};
+use super::types::{Peer, TypeConfig};
+use crate::base::ids::MemberId;
+
+/// Pause between attempts while nothing is known to have changed.
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the member's tasks share.
+pub(super) struct Shared {
+    pub(super) identity: Identity,
+    pub(super) raft: Raft<TypeConfig, Machine>,
+    pub(super) state: Arc<StateStore>,
+    pub(super) outbound: Arc<Outbound>,
+    pub(super) disk: Arc<dyn StoreDisk>,
+    pub(super) health: watch::Sender<Health>,
+    pub(super) leader: watch::Sender<Option<MemberId>>,
+    pub(super) tracker: TaskTracker,
+    pub(super) cancel: CancellationToken,
+    /// Distinguishes this run's requests from earlier ones.
+    pub(super) run: u64,
+    pub(super) sequence: AtomicU64,
+    pub(super) gate: ReadGate,
+    pub(super) space: SpaceGuard,
+    pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
+    /// Membership changes are made one at a time.
+    pub(super) changing: tokio::sync::Mutex<()>,
+}
+
+impl Shared {
+    pub(super) fn membership(&self) -> openraft::Membership<u64, Peer> {
+        self.raft.metrics().borrow_watched().membership_config.membership().clone()
+    }
+
+    pub(super) async fn wait_for_leader(&self, within: Duration) -> Result<(), StoreError> {
+        let mut leader = self.leader.subscribe();
+        let found = tokio::time::timeout(within, leader.wait_for(Option::is_some)).await;
+        match found {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(StoreError::NoLeader { reason: "none was elected in time".into() }),
+        }
+    }
+
+    pub(super) fn status(&self) -> StoreStatus {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let revisions = self.state.revisions();
+        let last = metrics.last_log_index.unwrap_or(0);
+        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+        let matched = |member: u64| {
+            let replication = metrics.replication.as_ref()?;
+            if member == self.identity.member.0 {
+                return Some(last);
+            }
+            replication.get(&member)?.as_ref().map(|matched| matched.index)
+        };
+        let members = metrics
+            .membership_config
+            .nodes()
+            .map(|(member, peer)| MemberInfo {
+                member: MemberId(*member),
+                name: peer.name.clone(),
+                address: peer.address.clone(),
+                voter: voters.contains(member),
+                matched: matched(*member),
+                lag: matched(*member).map(|matched| last.saturating_sub(matched)),
+            })
+            .collect();
+        StoreStatus {
+            cluster: self.identity.cluster,
+            generation: self.identity.generation,
+            member: self.identity.member,
+            boot: self.identity.boot,
+            health: self.health.borrow().text(),
+            leader: metrics.current_leader.map(MemberId),
+            term: metrics.current_term,
+            last_log_index: last,
+            committed: metrics.local_committed.map_or(0, |committed| committed.index),
+            applied: metrics.last_applied.map_or(0, |applied| applied.index),
+            revision: revisions.current,
+            compacted: revisions.compacted,
+            log_bytes: self.disk.size(LOG_FILE).unwrap_or(0),
+            state_bytes: self.disk.size(STATE_FILE).unwrap_or(0),
+            disk_free_bytes: self.space.free_bytes(),
+            writes_refused: self.space.check().err().map(|error| error.to_string()),
+            members,
+        }
+    }
+
+    pub(super) async fn status_with_lag(&self, deadline: Duration) -> StoreStatus {
+        let mut own = self.status();
+        let Some(leader) = own.leader.filter(|leader| *leader != own.member) else { return own };
+        match self.outbound.call_member(leader.0, Request::Status, deadline).await {
+            // One that leads no more knows no lag, or an old one.
+            Ok(Answer::Status(theirs)) if theirs.leader == Some(leader) => {
+                if theirs.term >= own.term {
+                    own.members = theirs.members;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the leader was not asked for the lag"),
+        }
+        own
+    }
+
+    /// Waits a little, or until the leader is another one.
+    pub(super) async fn pause(&self, known: Option<MemberId>) {
+        let mut leader = self.leader.subscribe();
+        let changed = leader.wait_for(|now| *now != known && now.is_some());
+        let mut health = self.health.subscribe();
+        tokio::select! {
+            biased;
+            _ = changed => {}
+            _ = health.wait_for(|health| health.check().is_err()) => {}
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
