@@ -25,6 +25,8 @@ use crate::base::ids::{BootCount, MemberId};
 
 /// How long a change may take in all; a new member may have to copy the whole state.
 const CHANGE_BUDGET: Duration = Duration::from_secs(300);
+/// How long a change waits for a leader; a member outside the group never sees one.
+const LEADERLESS: Duration = Duration::from_secs(20);
 /// How long one round of it may take; the caller asks again.
 const ROUND: Duration = Duration::from_secs(20);
 /// How many entries a learner may be behind when it becomes a voter.
@@ -73,9 +75,16 @@ fn never(reason: impl ToString) -> ChangeRefused {
 impl Shared {
     async fn change(self: &Arc<Self>, change: MembershipChange) -> Result<(), StoreError> {
         let until = Instant::now() + CHANGE_BUDGET;
+        let mut led_at = Instant::now();
         loop {
             self.health.borrow().check()?;
             let leader = *self.leader.borrow();
+            if leader.is_some() {
+                led_at = Instant::now();
+            } else if led_at.elapsed() > LEADERLESS {
+                let reason = "none is known to this member, which may not be one yet or any more";
+                return Err(StoreError::NoLeader { reason: reason.into() });
+            }
             let done = match leader {
                 None => Err(later("no leader is known")),
                 Some(leader) if leader == self.identity.member => {
@@ -154,7 +163,7 @@ impl Shared {
         if voter && !is_voter {
             self.caught_up(member).await?;
             self.note_id(member, incarnation).await?;
-            self.commit(ChangeMembers::AddVoterIds(BTreeSet::from([member.0]))).await?;
+            return self.commit(ChangeMembers::AddVoterIds(BTreeSet::from([member.0]))).await;
         }
         self.settled().await
     }
@@ -215,9 +224,11 @@ impl Shared {
         let membership = self.membership();
         let ids = BTreeSet::from([member.0]);
         if membership.voter_ids().any(|voter| voter == member.0) {
-            self.commit(ChangeMembers::RemoveVoters(ids)).await?;
-        } else if membership.get_node(&member.0).is_some() {
-            self.commit(ChangeMembers::RemoveNodes(ids)).await?;
+            // A leader that removed itself leads no more, so nothing is asked of it after.
+            return self.commit(ChangeMembers::RemoveVoters(ids)).await;
+        }
+        if membership.get_node(&member.0).is_some() {
+            return self.commit(ChangeMembers::RemoveNodes(ids)).await;
         }
         self.settled().await
     }

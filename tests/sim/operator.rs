@@ -48,6 +48,7 @@ impl Sim {
         }
     }
 
+    /// Any member that runs; it may be the one that joins or leaves.
     fn any(&self, rng: &mut SmallRng) -> Option<Arc<Store>> {
         let members = self.members();
         self.net.store(members[rng.random_range(0..members.len())])
