@@ -22,7 +22,7 @@ pub struct Connection {
 
 impl Connection {
     /// The flag, else `$KUBECONFIG`, else the administrator's file of this host.
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         let given = self.kubeconfig.clone();
         let from_environment = || documents::environment("KUBECONFIG").map(PathBuf::from);
         given.or_else(from_environment).unwrap_or_else(|| Paths::default().admin_kubeconfig())

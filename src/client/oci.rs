@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::base::chain::chain;
 use crate::base::limits;
-use crate::client::http::{HttpConfig, HttpSetupError, client_builder};
+use crate::client::endpoint::HttpConfig;
+use crate::client::http::{HttpSetupError, client_builder};
 
 /// How long the registry may be silent within one request: it writes a whole layer to
 /// disk before it answers.
