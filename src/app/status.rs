@@ -25,6 +25,8 @@ use crate::sys::host;
 
 /// How long a majority may take to prove itself.
 const QUORUM_DEADLINE: Duration = Duration::from_secs(2);
+/// How long the leader may take to tell how far the others are.
+const LAG_DEADLINE: Duration = Duration::from_secs(1);
 /// A certificate with fewer days left is a problem.
 const CERTIFICATE_DAYS_MIN: i64 = 30;
 /// Less free space than this share of the disk is a problem, percent.
@@ -194,8 +196,10 @@ impl AdminBackend for NodeStatus {
             self.local("/registry/core/nodes/"),
             self.local("/registry/core/pods/")
         );
-        let store = self.store.status();
+        let store = self.store.status_with_lag(LAG_DEADLINE).await;
         let mut problems = Vec::new();
+        problems
+            .extend(store.writes_refused.iter().map(|why| format!("Writes are refused: {why}.")));
         if !quorum {
             problems.push(
                 "No majority of the members answers: writes are refused, and what is shown \

@@ -261,6 +261,11 @@ impl LockFile {
     }
 }
 
+/// Opens a file for reading without holding up the runtime.
+pub async fn open_async(path: &Path) -> io::Result<tokio::fs::File> {
+    tokio::fs::File::open(path).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,9 +301,4 @@ mod tests {
         drop(first);
         assert!(LockFile::take(&path).expect("asks").is_some());
     }
-}
-
-/// Opens a file for reading without holding up the runtime.
-pub async fn open_async(path: &Path) -> io::Result<tokio::fs::File> {
-    tokio::fs::File::open(path).await
 }

@@ -7,6 +7,8 @@
 //! Run by `make test-lab`; needs root and the bundle (`HOLDFAST_BUNDLE`, by default
 //! `.build/holdfast.hfb`).
 
+#![expect(clippy::print_stdout, reason = "a test tells its seed and what it skips")]
+
 mod harness;
 mod scenarios;
 
