@@ -42,6 +42,9 @@ pub struct DeleteArgs {
     /// All objects of the kind in the namespace
     #[arg(long)]
     pub all: bool,
+    /// All objects of the kind in the namespace whose labels match
+    #[arg(short = 'l', long, conflicts_with_all = ["all", "files", "names"])]
+    pub selector: Option<String>,
     /// What becomes of the objects it owns
     #[arg(long, value_enum, default_value = "background")]
     pub cascade: Cascade,
@@ -88,16 +91,17 @@ async fn targets(args: &DeleteArgs, client: &Client) -> Result<Vec<Doomed>, Verb
     for (served, name) in client.targets(args.kind.as_deref().unwrap_or_default(), &args.names)? {
         match name {
             Some(name) => doomed.push(Doomed::new(served, &client.namespace, &name)),
-            None if args.all => {
+            None if args.all || args.selector.is_some() => {
                 let path = served.path(Some(&client.namespace), None);
-                let list = client.api.get_raw(&path, &[], JSON).await?;
+                let selector = args.selector.clone().map(|text| ("labelSelector", text));
+                let list = client.api.get_raw(&path, selector.as_slice(), JSON).await?;
                 for item in list["items"].as_array().into_iter().flatten() {
                     let name = item["metadata"]["name"].as_str().unwrap_or_default();
                     doomed.push(Doomed::new(served, &client.namespace, name));
                 }
             }
             None => {
-                return Err(VerbError::Usage("give names, or --all".into()));
+                return Err(VerbError::Usage("give names, --selector or --all".into()));
             }
         }
     }

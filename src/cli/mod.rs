@@ -23,6 +23,9 @@ pub mod serve;
 pub mod status;
 pub mod token;
 
+#[cfg(test)]
+mod doc_tests;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
