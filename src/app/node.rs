@@ -190,7 +190,7 @@ async fn seed(parts: &Parts) -> Result<(), NodeError> {
     if parts.store.member_id().0 != 1 {
         return Ok(());
     }
-    let empty = parts.store.status().members.is_empty();
+    let empty = !parts.store.is_initialized().await.map_err(NodeError::Seed)?;
     if files::inspect(&mark)?.is_some() {
         let path = config.paths.store();
         return if empty { Err(NodeError::Forgotten { path }) } else { Ok(()) };

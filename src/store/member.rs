@@ -205,6 +205,13 @@ impl Store {
         Ok(Self { shared })
     }
 
+    /// Whether this member's disk holds a log or a vote; asks Raft itself, because what
+    /// [`Store::status`] shows is empty for a moment after the start.
+    pub async fn is_initialized(&self) -> Result<bool, StoreError> {
+        let known = self.shared.raft.is_initialized().await;
+        known.map_err(|error| StoreError::Fatal { reason: error.to_string() })
+    }
+
     /// Makes this member the first and only one of a new cluster; repeating it is no
     /// error. Never call it on more than one member of a cluster.
     pub async fn initialize_single(&self, name: &str, address: &str) -> Result<(), StoreError> {
