@@ -1,6 +1,8 @@
 //! Who is calling, as the TLS client certificate says it.
 
-/// User and groups: the certificate's common name and its organizations.
+use crate::pki::CONTROL_UNIT;
+
+/// User and groups: the certificate's common name, and its organizations and units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity {
     pub user: String,
@@ -15,6 +17,7 @@ impl PeerIdentity {
         let user = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
         let groups = subject
             .iter_organization()
+            .chain(subject.iter_organizational_unit())
             .filter_map(|name| name.as_str().ok().map(str::to_owned))
             .collect();
         Some(Self { user, groups })
@@ -23,6 +26,11 @@ impl PeerIdentity {
     /// The certificate of one of the cluster's own nodes.
     pub fn is_node(&self) -> bool {
         self.groups.iter().any(|group| group == "system:nodes")
+    }
+
+    /// The certificate of a node that carries a member of the store.
+    pub fn is_control_node(&self) -> bool {
+        self.is_node() && self.groups.iter().any(|group| group == CONTROL_UNIT)
     }
 
     /// A cluster administrator.

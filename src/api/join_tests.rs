@@ -51,6 +51,7 @@ fn credentials(authority: &Authority, dir: &std::path::Path, name: &str) -> Cred
         address: "127.0.0.1".parse().expect("address"),
         api_address: "10.96.0.1".parse().expect("address"),
         cluster_domain: "cluster.local".into(),
+        control: true,
     };
     let request = key.request().expect("request");
     Credentials {

@@ -4,7 +4,6 @@
 //! newest state without asking another node. Two may overlap for a moment after a
 //! change; every write is guarded by a revision, so that is harmless.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,12 @@ const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
 /// How soon the bootstrap objects are tried again.
 const BOOTSTRAP_RETRY: Duration = Duration::from_millis(500);
 
+/// A part of the leader's work ended although it still leads; the process restarts, so
+/// that a leader without controllers does not go unnoticed.
+#[derive(Debug, thiserror::Error)]
+#[error("the controllers ended although this member leads")]
+pub(crate) struct ControllersEnded;
+
 /// What a leader needs.
 #[derive(Clone, Debug)]
 pub(super) struct Leadership {
@@ -33,7 +38,7 @@ pub(super) struct Leadership {
 
 impl Leadership {
     /// Follows the election until cancelled.
-    pub(super) async fn run(self, cancel: CancellationToken) -> Result<(), Infallible> {
+    pub(super) async fn run(self, cancel: CancellationToken) -> Result<(), ControllersEnded> {
         let mut leader = self.store.leader();
         let own = self.store.member_id();
         loop {
@@ -45,7 +50,12 @@ impl Leadership {
                 tokio::pin!(work);
                 loop {
                     tokio::select! {
-                        () = &mut work => break,
+                        () = &mut work => {
+                            if cancel.is_cancelled() {
+                                return Ok(());
+                            }
+                            return Err(ControllersEnded);
+                        }
                         changed = leader.changed() => {
                             if changed.is_err() || *leader.borrow_and_update() != Some(own) {
                                 tracing::info!("this member leads no longer; stopping the controllers");
@@ -86,7 +96,11 @@ impl Leadership {
             ..ControllerOptions::default()
         });
         let controllers = set.run(self.api.clone(), term.clone());
-        tokio::join!(controllers, self.compact(term.clone()));
+        tokio::pin!(controllers);
+        tokio::select! {
+            () = &mut controllers => {}
+            () = self.compact(term.clone()) => controllers.await,
+        }
     }
 
     /// Forgets history that is older than one interval, like Kubernetes' API server.

@@ -81,7 +81,8 @@ pub enum NodeError {
     Seed(#[source] StoreError),
     #[error(
         "the store in {path} is empty although it was made before: this member has forgotten \
-         what it acknowledged. Reset this host and join it again under a new member id"
+         what it acknowledged and must not vote again; the others go on without it. Replacing \
+         a member is not served yet"
     )]
     Forgotten { path: PathBuf },
     #[error(transparent)]

@@ -211,6 +211,7 @@ fn make_pki(
         address: config.address,
         api_address: config.network.api_address(),
         cluster_domain: config.network.cluster_domain.clone(),
+        control: config.has_role(Role::Control),
     };
     let certificate = authority.sign_node(&key.request()?, &names, now)?;
     write_chain(&pki.join("node.crt"), &certificate, authority.certificate_pem())?;

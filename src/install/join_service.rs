@@ -292,6 +292,7 @@ impl JoinService {
             address: node.address,
             api_address: network.api_address(),
             cluster_domain: network.cluster_domain.clone(),
+            control: node.roles.contains(&Role::Control),
         };
         let authority = &self.input.authority;
         let certificate = authority

@@ -22,6 +22,8 @@ use crate::sys::tls_keys;
 use super::ports::{Credentials, Remote, RemoteError};
 
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
+/// Adding a member takes as long as its copy of the state takes to arrive.
+const JOINED_DEADLINE: Duration = Duration::from_secs(330);
 
 /// The real one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,18 +33,23 @@ pub struct HttpsRemote;
 struct Connection {
     server: String,
     client: reqwest::Client,
+    deadline: Duration,
 }
 
 impl Connection {
     fn new(server: SocketAddr, tls: rustls::ClientConfig) -> Result<Self, RemoteError> {
         let server = server.to_string();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .no_proxy()
-            .timeout(CALL_DEADLINE)
-            .build()
-            .map_err(|error| RemoteError::Keys { server: server.clone(), reason: chain(&error) })?;
-        Ok(Self { server, client })
+        let client =
+            reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().map_err(
+                |error| RemoteError::Keys { server: server.clone(), reason: chain(&error) },
+            )?;
+        Ok(Self { server, client, deadline: CALL_DEADLINE })
+    }
+
+    /// The same for calls that may take longer.
+    fn within(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
     }
 
     fn with_keys(server: SocketAddr, own: &Credentials) -> Result<Self, RemoteError> {
@@ -66,7 +73,10 @@ impl Connection {
         path: &str,
         body: Option<&B>,
     ) -> Result<Response, RemoteError> {
-        let mut request = self.client.request(method, format!("https://{}{path}", self.server));
+        let mut request = self
+            .client
+            .request(method, format!("https://{}{path}", self.server))
+            .timeout(self.deadline);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -171,7 +181,11 @@ impl Remote for HttpsRemote {
         let connection = Connection::with_keys(server, own)?;
         let request = JoinedRequest { node_name: node_name.to_owned() };
         let path = "/holdfast/v1/joined";
-        connection.call::<_, Value>(Method::POST, path, Some(&request)).await.map(drop)
+        connection
+            .within(JOINED_DEADLINE)
+            .call::<_, Value>(Method::POST, path, Some(&request))
+            .await
+            .map(drop)
     }
 }
 

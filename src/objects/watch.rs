@@ -103,6 +103,11 @@ impl Selection {
             None => None,
         };
         if event.kind == EventKind::Delete {
+            // Compaction has taken what was deleted, so nobody can say who should hear of it.
+            if before.is_none() {
+                let text = format!("too old resource version: compacted at {revision}");
+                return Err(Status::expired(text));
+            }
             return Ok(before.filter(|before| self.selects(before)).map(Change::Deleted));
         }
         let after = stored::decode_at(&event.kv, revision)?;

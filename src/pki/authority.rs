@@ -27,6 +27,8 @@ pub const ADMIN_NAME: &str = "admin";
 pub const ADMIN_GROUP: &str = "system:masters";
 /// Organization of nodes.
 pub const NODE_GROUP: &str = "system:nodes";
+/// Organizational unit of the control nodes' certificates: they alone speak for the store.
+pub const CONTROL_UNIT: &str = "holdfast:control";
 
 const AUTHORITY_DAYS: i64 = 3_650;
 const NODE_DAYS: i64 = 365;
@@ -42,6 +44,8 @@ pub struct NodeNames {
     /// Virtual address of Service `kubernetes`.
     pub api_address: IpAddr,
     pub cluster_domain: String,
+    /// Whether the node carries a member of the store.
+    pub control: bool,
 }
 
 impl NodeNames {
@@ -193,6 +197,9 @@ impl Authority {
             .map_err(|error| PkiError::Request { reason: chain(&error) })?;
         let common = format!("system:node:{}", names.node_name);
         let mut wanted = params(&common, Some(NODE_GROUP), now, NODE_DAYS);
+        if names.control {
+            wanted.distinguished_name.push(DnType::OrganizationalUnitName, CONTROL_UNIT);
+        }
         wanted.subject_alt_names =
             names.alternative_names().map_err(crypto("name the node in a certificate"))?;
         wanted.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -20,6 +20,7 @@ fn names() -> NodeNames {
         address: "10.77.0.11".parse().expect("address"),
         api_address: "10.96.0.1".parse().expect("address"),
         cluster_domain: "cluster.local".into(),
+        control: true,
     }
 }
 

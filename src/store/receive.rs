@@ -104,7 +104,13 @@ impl Shared {
                 self.incoming.lock().await.rows(&*self.disk, session, number, rows).await
             }
             Request::SnapshotEnd { session, vote, meta } => {
-                self.incoming.lock().await.end(&self.raft, session, vote, meta).await
+                // On a task of its own: the sender may give up and its request be dropped,
+                // and then no new snapshot may take this one's file before it is installed.
+                let shared = Arc::clone(self);
+                let install = self.tracker.spawn(async move {
+                    shared.incoming.lock().await.end(&shared.raft, session, vote, meta).await
+                });
+                install.await.unwrap_or_else(|error| Answer::Failed { reason: error.to_string() })
             }
             Request::Propose(command) => {
                 Answer::Proposed(self.propose_here(command, Instant::now() + WRITE_BUDGET).await)

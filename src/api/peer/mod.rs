@@ -1,6 +1,6 @@
 //! Node to node on port 2380: store messages and registry blobs, over mTLS HTTP/2.
 //!
-//! Only certificates of the cluster's own nodes are let in; the store checks cluster,
+//! Only certificates of the cluster's control nodes are let in; the store checks cluster,
 //! generation and member inside its messages itself.
 
 mod client;

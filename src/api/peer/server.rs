@@ -31,23 +31,24 @@ pub trait PeerServices: Send + Sync + Debug + 'static {
 
 type Services = Arc<dyn PeerServices>;
 
-/// Serves peers; everyone without a node certificate is refused.
+/// Serves peers; everyone without a control node's certificate is refused: a worker
+/// must not be able to write to the store behind the API's back.
 pub fn router(services: Services) -> Router {
     Router::new()
         .route(super::MESSAGE_PATH, post(message))
         .route(&format!("{}{{digest}}", super::BLOB_PATH), get(blob))
-        .layer(middleware::from_fn(nodes_only))
+        .layer(middleware::from_fn(control_nodes_only))
         .layer(DefaultBodyLimit::max(MESSAGE_MAX_BYTES))
         .with_state(services)
 }
 
-async fn nodes_only(
+async fn control_nodes_only(
     identity: Option<Extension<PeerIdentity>>,
     request: Request,
     next: Next,
 ) -> Response {
     match identity {
-        Some(Extension(identity)) if identity.is_node() => next.run(request).await,
+        Some(Extension(identity)) if identity.is_control_node() => next.run(request).await,
         _ => (StatusCode::FORBIDDEN, Json(Status::unauthorized())).into_response(),
     }
 }

@@ -159,12 +159,13 @@ fn trim_rows(db: &Database, upto: Revision) -> Result<Revision, StateError> {
         let mut history = txn.open_table(HISTORY).map_err(access("open a table of"))?;
         let mut rows: Vec<(Revision, u32, Vec<u8>)> = Vec::new();
         for row in changes.range(..=(upto, u32::MAX)).map_err(access("read"))? {
-            if rows.len() >= TRIM_ROWS {
+            let (id, key) = row.map_err(access("read"))?;
+            let (revision, number) = id.value();
+            // The rows of `upto` itself stay, so they must not count as work left over.
+            if rows.len() >= TRIM_ROWS && revision < upto {
                 reached = rows.last().map_or(0, |(revision, ..)| revision - 1).min(upto - 1);
                 break;
             }
-            let (id, key) = row.map_err(access("read"))?;
-            let (revision, number) = id.value();
             rows.push((revision, number, key.value().to_vec()));
         }
         for (revision, number, key) in rows {
