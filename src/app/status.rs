@@ -31,6 +31,8 @@ const LAG_DEADLINE: Duration = Duration::from_secs(1);
 const CERTIFICATE_DAYS_MIN: i64 = 30;
 /// Less free space than this share of the disk is a problem, percent.
 const DISK_FREE_MIN_PERCENT: u64 = 10;
+/// Silence of a member towards the leader that is a problem, milliseconds.
+const SILENCE_MAX_MS: u64 = 3_000;
 /// Entries behind the leader that are a problem.
 const LAG_MAX_ENTRIES: u64 = 10_000;
 
@@ -121,6 +123,19 @@ fn members(store: &StoreStatus, problems: &mut Vec<String>) -> Vec<MemberView> {
         lag_entries: member.lag,
     };
     let views: Vec<MemberView> = store.members.iter().map(view).collect();
+    // Only what the leader said tells who answers it.
+    let told = store.members.iter().any(|member| member.silent_ms.is_some());
+    for member in store.members.iter().filter(|_| told) {
+        match member.silent_ms {
+            Some(silent) if silent <= SILENCE_MAX_MS => {}
+            Some(silent) => problems.push(format!(
+                "Member {} of the store has not answered for {} s.",
+                member.name,
+                silent / 1_000
+            )),
+            None => problems.push(format!("Member {} of the store does not answer.", member.name)),
+        }
+    }
     for member in views.iter().filter(|member| member.lag_entries > Some(LAG_MAX_ENTRIES)) {
         let lag = member.lag_entries.unwrap_or_default();
         problems.push(format!("Member {} is {lag} entries behind the leader.", member.name));

@@ -19,6 +19,9 @@ use crate::client::applied;
 use crate::client::discovery::Served;
 use crate::sys::documents;
 
+/// A field that the server does not know is a mistake, not a wish to ignore.
+const STRICT: &str = "?fieldValidation=Strict";
+
 /// Creates or changes objects as manifests say.
 #[derive(Args, Debug)]
 pub struct ApplyArgs {
@@ -139,7 +142,8 @@ async fn apply_one(
     let current = match client.api.get_raw(&path, &[], json).await {
         Ok(current) => current,
         Err(error) if error.is_not_found() => {
-            client.api.write_raw(Method::POST, &place.path(false), json, &wanted).await?;
+            let path = format!("{}{STRICT}", place.path(false));
+            client.api.write_raw(Method::POST, &path, json, &wanted).await?;
             return Ok("created");
         }
         Err(error) => return Err(error),
@@ -149,7 +153,8 @@ async fn apply_one(
         return Ok("unchanged");
     };
     let merge = "application/merge-patch+json";
-    let after = client.api.write_raw(Method::PATCH, &path, merge, &patch).await?;
+    let strict = format!("{path}{STRICT}");
+    let after = client.api.write_raw(Method::PATCH, &strict, merge, &patch).await?;
     let version = |object: &Value| object.pointer("/metadata/resourceVersion").cloned();
     Ok(if version(&after) == version(&current) { "unchanged" } else { "configured" })
 }

@@ -305,8 +305,13 @@ fn say_status(status: &LabStatus) {
 }
 
 fn take_down(dir: &Path) -> anyhow::Result<Exit> {
+    let existed = dir.exists();
     let report = down(dir)?;
-    printer::note(&format!("the lab is down; {} processes were ended", report.processes));
+    if existed || report.processes > 0 {
+        printer::note(&format!("the lab is down; {} processes were ended", report.processes));
+    } else {
+        printer::note(&format!("there is no lab in {}; nothing to take down", dir.display()));
+    }
     Ok(Exit::Done)
 }
 

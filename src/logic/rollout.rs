@@ -124,9 +124,13 @@ pub fn proportional_sizes(desired: i32, max_surge: i32, sets: &[ScaledSet]) -> V
         added += share;
         sizes.push(set.wanted + share);
     }
-    // What rounding left over goes to the first set, as in Kubernetes.
-    if let Some(first) = sizes.first_mut() {
-        *first = (*first + to_add - added).max(0);
+    // What rounding left over goes to the first set, as in Kubernetes; what that set
+    // cannot give is taken from the next.
+    let mut rest = to_add - added;
+    for size in &mut sizes {
+        let before = *size;
+        *size = (before + rest).max(0);
+        rest -= *size - before;
     }
     sizes
 }

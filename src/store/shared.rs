@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use openraft::Instant as _;
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
@@ -79,6 +80,14 @@ impl Shared {
             }
             replication.get(&member)?.as_ref().map(|matched| matched.index)
         };
+        let silent = |member: u64| {
+            let answered = metrics.heartbeat.as_ref()?;
+            if member == self.identity.member.0 {
+                return Some(0);
+            }
+            let last = answered.get(&member)?.as_ref()?;
+            u64::try_from(last.elapsed().as_millis()).ok()
+        };
         let members = metrics
             .membership_config
             .nodes()
@@ -88,6 +97,7 @@ impl Shared {
                 address: peer.address.clone(),
                 voter: voters.contains(member),
                 matched: matched(*member),
+                silent_ms: silent(*member),
                 lag: matched(*member).map(|matched| last.saturating_sub(matched)),
             })
             .collect();

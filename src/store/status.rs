@@ -15,6 +15,9 @@ pub struct MemberInfo {
     pub voter: bool,
     /// Last log index known to be on its disk; known on the leader only.
     pub matched: Option<u64>,
+    /// Milliseconds since it last answered the leader; 0 for the leader itself. Known on
+    /// the leader only, and not for a member that has not answered it yet.
+    pub silent_ms: Option<u64>,
     /// Entries between that and the leader's last one.
     pub lag: Option<u64>,
 }
