@@ -10,6 +10,7 @@ mod leadership;
 pub mod node;
 mod pod_logs;
 mod remote_images;
+pub mod serve;
 mod status;
 pub mod supervise;
 mod worker_node;

@@ -11,7 +11,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,6 @@ use super::leadership::Leadership;
 use super::pod_logs::RoutedLogs;
 use super::status::NodeStatus;
 use super::supervise::{SuperviseError, Supervisor};
-use super::worker_node;
 use crate::agent::ports::ImageSource;
 use crate::agent::{Agent, AgentConfig, AgentError};
 use crate::api::admin::{self, AdminBackend};
@@ -52,7 +51,7 @@ use crate::registry::{Registry, RegistryConfig, RegistryError};
 use crate::store::{Kv, OpenError, Store, StoreConfig, StoreDeps, StoreError, StoreTuning};
 use crate::sys::clock;
 use crate::sys::files::{self, FileError};
-use crate::sys::tls::{self, TlsError, TlsIdentity};
+use crate::sys::tls::{TlsError, TlsIdentity};
 
 /// The `nft` of the bundle's engine tree.
 pub(super) const NFT: &str = "/opt/holdfast/engine/bin/nft";
@@ -119,13 +118,11 @@ struct Parts {
     status: Arc<dyn AdminBackend>,
 }
 
-/// Runs the node until `stop` resolves.
-pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), NodeError> {
-    tls::install_crypto();
-    let config = Arc::new(config::load(path)?);
-    if !config.has_role(Role::Control) {
-        return worker_node::run(config, stop).await;
-    }
+/// Runs a control node until `stop` resolves.
+pub(super) async fn run(
+    config: Arc<NodeConfig>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), NodeError> {
     let mut supervisor = Supervisor::default();
     let parts = build(config, &mut supervisor).await?;
     listen(&parts, &mut supervisor).await?;

@@ -66,23 +66,34 @@ impl Supervisor {
         let names: HashMap<Id, &'static str> =
             self.order.iter().map(|task| (task.id, task.name)).collect();
         let name_of = |id: Id| names.get(&id).copied().unwrap_or("unnamed");
+        let mut gone = Vec::new();
         let outcome = tokio::select! {
             () = stop => Ok(()),
-            Some(ended) = self.running.join_next_with_id() => Err(match ended {
-                Ok((id, Ok(()))) => SuperviseError::Ended { task: name_of(id) },
-                Ok((id, Err(reason))) => SuperviseError::Failed { task: name_of(id), reason },
-                Err(error) => SuperviseError::Panicked { task: name_of(error.id()) },
-            }),
+            Some(ended) = self.running.join_next_with_id() => {
+                let id = ended.as_ref().map_or_else(|error| error.id(), |(id, _)| *id);
+                gone.push(id);
+                let task = name_of(id);
+                Err(match ended {
+                    Ok((_, Ok(()))) => SuperviseError::Ended { task },
+                    Ok((_, Err(reason))) => SuperviseError::Failed { task, reason },
+                    Err(_) => SuperviseError::Panicked { task },
+                })
+            }
         };
         if let Err(error) = &outcome {
             tracing::error!(%error, "stopping");
         }
-        self.stop(Instant::now() + deadline, &names).await;
+        self.stop(Instant::now() + deadline, gone, &names).await;
         outcome
     }
 
-    async fn stop(&mut self, deadline: Instant, names: &HashMap<Id, &'static str>) {
-        let mut ended: Vec<Id> = Vec::new();
+    /// Stops what still runs; `ended` says which tasks have been joined already.
+    async fn stop(
+        &mut self,
+        deadline: Instant,
+        mut ended: Vec<Id>,
+        names: &HashMap<Id, &'static str>,
+    ) {
         while let Some(task) = self.order.pop() {
             task.cancel.cancel();
             while !ended.contains(&task.id) {

@@ -6,7 +6,8 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::app::node::{self, NodeError};
+use crate::app::node::NodeError;
+use crate::app::serve;
 use crate::base::chain::chain;
 use crate::cli::exit::Exit;
 use crate::cli::printer;
@@ -40,7 +41,7 @@ pub async fn run(args: ServeArgs) -> Exit {
         }
         tracing::info!("asked to stop");
     };
-    match node::run(&args.config, stop).await {
+    match serve::run(&args.config, stop).await {
         Ok(()) => Exit::Done,
         Err(error) => {
             printer::error(&chain(&error));

@@ -40,7 +40,10 @@ fn a_node_certificate_carries_the_servers_names_only() {
     let (certificate, _) = node(&authority, dir.path());
     let ders = tls_keys::certificates(&certificate).expect("pem");
     let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&ders[0]).expect("der");
-    assert_eq!(parsed.subject().to_string(), "O=system:nodes, CN=system:node:a1");
+    assert_eq!(
+        parsed.subject().to_string(),
+        "O=system:nodes, CN=system:node:a1, OU=holdfast:control"
+    );
     let mut found = Vec::new();
     for extension in parsed.extensions() {
         if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() {

@@ -73,7 +73,8 @@ pub(crate) fn second_import_moves_nothing(lab: &Lab) -> Outcome {
 
 pub(crate) fn failing_container(lab: &Lab) -> Outcome {
     let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: brittle, namespace: default, labels: {app: brittle}}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n    - name: main\n      image: hello:1\n      env: [{name: EXIT_AFTER_MS, value: '300'}]\n";
-    let file = lab.dir().join("brittle.yaml");
+    let place = tempfile::tempdir().map_err(|error| failed("temporary folder", error))?;
+    let file = place.path().join("brittle.yaml");
     std::fs::write(&file, manifest).map_err(|error| failed("manifest", error))?;
     let path = file.to_string_lossy().into_owned();
     succeed(&mut lab.holdfast(&["apply", "-f", &path])?)?;

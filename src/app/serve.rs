@@ -1,0 +1,20 @@
+//! Runs this host as the kind of node that its configuration says it is.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::node::{self, NodeError};
+use super::{config, worker_node};
+use crate::model::node_config::Role;
+use crate::sys::tls;
+
+/// Runs the node until `stop` resolves.
+pub async fn run(path: &Path, stop: impl Future<Output = ()>) -> Result<(), NodeError> {
+    tls::install_crypto();
+    let config = Arc::new(config::load(path)?);
+    if config.has_role(Role::Control) {
+        node::run(config, stop).await
+    } else {
+        worker_node::run(config, stop).await
+    }
+}
