@@ -48,7 +48,7 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t32_failing_container_is_restarted_with_back_off", containers::failing_container),
         on("t40_leader_node_killed_loses_nothing", masters::leader_killed),
         on("t41_all_three_killed_lose_nothing", masters::all_killed),
-        on("t50_tokens_used_expired_or_foreign_are_refused", bad_input::tokens),
+        on("t50_foreign_unknown_and_garbage_tokens_refused", bad_input::tokens),
         Trial::test("t60_bad_bundles_are_refused_and_change_nothing", bad_input::bundles),
         Trial::test("t61_bad_hosts_are_refused_and_change_nothing", bad_input::hosts),
         Trial::test("t70_init_and_join_finish_after_kills", interrupted::init_and_join),
