@@ -32,7 +32,7 @@ use super::outbound::Outbound;
 use super::raft_network::Clients;
 use super::read_gate::ReadGate;
 use super::runtime::random_u64;
-use super::shared::Shared;
+use super::shared::{Shared, leader_in};
 use super::space::SpaceGuard;
 use super::state::{Machine, StateError, StateStore};
 use super::status::StoreStatus;
@@ -350,7 +350,7 @@ impl Shared {
                     .nodes()
                     .map(|(member, peer)| (*member, peer.clone()))
                     .collect();
-                (now.current_leader.map(MemberId), now.running_state.clone(), peers)
+                (leader_in(&now, self.identity.member), now.running_state.clone(), peers)
             };
             self.outbound.set_peers(peers);
             self.leader.send_if_modified(|known| {

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use openraft::Instant as _;
-use openraft::Raft;
+use openraft::{Raft, RaftMetrics};
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,13 @@ use crate::base::ids::MemberId;
 
 /// Pause between attempts while nothing is known to have changed.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
+
+/// The leader as Raft's own account of this member has it. A leader that left the group
+/// leads no more, though its last vote still names it.
+pub(super) fn leader_in(now: &RaftMetrics<TypeConfig>, own: MemberId) -> Option<MemberId> {
+    let leader = MemberId(now.current_leader?);
+    (leader != own || now.state.is_leader()).then_some(leader)
+}
 
 /// What the member's tasks share.
 pub(super) struct Shared {
@@ -107,7 +114,7 @@ impl Shared {
             member: self.identity.member,
             boot: self.identity.boot,
             health: self.health.borrow().text(),
-            leader: metrics.current_leader.map(MemberId),
+            leader: leader_in(&metrics, self.identity.member),
             term: metrics.current_term,
             last_log_index: last,
             committed: metrics.local_committed.map_or(0, |committed| committed.index),

@@ -37,6 +37,12 @@ async fn a_removed_member_is_gone_for_good_and_so_is_its_id() {
     cluster.open(4).await;
     cluster.stores[&asked].add_member(MemberId(4), "n4", "x", true).await.unwrap();
     cluster.stores[&asked].remove_member(MemberId(leader)).await.unwrap();
+    let left = cluster.stores[&leader].clone();
+    until("a leader that left leads no more", || {
+        !left.is_leader() && left.status().leader != Some(MemberId(leader))
+    })
+    .await;
+    drop(left);
     cluster.kill(leader);
     cluster.stores[&4].txn(put("b", "1")).await.unwrap();
     assert_eq!(super::get(&cluster.stores[&4], "a").await.as_deref(), Some("1"));
