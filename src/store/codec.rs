@@ -28,7 +28,13 @@ impl From<CodecError> for std::io::Error {
 
 /// Encodes a record in the newest version.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_extend(value, vec![RECORD_VERSION])
+    encode_into(value, Vec::new())
+}
+
+/// Encodes a record in the newest version behind what `out` holds.
+pub(crate) fn encode_into<T: Serialize>(value: &T, mut out: Vec<u8>) -> Vec<u8> {
+    out.push(RECORD_VERSION);
+    postcard::to_extend(value, out)
         .expect("a vector grows and the store's types have no unserializable part")
 }
 

@@ -27,7 +27,7 @@ use super::api::{PeerNetwork, StoreError};
 use super::disk::{HostDisk, StoreDisk, run_on};
 use super::health::Health;
 use super::incoming::IncomingSlot;
-use super::log::{Claim, LogError, LogFile, LogStore, RedbLog};
+use super::log::{Claim, LogError, LogFile, LogStore, SegmentLog};
 use super::outbound::Outbound;
 use super::raft_network::Clients;
 use super::read_gate::ReadGate;
@@ -68,11 +68,13 @@ pub struct StoreTuning {
     /// Entries kept although the state has them: a member that lags less, or that takes
     /// a snapshot meanwhile, can still be served from the log.
     pub keep_entries: u64,
+    /// Size of the log's files, bytes.
+    pub segment_bytes: usize,
 }
 
 impl Default for StoreTuning {
     fn default() -> Self {
-        Self { snapshot_every: 10_000, keep_entries: 20_000 }
+        Self { snapshot_every: 10_000, keep_entries: 20_000, segment_bytes: 8 * 1024 * 1024 }
     }
 }
 
@@ -159,7 +161,8 @@ impl Store {
             member: config.member_id,
         };
         let (of, fresh, session) = (disk.clone(), random_u64(), random_u64());
-        let (log, identity) = run_on(&*disk, move || RedbLog::open(&*of, claim, fresh, session))
+        let segment_bytes = config.tuning.segment_bytes;
+        let (log, identity) = run_on(&*disk, move || SegmentLog::open(of, claim, segment_bytes, fresh, session))
             .await
             .map_err(OpenError::Disk)?
             .map_err(OpenError::Log)?;
@@ -171,7 +174,7 @@ impl Store {
             .map_err(OpenError::State)?;
         let state = Arc::new(state);
         let tracker = TaskTracker::new();
-        let log_store = LogStore::start(log, disk.clone(), &tracker).map_err(OpenError::Log)?;
+        let log_store = LogStore::start(log.clone(), disk.clone(), &tracker).map_err(OpenError::Log)?;
         let space = SpaceGuard::new(&disk).await;
         let health = watch::Sender::new(Health::Serving);
         let outbound = Arc::new(Outbound::new(network, identity, state.clone(), health.clone()));
@@ -190,6 +193,7 @@ impl Store {
             state,
             outbound,
             disk,
+            log,
             health,
             leader: watch::Sender::new(None),
             tracker,

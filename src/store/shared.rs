@@ -20,7 +20,7 @@ use super::api::StoreError;
 use super::disk::StoreDisk;
 use super::health::Health;
 use super::incoming::IncomingSlot;
-use super::log::{Identity, LOG_FILE};
+use super::log::{Identity, LogFile};
 use super::message::{Answer, Request};
 use super::outbound::Outbound;
 use super::read_gate::ReadGate;
@@ -47,6 +47,7 @@ pub(super) struct Shared {
     pub(super) state: Arc<StateStore>,
     pub(super) outbound: Arc<Outbound>,
     pub(super) disk: Arc<dyn StoreDisk>,
+    pub(super) log: Arc<dyn LogFile>,
     pub(super) health: watch::Sender<Health>,
     pub(super) leader: watch::Sender<Option<MemberId>>,
     pub(super) tracker: TaskTracker,
@@ -121,7 +122,7 @@ impl Shared {
             applied: metrics.last_applied.map_or(0, |applied| applied.index),
             revision: revisions.current,
             compacted: revisions.compacted,
-            log_bytes: self.disk.size(LOG_FILE).unwrap_or(0),
+            log_bytes: self.log.bytes(),
             state_bytes: self.disk.size(STATE_FILE).unwrap_or(0),
             disk_free_bytes: self.space.free_bytes(),
             writes_refused: self.space.check().err().map(|error| error.to_string()),

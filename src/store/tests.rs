@@ -311,7 +311,7 @@ async fn a_foreign_disk_is_not_opened() {
 #[tokio::test]
 async fn a_member_that_missed_the_purged_log_takes_a_snapshot() {
     let mut cluster = Cluster::new();
-    cluster.tuning = StoreTuning { snapshot_every: 50, keep_entries: 20 };
+    cluster.tuning = StoreTuning { snapshot_every: 50, keep_entries: 20, segment_bytes: 8192 };
     let first = cluster.open(1).await;
     first.initialize_single("n1", "one").await.unwrap();
     let value = "x".repeat(20_000);

@@ -115,7 +115,7 @@ impl Sim {
             cluster_id: ClusterId(uuid::Uuid::from_u128(7)),
             generation: Generation(1),
             member_id: MemberId(member),
-            tuning: StoreTuning { snapshot_every: 60, keep_entries: 20 },
+            tuning: StoreTuning { snapshot_every: 60, keep_entries: 20, segment_bytes: 8192 },
         };
         let deps =
             StoreDeps { network: self.net.port(member, &life), disk: Arc::new(life.clone()) };

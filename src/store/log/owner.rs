@@ -57,13 +57,7 @@ pub(super) struct LogWrite {
 
 impl LogWrite {
     fn bytes(&self) -> usize {
-        self.changes
-            .iter()
-            .map(|change| match change {
-                LogChange::Append { record, .. } => record.len() + 32,
-                _ => 64,
-            })
-            .sum()
+        self.changes.iter().map(LogChange::bytes).sum()
     }
 }
 
@@ -220,7 +214,7 @@ impl Owner {
             return Err(failed.clone());
         }
         let file = self.file.clone();
-        let result = run_on(&*self.disk, move || file.commit(&changes)).await;
+        let result = run_on(&*self.disk, move || file.commit(changes)).await;
         let result = match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(chain(&error)),

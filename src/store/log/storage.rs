@@ -138,7 +138,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let mut memory = self.memory();
             for entry in entries {
                 let index = entry.log_id.index;
-                changes.push(LogChange::Append { index, record: encode(&entry) });
+                changes.push(LogChange::Append { index, record: encode(&entry).into() });
                 memory.last = Some(entry.log_id);
                 memory.recent.insert(index, entry);
             }
