@@ -32,6 +32,7 @@ impl Shared {
             match noted {
                 Ok(_) => return,
                 Err(StoreError::NoLeader { .. } | StoreError::Unknown { .. }) => {}
+                Err(StoreError::NoQuorum(_)) => self.pause(None).await,
                 Err(error) => {
                     tracing::warn!(%error, "this start could not be noted");
                     return;
