@@ -32,7 +32,7 @@ impl Connection {
         result.map_err(|source| VerbError::Setup { kubeconfig: self.path(), source })
     }
 
-    fn target(&self) -> Result<Target, VerbError> {
+    pub(super) fn target(&self) -> Result<Target, VerbError> {
         self.setup(kubeconfig::load(&self.path()).map_err(HttpSetupError::from))
     }
 
