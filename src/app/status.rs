@@ -136,9 +136,9 @@ impl AdminBackend for NodeStatus {
             quorum,
             as_of: as_of.map(status_view::to_seconds).unwrap_or_default(),
             quorum_loss: loss,
+            pods: status_view::pods(&pods, &nodes, as_of.unwrap_or(now), &mut problems),
             nodes,
             members,
-            pods: status_view::pods(&pods, as_of.unwrap_or(now), &mut problems),
             certificates: self.certificates(&mut problems),
             disks: self.disks(&mut problems),
             store: StoreView {

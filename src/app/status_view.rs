@@ -17,6 +17,8 @@ use crate::store::{MemberInfo, StoreStatus};
 
 /// Silence of a member towards the leader that is a problem, milliseconds.
 const SILENCE_MAX_MS: u64 = 3_000;
+/// The reason of a node whose member does not answer while no majority does.
+const DOES_NOT_ANSWER: &str = "DoesNotAnswer";
 /// Entries behind the leader that are a problem.
 const LAG_MAX_ENTRIES: u64 = 10_000;
 
@@ -127,7 +129,7 @@ fn node_view(node: &Value, pods: &[Value], loss: Option<&QuorumLossView>) -> Nod
         roles,
         address: address.unwrap_or_default().into(),
         ready: !silent && is_true(ready),
-        reason: if silent { "DoesNotAnswer".into() } else { reason },
+        reason: if silent { DOES_NOT_ANSWER.into() } else { reason },
         pods: pods.iter().filter(|pod| text_at(pod, "/spec/nodeName") == name).count() as u32,
     }
 }
@@ -147,22 +149,35 @@ pub(super) fn nodes(
     for node in views.iter().filter(without) {
         problems.push(format!("Control node {} carries no member of the store.", node.name));
     }
-    for node in views.iter().filter(|node| !node.ready) {
+    // Those that do not answer are named as members already.
+    let told = |node: &&NodeView| node.reason == DOES_NOT_ANSWER;
+    for node in views.iter().filter(|node| !node.ready && !told(node)) {
         problems.push(format!("Node {} is not ready: {}.", node.name, node.reason));
     }
     views
 }
 
 /// Counts the pods, each once, and says which of them want attention.
-pub(super) fn pods(pods: &[Value], now: Timestamp, problems: &mut Vec<String>) -> PodCounts {
+pub(super) fn pods(
+    pods: &[Value],
+    nodes: &[NodeView],
+    now: Timestamp,
+    problems: &mut Vec<String>,
+) -> PodCounts {
+    let mut counts = PodCounts { total: pods.len() as u32, ..PodCounts::default() };
+    let silent = |pod: &&Value| {
+        let node = text_at(pod, "/spec/nodeName");
+        nodes.iter().any(|known| known.name == node && known.reason == DOES_NOT_ANSWER)
+    };
+    let (silent, pods): (Vec<&Value>, Vec<&Value>) = pods.iter().partition(silent);
+    counts.unknown = silent.len() as u32;
     let look = |pod: &Value| {
         let name =
             format!("{}/{}", text_at(pod, "/metadata/namespace"), text_at(pod, "/metadata/name"));
         (name, pod_attention::assess(pod, now))
     };
-    let found: Vec<(String, Assessment)> = pods.iter().map(look).collect();
+    let found: Vec<(String, Assessment)> = pods.into_iter().map(look).collect();
     problems.extend(pod_attention::sentences(&found));
-    let mut counts = PodCounts { total: pods.len() as u32, ..PodCounts::default() };
     for (_, assessment) in &found {
         *match assessment.state {
             PodState::Ready => &mut counts.ready,
@@ -202,7 +217,7 @@ mod tests {
             ),
         ];
         let mut problems = Vec::new();
-        let counts = pods(&all, "2026-01-01T01:00:00Z".parse().unwrap(), &mut problems);
+        let counts = pods(&all, &[], "2026-01-01T01:00:00Z".parse().unwrap(), &mut problems);
         assert_eq!(counts.text(), "1 ready, 1 crash-looping, 1 not ready, 1 succeeded");
         assert_eq!(counts.total, 4);
         assert_eq!(problems.len(), 2, "{problems:?}");
@@ -225,7 +240,12 @@ mod tests {
         let mut problems = Vec::new();
         let views = nodes(&all, &[], &[], Some(&loss), &mut problems);
         assert!(views[0].ready && !views[1].ready);
-        assert_eq!(problems, ["Node b1 is not ready: DoesNotAnswer."]);
+        assert!(problems.is_empty(), "it is named as a member: {problems:?}");
+        let pods_there = [json!({"spec": {"nodeName": "b1"}, "status": {"conditions": [
+            {"type": "Ready", "status": "True"}]}})];
+        let now = "2026-01-01T00:00:05Z".parse().unwrap();
+        let counts = pods(&pods_there, &views, now, &mut problems);
+        assert_eq!(counts.text(), "1 on nodes that do not answer");
         let told = no_quorum(false, Some(&loss)).unwrap();
         assert!(told.contains("1 of 2 do (a1); start b1."), "{told}");
     }

@@ -80,7 +80,9 @@ fn hindrance(container: &Value) -> Option<(PodState, String)> {
         | "RegistryUnavailable" => {
             let image = text(container, "/image");
             let told = if message.is_empty() { reason } else { message };
-            Some((PodState::ImagePullFailing, format!("image {image}: {told}")))
+            let named = told.contains(image) && !image.is_empty();
+            let told = if named { told.to_owned() } else { format!("image {image}: {told}") };
+            Some((PodState::ImagePullFailing, told))
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
             Some((PodState::NotReady, format!("container {name}: {reason}: {message}")))

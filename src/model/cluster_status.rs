@@ -107,6 +107,8 @@ pub struct PodCounts {
     pub failed: u32,
     pub succeeded: u32,
     pub terminating: u32,
+    /// On nodes that do not answer while no majority does.
+    pub unknown: u32,
 }
 
 impl PodCounts {
@@ -122,6 +124,7 @@ impl PodCounts {
             (self.failed, "failed"),
             (self.succeeded, "succeeded"),
             (self.terminating, "terminating"),
+            (self.unknown, "on nodes that do not answer"),
         ];
         let some = all.iter().filter(|(count, _)| *count > 0);
         let parts: Vec<String> = some.map(|(count, what)| format!("{count} {what}")).collect();

@@ -39,7 +39,11 @@ pub(super) fn describe(sheet: &mut Sheet, mut events: Vec<Value>, now: Timestamp
     if events.is_empty() {
         return sheet.field(0, "Events", "<none>");
     }
-    events.sort_by_cached_key(|event| last(event).parse::<Timestamp>().ok());
+    // Within one second the store's revision tells which was first.
+    events.sort_by_cached_key(|event| {
+        let revision = text(event, "/metadata/resourceVersion").parse::<u64>().ok();
+        (last(event).parse::<Timestamp>().ok(), revision)
+    });
     let row = |event: &Value| {
         let from = first_of(event, &["/source/component", "/reportingComponent"]);
         vec![
