@@ -61,7 +61,7 @@ fn wrong_arguments_end_with_64_and_one_line_that_names_them() {
         (vec!["bundle", "build", "--key", absent, "-o", absent], "absent"),
         (vec!["config", "check", absent], "absent"),
         (vec!["init", "--config", absent, "--bundle", absent, "--trust", absent], "absent"),
-        (vec!["token", "list", "--config-dir", absent], "--config-dir"),
+        (vec!["token", "--config-dir", absent, "list"], "--config-dir"),
         (lab_up, "absent"),
         (strange, "\"four\""),
         (vec!["lab", "env", "--dir", absent], "there is no lab"),
