@@ -131,5 +131,6 @@ fn services_nodes_and_deployments_show_what_stands_behind_them() {
         text.contains("3 desired | 2 updated | 3 total | 3 available | 0 unavailable"),
         "{text}"
     );
-    assert!(text.contains("NewReplicaSet:   web-new (1/1 replicas created)"), "{text}");
+    let new = text.lines().find(|line| line.starts_with("NewReplicaSet:")).unwrap();
+    assert!(new.ends_with("  web-new (1/1 replicas created)"), "{text}");
 }
