@@ -12,5 +12,6 @@ mod pod_logs;
 mod remote_images;
 pub mod serve;
 mod status;
+mod status_view;
 pub mod supervise;
 mod worker_node;

@@ -120,7 +120,7 @@ fn blocking<T>(work: impl Future<Output = T>) -> T {
 fn ended(result: anyhow::Result<Exit>) -> ExitCode {
     let exit = result.unwrap_or_else(|error| {
         printer::error(&format!("{error:#}"));
-        Exit::Failed
+        exit::code_of(&error)
     });
     exit.into()
 }

@@ -10,9 +10,8 @@ use crate::base::chain::chain;
 use crate::bundle::{Bundle, TrustedKeys};
 use crate::cli::bundle::progress::TerminalProgress;
 use crate::cli::connection::Connection;
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, require_files};
 use crate::cli::printer;
-use crate::client::kubeconfig::{self, Target};
 use crate::client::oci::{OciClient, OciError};
 use crate::client::oci_import::{self, OciImportError};
 
@@ -63,6 +62,7 @@ enum RegistryVerb {
 pub async fn run(args: RegistryArgs) -> anyhow::Result<Exit> {
     match args.verb {
         RegistryVerb::Import { bundle, trust, which } => {
+            require_files(trust.iter().chain([&bundle]))?;
             let bundle = Arc::new(Bundle::open(&bundle, &TrustedKeys::load(&trust)?)?);
             import(&bundle, &which).await
         }
@@ -72,8 +72,9 @@ pub async fn run(args: RegistryArgs) -> anyhow::Result<Exit> {
 
 /// The first of the candidates that answers, or why none does.
 async fn connect(which: &Which) -> anyhow::Result<Result<OciClient, OciError>> {
-    let path = Connection { kubeconfig: which.kubeconfig.clone() }.path();
-    let target: Target = kubeconfig::load(&path)?;
+    let connection = Connection { kubeconfig: which.kubeconfig.clone() };
+    let path = connection.path();
+    let target = connection.target()?;
     let candidates = match &which.registry {
         Some(registry) => vec![registry.clone()],
         None => target.http.servers.iter().filter_map(|server| beside(server)).collect(),

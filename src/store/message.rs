@@ -10,6 +10,7 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{ClusterId, Generation, MemberId};
+use crate::store::quorum::QuorumLoss;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
 use crate::store::types::{Command, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
@@ -73,7 +74,7 @@ pub(crate) enum Answer {
     SnapshotReady,
     SnapshotInstalled(SnapshotResponse<TypeConfig>),
     Proposed(Result<Reply, Unproposed>),
-    ReadIndex(Result<u64, String>),
+    ReadIndex(Result<u64, Unread>),
     Changed(Result<(), ChangeRefused>),
     Hello {
         incarnation: u64,
@@ -86,11 +87,22 @@ pub(crate) enum Answer {
     },
 }
 
+/// Why a read has no index.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Unread {
+    /// Ask again, perhaps elsewhere.
+    Later { reason: String },
+    /// This member leads, but nobody follows it.
+    NoQuorum(QuorumLoss),
+}
+
 /// Why a proposal has no reply.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Unproposed {
     /// It never reached the log.
     NotLeader,
+    /// This member leads, but nobody follows it; it never reached the log.
+    NoQuorum(QuorumLoss),
     /// It may be in the log.
     Unknown { reason: String },
     /// The leader's disk is nearly full; it never reached the log.

@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use openraft::Instant as _;
-use openraft::{Raft, RaftMetrics};
 use openraft::async_runtime::WatchReceiver;
+use openraft::{Raft, RaftMetrics};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +23,7 @@ use super::incoming::IncomingSlot;
 use super::log::{Identity, LogFile};
 use super::message::{Answer, Request};
 use super::outbound::Outbound;
+use super::quorum::Quorum;
 use super::read_gate::ReadGate;
 use super::space::SpaceGuard;
 use super::state::{Machine, STATE_FILE, StateStore};
@@ -56,6 +57,7 @@ pub(super) struct Shared {
     pub(super) run: u64,
     pub(super) sequence: AtomicU64,
     pub(super) gate: ReadGate,
+    pub(super) quorum: Quorum,
     pub(super) space: SpaceGuard,
     pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
     /// Membership changes are made one at a time.

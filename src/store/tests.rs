@@ -1,6 +1,7 @@
 //! Real members on real files over an in-process network.
 
 mod members;
+mod quorum;
 mod space;
 mod speed;
 

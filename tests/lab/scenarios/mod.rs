@@ -5,6 +5,7 @@ mod containers;
 mod interrupted;
 mod kubernetes;
 mod masters;
+mod quorum;
 mod teardown;
 
 use std::sync::{Arc, OnceLock};
@@ -48,6 +49,11 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t32_failing_container_is_restarted_with_back_off", containers::failing_container),
         on("t40_leader_node_killed_loses_nothing", masters::leader_killed),
         on("t41_all_three_killed_lose_nothing", masters::all_killed),
+        on(
+            "t42_two_of_three_killed_says_so_everywhere_and_comes_back",
+            quorum::two_of_three_killed,
+        ),
+        on("t43_silent_member_is_named", quorum::silent_member_is_named),
         on("t50_foreign_unknown_and_garbage_tokens_refused", bad_input::tokens),
         Trial::test("t60_bad_bundles_are_refused_and_change_nothing", bad_input::bundles),
         Trial::test("t61_bad_hosts_are_refused_and_change_nothing", bad_input::hosts),
