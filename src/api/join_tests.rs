@@ -149,6 +149,7 @@ fn bootstrap() -> ClusterBootstrap {
             pod_range: "10.244.0.0/24".parse().expect("range"),
             key_fingerprint: "first".into(),
             joined: true,
+            leaving: false,
         },
         admin_password_hash: "$argon2id$x".into(),
     }
@@ -166,7 +167,7 @@ async fn a_node_joins_over_tls_that_it_knows_only_by_the_pin() {
     let bench = Bench::new().await;
     let remote = HttpsRemote;
     let (server, admin) = (bench.server, bench.admin());
-    let asked = TokenRequest { role: Role::Control, ttl_seconds: None };
+    let asked = TokenRequest { role: Role::Control, center: None, ttl_seconds: None };
     let token = remote.create_token(server, &admin, &asked).await.expect("token").token;
     let token: JoinToken = token.parse().expect("a token");
     let request = bench.join_request(&token);

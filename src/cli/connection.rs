@@ -32,11 +32,11 @@ impl Connection {
         result.map_err(|source| VerbError::Setup { kubeconfig: self.path(), source })
     }
 
-    fn target(&self) -> Result<Target, VerbError> {
+    pub(super) fn target(&self) -> Result<Target, VerbError> {
         self.setup(kubeconfig::load(&self.path()).map_err(HttpSetupError::from))
     }
 
-    fn client(&self, config: HttpConfig) -> Result<HttpApi, VerbError> {
+    pub(super) fn client(&self, config: HttpConfig) -> Result<HttpApi, VerbError> {
         self.setup(HttpApi::new(config))
     }
 

@@ -25,6 +25,7 @@ use super::apply::{InstallError, Sequence, Tools, admin_credentials, read_config
 use super::phases::{PhaseLog, Purpose};
 use super::preflight::PreflightInput;
 use super::release;
+use super::removal_note::RemovalNote;
 
 /// What the operator asks for.
 #[derive(Clone, Debug)]
@@ -78,6 +79,9 @@ pub async fn init(request: &InitRequest, tools: &Tools) -> Result<InstallReport,
     if let Some(log) = &found {
         same_purpose(log, &purpose)?;
         release::check(&request.paths, &tools.bundle.release())?;
+        if RemovalNote::find(&request.paths)?.is_some() {
+            return Err(InstallError::WasRemoved);
+        }
         if log.is_complete() {
             let config = read_config(&request.paths.node_config())?;
             return Ok(report(&config, true, warnings, Vec::new()));
@@ -262,6 +266,7 @@ async fn record(config: &NodeConfig, cluster: &Cluster, tools: &Tools) -> Result
             pod_range: config.pod_range,
             key_fingerprint: key.fingerprint(),
             joined: true,
+            leaving: false,
         },
         admin_password_hash: password_hash(&password_path(&config.paths))?,
     };

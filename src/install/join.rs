@@ -19,6 +19,7 @@ use super::phases::{PhaseLog, Purpose};
 use super::ports::RemoteError;
 use super::preflight::PreflightInput;
 use super::release;
+use super::removal_note::RemovalNote;
 
 /// What the operator asks for.
 #[derive(Clone, Debug)]
@@ -50,6 +51,9 @@ pub async fn join(command: &JoinCommand, tools: &Tools) -> Result<InstallReport,
     if let Some(log) = &found {
         same_purpose(log, &purpose)?;
         release::check(paths, &tools.bundle.release())?;
+        if RemovalNote::find(paths)?.is_some() {
+            return Err(InstallError::WasRemoved);
+        }
         if log.is_complete() {
             files::remove_file(&answer_path(paths))?;
             let config = read_config(&paths.node_config())?;

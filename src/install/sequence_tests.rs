@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -15,16 +15,19 @@ use super::fake::{FakeKv, FakeMembership};
 use super::init::{InitRequest, init, password_path};
 use super::join::{JoinCommand, join};
 use super::join_service::{JoinService, JoinServiceInput};
+use super::node_service::{NodeService, NodeServiceInput};
 use super::ports::*;
 use super::reset::{ResetTools, reset};
 use super::tokens::TokenBook;
 use crate::model::cluster_record::ClusterBootstrap;
 use crate::model::join::{JoinAnswer, JoinRequest};
 use crate::model::node_config::{Paths, Ports, Role};
+use crate::model::node_list::Removed;
 use crate::pki::{Authority, JoinToken};
 use crate::playbook::{BundleFileError, BundleFiles};
 use crate::sys::files;
 use crate::sys::services::{ServiceError, ServiceManager};
+use crate::sys::tls_keys;
 
 const CLUSTER: &str = "\
 apiVersion: holdfast.io/v1
@@ -140,6 +143,8 @@ struct Cluster {
     kv: Arc<FakeKv>,
     membership: Arc<FakeMembership>,
     recorded: Mutex<Vec<ClusterBootstrap>>,
+    /// Whether a node that wants to leave reaches anybody.
+    reachable: AtomicBool,
 }
 
 impl Cluster {
@@ -149,6 +154,7 @@ impl Cluster {
             kv: Arc::new(FakeKv::default()),
             membership: Arc::new(FakeMembership::default()),
             recorded: Mutex::new(Vec::new()),
+            reachable: AtomicBool::new(true),
         })
     }
 
@@ -208,6 +214,28 @@ impl Remote for Cluster {
     }
     async fn joined(&self, _: SocketAddr, _: &Credentials, name: &str) -> Result<(), RemoteError> {
         self.service().joined(name).await.map_err(refused)
+    }
+    async fn leave(
+        &self,
+        server: SocketAddr,
+        own: &Credentials,
+        name: &str,
+    ) -> Result<Removed, RemoteError> {
+        if !self.reachable.load(Ordering::SeqCst) {
+            let (server, reason) = (server.to_string(), "unplugged".into());
+            return Err(RemoteError::Unreachable { server, reason });
+        }
+        let nodes = NodeService::new(NodeServiceInput {
+            kv: Arc::clone(&self.kv) as _,
+            api: crate::client::fake::FakeApi::new().shared(),
+            membership: Arc::clone(&self.membership) as _,
+            own_name: "a1".into(),
+            clock: Arc::new(crate::sys::clock::now),
+        });
+        let certificate = &tls_keys::certificates(&own.certificate).expect("a certificate")[0];
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).expect("parses");
+        let key = tls_keys::fingerprint(parsed.public_key().raw);
+        nodes.leave(name, &key).await.map_err(refused)
     }
 }
 
@@ -298,12 +326,19 @@ impl Host {
         assert_eq!(names, [ENGINE_SERVICE, NODE_SERVICE]);
     }
 
-    async fn reset(&self) {
-        let tools = ResetTools {
+    fn reset_tools(&self, force: bool) -> ResetTools {
+        ResetTools {
             services: Arc::clone(&self.services) as _,
             containers: Arc::new(Nothing),
             network: Arc::new(Nothing),
-        };
+            remote: Arc::clone(&self.remote) as _,
+            others: vec!["10.77.0.11:6443".parse().expect("address")],
+            force,
+        }
+    }
+
+    async fn reset(&self) {
+        let tools = self.reset_tools(true);
         let report = reset(&self.paths(), &tools).await.expect("resets");
         assert_eq!(report.failed, Vec::<String>::new());
         let left = files::list_dir(self.dir.path()).expect("lists");
@@ -418,7 +453,7 @@ async fn cluster_of_one() -> (Arc<Cluster>, Host, String) {
     cluster.service().bootstrap(&bootstrap).await.expect("records");
     let clock: super::tokens::Clock = Arc::new(crate::sys::clock::now);
     let book = TokenBook::new(Arc::clone(&cluster.kv) as _, authority.fingerprint(), clock);
-    let token = book.create(Role::Control, None).await.expect("token").token;
+    let token = book.create(Role::Control, None, None).await.expect("token").token;
     (cluster, first, token)
 }
 
@@ -472,4 +507,69 @@ async fn a_refused_join_leaves_no_trace() {
     assert_eq!(reason, "NodeAddress");
     assert!(!host.paths().config.exists());
     assert_eq!(files::list_dir(&host.at("etc")).expect("lists"), Vec::<PathBuf>::new());
+}
+
+/// Two nodes, the second one fresh.
+async fn two_nodes() -> (Arc<Cluster>, Host, Host, String) {
+    let (cluster, first, token) = cluster_of_one().await;
+    let host = Host::new(&cluster);
+    join(&join_command(&host, &token), &host.tools(Bundle::default(), 0)).await.expect("joins");
+    (cluster, first, host, token)
+}
+
+#[tokio::test]
+async fn a_reset_node_has_left_and_its_name_joins_again_under_a_new_id() {
+    let (cluster, first, host, _) = two_nodes().await;
+    let report = reset(&host.paths(), &host.reset_tools(false)).await.expect("resets");
+    assert_eq!((report.failed, report.advice), (Vec::new(), Vec::new()));
+    assert_eq!(report.done.first().map(String::as_str), Some("leave the cluster"));
+    assert_eq!(*cluster.membership.removed.lock().expect("lock"), [crate::base::ids::MemberId(2)]);
+    let clock: super::tokens::Clock = Arc::new(crate::sys::clock::now);
+    let authority = Authority::load(&first.paths().pki()).expect("authority");
+    let book = TokenBook::new(Arc::clone(&cluster.kv) as _, authority.fingerprint(), clock);
+    let token = book.create(Role::Control, None, None).await.expect("token").token;
+    join(&join_command(&host, &token), &host.tools(Bundle::default(), 0)).await.expect("joins");
+    let config = read_config(&host.paths().node_config()).expect("node.yaml");
+    assert_eq!(config.member_id, Some(crate::base::ids::MemberId(3)));
+    assert_eq!(config.pod_range.to_string(), "10.244.1.0/24");
+}
+
+#[tokio::test]
+async fn a_reset_that_cannot_leave_changes_nothing_without_force() {
+    let (cluster, first, host, token) = two_nodes().await;
+    cluster.reachable.store(false, Ordering::SeqCst);
+    let error = reset(&host.paths(), &host.reset_tools(false)).await.expect_err("refused");
+    let text = crate::base::chain::chain(&error);
+    assert!(text.contains("unplugged") && text.contains("holdfast node remove a2"), "{text}");
+    host.assert_node("a2");
+    let report = reset(&host.paths(), &host.reset_tools(true)).await.expect("resets");
+    assert_eq!(report.failed, Vec::<String>::new());
+    assert!(report.advice[0].contains("holdfast node remove a2"), "{:?}", report.advice);
+    // The others were not told: the name is taken until they are.
+    let error = join(&join_command(&host, &token), &host.tools(Bundle::default(), 0)).await;
+    assert!(error.expect_err("taken").to_string().contains("has been used"));
+    cluster.reachable.store(true, Ordering::SeqCst);
+    *cluster.membership.removed.lock().expect("lock") = vec![crate::base::ids::MemberId(2)];
+    let error = reset(&first.paths(), &first.reset_tools(false)).await.expect_err("the last");
+    assert!(matches!(error, InstallError::LastNode { .. }), "{error}");
+    first.assert_node("a1");
+    let report = reset(&first.paths(), &first.reset_tools(true)).await.expect("resets");
+    assert_eq!((report.failed, report.advice), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test]
+async fn a_removed_node_is_not_taken_for_one_in_order() {
+    let (cluster, _first, host, token) = two_nodes().await;
+    let note = super::removal_note::RemovalNote {
+        node_name: "a2".into(),
+        learned_at: crate::sys::clock::now(),
+        learned_from: "the test".into(),
+    };
+    note.write(&host.paths()).expect("writes");
+    let error = join(&join_command(&host, &token), &host.tools(Bundle::default(), 0)).await;
+    assert!(matches!(error, Err(InstallError::WasRemoved)));
+    // It has left already, so nobody needs to be reached.
+    cluster.reachable.store(false, Ordering::SeqCst);
+    let report = reset(&host.paths(), &host.reset_tools(false)).await.expect("resets");
+    assert_eq!(report.failed, Vec::<String>::new());
 }

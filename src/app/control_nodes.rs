@@ -1,0 +1,184 @@
+//! Which control nodes this node talks to, as they come and go.
+//!
+//! ```text
+//!  start:  the set on disk, then node.yaml's ──► client, registries
+//!  later:  ask any of them who they are ──► disk, client, registries, engine's trust
+//! ```
+//! Why asked again and again and not watched: a node that was cut off for a week must
+//! find its way back with the same code, and a list of three costs nothing.
+//! Invariants: the set on disk is the newest that a control node told; an empty one is
+//! never taken; a node that is told that it was removed notes it and stops.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::config;
+use super::node::NodeError;
+use crate::base::chain::chain;
+use crate::client::{ApiError, HttpApi, HttpConfig};
+use crate::install::apply::Places;
+use crate::install::refused::NODE_REMOVED;
+use crate::install::registry_trust;
+use crate::install::removal_note::{REMOVED_TEXT, RemovalNote};
+use crate::model::node_config::{NodeConfig, Paths, Role};
+use crate::model::node_list::{NodeList, Stage};
+use crate::sys::clock;
+use crate::sys::files;
+
+/// How often the set is asked for.
+const ASK_INTERVAL: Duration = Duration::from_secs(15);
+
+/// This node was removed; the process restarts and then serves only that.
+#[derive(Debug, thiserror::Error)]
+#[error("{REMOVED_TEXT}")]
+pub(crate) struct WasRemoved;
+
+/// The set on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Known {
+    /// API addresses.
+    servers: Vec<SocketAddr>,
+}
+
+fn path(paths: &Paths) -> PathBuf {
+    paths.data.join("control-nodes.json")
+}
+
+/// The newest set that was told, if any was. A torn or foreign file is as good as none.
+fn newest(paths: &Paths) -> Vec<SocketAddr> {
+    let content = files::read_if_present(&path(paths)).ok().flatten().unwrap_or_default();
+    serde_json::from_slice::<Known>(&content).unwrap_or_default().servers
+}
+
+/// API addresses of control nodes, the newest first; those of `node.yaml` stay as a last
+/// resort. This node's own is not among them.
+pub fn known(config: &NodeConfig) -> Vec<SocketAddr> {
+    let own = SocketAddr::new(config.address, config.ports.api);
+    let mut servers = newest(&config.paths);
+    servers.extend(&config.servers);
+    let mut seen = std::collections::BTreeSet::from([own]);
+    servers.retain(|server| seen.insert(*server));
+    servers
+}
+
+/// Where images come from: the own registry, else those of the newest control nodes.
+pub(super) fn registries(config: &NodeConfig) -> Vec<SocketAddr> {
+    if config.has_role(Role::Control) {
+        return config.registries();
+    }
+    let of = |server: &SocketAddr| SocketAddr::new(server.ip(), config.ports.registry);
+    known(config).iter().map(of).collect()
+}
+
+/// How the API is asked: over the own server first, where there is one.
+fn servers(config: &NodeConfig, others: &[SocketAddr]) -> Vec<String> {
+    let own = config.has_role(Role::Control);
+    let own = own.then(|| format!("https://127.0.0.1:{}", config.ports.api));
+    own.into_iter().chain(others.iter().map(|server| format!("https://{server}"))).collect()
+}
+
+/// The API as this node's agent and network use it: over HTTPS, own server first.
+pub(super) fn node_api(config: &NodeConfig) -> Result<HttpApi, NodeError> {
+    let files = config::tls_files(config);
+    let api = HttpApi::new(HttpConfig {
+        servers: servers(config, &known(config)),
+        ca_pem: files::read(&files.authority)?,
+        identity: Some((files::read(&files.certificate)?, files::read(&files.key)?)),
+    });
+    api.map_err(|error| NodeError::Client { reason: chain(&error) })
+}
+
+/// Follows the set until cancelled.
+#[derive(Debug)]
+pub(super) struct ControlNodes {
+    pub config: Arc<NodeConfig>,
+    pub api: HttpApi,
+    /// Those that images are asked of, on a node without a registry.
+    pub registries: Arc<ArcSwap<Vec<SocketAddr>>>,
+}
+
+impl ControlNodes {
+    pub(super) async fn run(self, cancel: CancellationToken) -> Result<(), WasRemoved> {
+        let mut tick = tokio::time::interval(ASK_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                _ = tick.tick() => {}
+            }
+            let asked = tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                asked = self.api.get_raw("/holdfast/v1/nodes", &[], "application/json") => asked,
+            };
+            match asked {
+                Ok(document) => match serde_json::from_value::<NodeList>(document) {
+                    Ok(list) => self.take(&list),
+                    Err(error) => tracing::warn!(%error, "the list of nodes cannot be read"),
+                },
+                Err(ApiError::Refused(status)) if status.reason == NODE_REMOVED => {
+                    note_removal(&self.config, "a control node refused this node's certificate");
+                    return Err(WasRemoved);
+                }
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "no control node names the others");
+                }
+            }
+        }
+    }
+
+    fn take(&self, list: &NodeList) {
+        let now = control_nodes(&self.config, list);
+        if now.is_empty() || now == newest(&self.config.paths) {
+            return;
+        }
+        tracing::info!(servers = ?now, "the control nodes have changed");
+        let json = serde_json::to_vec(&Known { servers: now }).expect("addresses serialize");
+        if let Err(error) = files::write_atomic(&path(&self.config.paths), &json, 0o644) {
+            tracing::warn!(error = chain(&error), "cannot note the control nodes");
+            return;
+        }
+        self.api.set_servers(servers(&self.config, &known(&self.config)));
+        if self.config.has_role(Role::Control) {
+            return;
+        }
+        let registries = registries(&self.config);
+        let certificates = Places::default().engine_certificates;
+        for registry in &registries {
+            let trusted = registry_trust::trust(&self.config.paths, &certificates, *registry);
+            if let Err(error) = trusted {
+                let error = chain(&error);
+                tracing::warn!(%registry, error, "the engine cannot be told of a registry");
+            }
+        }
+        self.registries.store(Arc::new(registries));
+    }
+}
+
+/// The API addresses of control nodes that have joined and stay, in order of their names.
+fn control_nodes(config: &NodeConfig, list: &NodeList) -> Vec<SocketAddr> {
+    let in_order = list
+        .nodes
+        .iter()
+        .filter(|node| node.stage == Stage::Joined && node.roles.contains(&Role::Control));
+    in_order.filter_map(|node| Some(SocketAddr::new(node.address?, config.ports.api))).collect()
+}
+
+/// Notes on disk that this node was removed; the note is what the next start goes by.
+pub(super) fn note_removal(config: &NodeConfig, from: &str) {
+    tracing::error!(from, "{REMOVED_TEXT}");
+    let note = RemovalNote {
+        node_name: config.node_name.clone(),
+        learned_at: clock::now(),
+        learned_from: from.to_owned(),
+    };
+    if let Err(error) = note.write(&config.paths) {
+        tracing::error!(error = chain(&error), "cannot note that this node was removed");
+    }
+}
