@@ -119,7 +119,11 @@ impl ControlNodes {
             };
             match asked {
                 Ok(document) => match serde_json::from_value::<NodeList>(document) {
-                    Ok(list) => self.take(&list),
+                    Ok(list) => {
+                        if self.keep(control_nodes(&self.config, &list)) {
+                            self.follow();
+                        }
+                    }
                     Err(error) => tracing::warn!(%error, "the list of nodes cannot be read"),
                 },
                 Err(ApiError::Refused(status)) if status.reason == NODE_REMOVED => {
@@ -133,17 +137,22 @@ impl ControlNodes {
         }
     }
 
-    fn take(&self, list: &NodeList) {
-        let now = control_nodes(&self.config, list);
+    /// Keeps a set that differs from the one before; whether it does.
+    fn keep(&self, now: Vec<SocketAddr>) -> bool {
         if now.is_empty() || now == newest(&self.config.paths) {
-            return;
+            return false;
         }
         tracing::info!(servers = ?now, "the control nodes have changed");
         let json = serde_json::to_vec(&Known { servers: now }).expect("addresses serialize");
-        if let Err(error) = files::write_atomic(&path(&self.config.paths), &json, 0o644) {
-            tracing::warn!(error = chain(&error), "cannot note the control nodes");
-            return;
+        let kept = files::write_atomic(&path(&self.config.paths), &json, 0o644);
+        if let Err(error) = &kept {
+            tracing::warn!(error = chain(error), "cannot note the control nodes");
         }
+        kept.is_ok()
+    }
+
+    /// Goes by the set on disk from now on.
+    fn follow(&self) {
         self.api.set_servers(servers(&self.config, &known(&self.config)));
         if self.config.has_role(Role::Control) {
             return;
@@ -180,5 +189,70 @@ pub(super) fn note_removal(config: &NodeConfig, from: &str) {
     };
     if let Err(error) = note.write(&config.paths) {
         tracing::error!(error = chain(&error), "cannot note that this node was removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(dir: &std::path::Path, roles: &[&str]) -> NodeConfig {
+        let at = |name: &str| dir.join(name);
+        serde_json::from_value(serde_json::json!({
+            "clusterName": "lab", "clusterId": "6f3c1f0e-6b8e-4a4e-9c37-0e6d0f1f7c11",
+            "generation": 1, "nodeName": "w1", "address": "10.77.0.41", "site": "city",
+            "center": "b", "roles": roles, "podRange": "10.244.64.0/24",
+            "servers": ["10.77.0.11:6443", "10.77.0.21:6443"],
+            "network": {"podRange": "10.244.0.0/16", "serviceRange": "10.96.0.0/16",
+                        "clusterDomain": "cluster.local"},
+            "paths": {"config": at("etc"), "data": at("data"), "run": at("run")},
+            "pauseImage": "holdfast/pause:1",
+        }))
+        .unwrap()
+    }
+
+    fn list() -> NodeList {
+        let node = |name: &str, address: &str, stage: &str, roles: &[&str]| {
+            serde_json::json!({
+                "name": name, "stage": stage, "roles": roles, "site": "city", "center": "a",
+                "address": address, "podRange": null, "memberId": null, "ready": true,
+                "reason": "", "member": null,
+            })
+        };
+        serde_json::from_value(serde_json::json!({"answeredBy": "a1", "nodes": [
+            node("a1", "10.77.0.11", "leaving", &["control", "worker"]),
+            node("b1", "10.77.0.21", "joined", &["control"]),
+            node("c1", "10.77.0.31", "joined", &["control", "worker"]),
+            node("d1", "10.77.0.51", "joining", &["control"]),
+            node("w1", "10.77.0.41", "joined", &["worker"]),
+        ]}))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_newest_set_is_kept_and_goes_before_the_one_of_the_join() {
+        crate::sys::tls::install_crypto();
+        let dir = tempfile::tempdir().unwrap();
+        let config = Arc::new(config(dir.path(), &["worker"]));
+        files::create_dir(&config.paths.data, 0o755).unwrap();
+        files::create_dir(&config.paths.pki(), 0o700).unwrap();
+        let authority = crate::pki::Authority::create("lab", clock::now()).unwrap();
+        let ca_pem = authority.certificate_pem().as_bytes().to_vec();
+        let servers = servers(&config, &known(&config));
+        assert_eq!(servers, ["https://10.77.0.11:6443", "https://10.77.0.21:6443"]);
+        let api = HttpApi::new(HttpConfig { servers, ca_pem, identity: None }).unwrap();
+        let of = Arc::new(ArcSwap::from_pointee(registries(&config)));
+        let following = ControlNodes { config: config.clone(), api, registries: of.clone() };
+        // Only those that have joined and stay; an empty list is not believed.
+        let told = control_nodes(&config, &list());
+        let addresses: Vec<String> = told.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["10.77.0.21:6443", "10.77.0.31:6443"]);
+        following.keep(told);
+        following.keep(Vec::new());
+        let known: Vec<String> = known(&config).iter().map(ToString::to_string).collect();
+        assert_eq!(known, ["10.77.0.21:6443", "10.77.0.31:6443", "10.77.0.11:6443"]);
+        assert_eq!(registries(&config)[1].to_string(), "10.77.0.31:5000");
+        std::fs::write(path(&config.paths), b"torn").unwrap();
+        assert_eq!(super::known(&config), config.servers);
     }
 }

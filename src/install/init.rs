@@ -75,13 +75,13 @@ pub async fn init(request: &InitRequest, tools: &Tools) -> Result<InstallReport,
     let purpose = purpose(request, &cluster)?;
     let placed = cluster.node(&request.node_name).expect("`purpose` found it");
     let address = placed.node.address;
+    if RemovalNote::find(&request.paths)?.is_some() {
+        return Err(InstallError::WasRemoved);
+    }
     let found = PhaseLog::find(&request.paths.config)?;
     if let Some(log) = &found {
         same_purpose(log, &purpose)?;
         release::check(&request.paths, &tools.bundle.release())?;
-        if RemovalNote::find(&request.paths)?.is_some() {
-            return Err(InstallError::WasRemoved);
-        }
         if log.is_complete() {
             let config = read_config(&request.paths.node_config())?;
             return Ok(report(&config, true, warnings, Vec::new()));

@@ -47,13 +47,13 @@ pub async fn join(command: &JoinCommand, tools: &Tools) -> Result<InstallReport,
         node_name: command.node_name.clone(),
         identity: command.token.authority.clone(),
     };
+    if RemovalNote::find(paths)?.is_some() {
+        return Err(InstallError::WasRemoved);
+    }
     let found = PhaseLog::find(&paths.config)?;
     if let Some(log) = &found {
         same_purpose(log, &purpose)?;
         release::check(paths, &tools.bundle.release())?;
-        if RemovalNote::find(paths)?.is_some() {
-            return Err(InstallError::WasRemoved);
-        }
         if log.is_complete() {
             files::remove_file(&answer_path(paths))?;
             let config = read_config(&paths.node_config())?;

@@ -36,4 +36,6 @@ mod join_tests;
 #[cfg(test)]
 mod removal_tests;
 #[cfg(test)]
+mod reset_tests;
+#[cfg(test)]
 mod sequence_tests;

@@ -45,7 +45,7 @@ spec:
 
 /// The repository's playbooks, without what would change the machine of the test.
 #[derive(Debug, Default)]
-struct Bundle {
+pub(super) struct Bundle {
     broken: bool,
     serial: u64,
 }
@@ -138,13 +138,13 @@ impl ServiceManager for Services {
 
 /// The cluster, answered in process.
 #[derive(Debug)]
-struct Cluster {
+pub(super) struct Cluster {
     service: Mutex<Option<Arc<JoinService>>>,
-    kv: Arc<FakeKv>,
-    membership: Arc<FakeMembership>,
+    pub(super) kv: Arc<FakeKv>,
+    pub(super) membership: Arc<FakeMembership>,
     recorded: Mutex<Vec<ClusterBootstrap>>,
     /// Whether a node that wants to leave reaches anybody.
-    reachable: AtomicBool,
+    pub(super) reachable: AtomicBool,
 }
 
 impl Cluster {
@@ -240,14 +240,14 @@ impl Remote for Cluster {
 }
 
 /// One host in a temporary directory.
-struct Host {
+pub(super) struct Host {
     dir: tempfile::TempDir,
     services: Arc<Services>,
     remote: Arc<Cluster>,
 }
 
 impl Host {
-    fn new(remote: &Arc<Cluster>) -> Self {
+    pub(super) fn new(remote: &Arc<Cluster>) -> Self {
         let dir = tempfile::tempdir().expect("temp dir");
         let program = dir.path().join("running");
         files::write_atomic(&program, b"program", 0o755).expect("writes");
@@ -261,12 +261,12 @@ impl Host {
         self.dir.path().join(name)
     }
 
-    fn paths(&self) -> Paths {
+    pub(super) fn paths(&self) -> Paths {
         Paths { config: self.at("etc/holdfast"), data: self.at("data"), run: self.at("run") }
     }
 
     /// Tools that are interrupted at the `stop_at`th event.
-    fn tools(&self, bundle: Bundle, stop_at: usize) -> Tools {
+    pub(super) fn tools(&self, bundle: Bundle, stop_at: usize) -> Tools {
         let cancel = CancellationToken::new();
         let (count, token) = (AtomicUsize::new(0), cancel.clone());
         Tools {
@@ -307,7 +307,7 @@ impl Host {
         init(&self.init_request(), &self.tools(Bundle::default(), stop_at)).await
     }
 
-    fn assert_node(&self, name: &str) {
+    pub(super) fn assert_node(&self, name: &str) {
         let config = read_config(&self.paths().node_config()).expect("node.yaml");
         assert_eq!(config.node_name, name);
         assert!(self.at("opt/engine/bin/dockerd").exists());
@@ -326,7 +326,7 @@ impl Host {
         assert_eq!(names, [ENGINE_SERVICE, NODE_SERVICE]);
     }
 
-    fn reset_tools(&self, force: bool) -> ResetTools {
+    pub(super) fn reset_tools(&self, force: bool) -> ResetTools {
         ResetTools {
             services: Arc::clone(&self.services) as _,
             containers: Arc::new(Nothing),
@@ -444,7 +444,7 @@ async fn a_bad_bundle_or_cluster_file_leaves_no_trace() {
 }
 
 /// A cluster of one node, and a token for a second.
-async fn cluster_of_one() -> (Arc<Cluster>, Host, String) {
+pub(super) async fn cluster_of_one() -> (Arc<Cluster>, Host, String) {
     let cluster = Cluster::new();
     let first = Host::new(&cluster);
     first.init(0).await.expect("installs");
@@ -457,7 +457,7 @@ async fn cluster_of_one() -> (Arc<Cluster>, Host, String) {
     (cluster, first, token)
 }
 
-fn join_command(host: &Host, token: &str) -> JoinCommand {
+pub(super) fn join_command(host: &Host, token: &str) -> JoinCommand {
     JoinCommand {
         token: token.parse::<JoinToken>().expect("a token"),
         server: "10.77.0.11:6443".parse().expect("address"),
@@ -507,69 +507,4 @@ async fn a_refused_join_leaves_no_trace() {
     assert_eq!(reason, "NodeAddress");
     assert!(!host.paths().config.exists());
     assert_eq!(files::list_dir(&host.at("etc")).expect("lists"), Vec::<PathBuf>::new());
-}
-
-/// Two nodes, the second one fresh.
-async fn two_nodes() -> (Arc<Cluster>, Host, Host, String) {
-    let (cluster, first, token) = cluster_of_one().await;
-    let host = Host::new(&cluster);
-    join(&join_command(&host, &token), &host.tools(Bundle::default(), 0)).await.expect("joins");
-    (cluster, first, host, token)
-}
-
-#[tokio::test]
-async fn a_reset_node_has_left_and_its_name_joins_again_under_a_new_id() {
-    let (cluster, first, host, _) = two_nodes().await;
-    let report = reset(&host.paths(), &host.reset_tools(false)).await.expect("resets");
-    assert_eq!((report.failed, report.advice), (Vec::new(), Vec::new()));
-    assert_eq!(report.done.first().map(String::as_str), Some("leave the cluster"));
-    assert_eq!(*cluster.membership.removed.lock().expect("lock"), [crate::base::ids::MemberId(2)]);
-    let clock: super::tokens::Clock = Arc::new(crate::sys::clock::now);
-    let authority = Authority::load(&first.paths().pki()).expect("authority");
-    let book = TokenBook::new(Arc::clone(&cluster.kv) as _, authority.fingerprint(), clock);
-    let token = book.create(Role::Control, None, None).await.expect("token").token;
-    join(&join_command(&host, &token), &host.tools(Bundle::default(), 0)).await.expect("joins");
-    let config = read_config(&host.paths().node_config()).expect("node.yaml");
-    assert_eq!(config.member_id, Some(crate::base::ids::MemberId(3)));
-    assert_eq!(config.pod_range.to_string(), "10.244.1.0/24");
-}
-
-#[tokio::test]
-async fn a_reset_that_cannot_leave_changes_nothing_without_force() {
-    let (cluster, first, host, token) = two_nodes().await;
-    cluster.reachable.store(false, Ordering::SeqCst);
-    let error = reset(&host.paths(), &host.reset_tools(false)).await.expect_err("refused");
-    let text = crate::base::chain::chain(&error);
-    assert!(text.contains("unplugged") && text.contains("holdfast node remove a2"), "{text}");
-    host.assert_node("a2");
-    let report = reset(&host.paths(), &host.reset_tools(true)).await.expect("resets");
-    assert_eq!(report.failed, Vec::<String>::new());
-    assert!(report.advice[0].contains("holdfast node remove a2"), "{:?}", report.advice);
-    // The others were not told: the name is taken until they are.
-    let error = join(&join_command(&host, &token), &host.tools(Bundle::default(), 0)).await;
-    assert!(error.expect_err("taken").to_string().contains("has been used"));
-    cluster.reachable.store(true, Ordering::SeqCst);
-    *cluster.membership.removed.lock().expect("lock") = vec![crate::base::ids::MemberId(2)];
-    let error = reset(&first.paths(), &first.reset_tools(false)).await.expect_err("the last");
-    assert!(matches!(error, InstallError::LastNode { .. }), "{error}");
-    first.assert_node("a1");
-    let report = reset(&first.paths(), &first.reset_tools(true)).await.expect("resets");
-    assert_eq!((report.failed, report.advice), (Vec::new(), Vec::new()));
-}
-
-#[tokio::test]
-async fn a_removed_node_is_not_taken_for_one_in_order() {
-    let (cluster, _first, host, token) = two_nodes().await;
-    let note = super::removal_note::RemovalNote {
-        node_name: "a2".into(),
-        learned_at: crate::sys::clock::now(),
-        learned_from: "the test".into(),
-    };
-    note.write(&host.paths()).expect("writes");
-    let error = join(&join_command(&host, &token), &host.tools(Bundle::default(), 0)).await;
-    assert!(matches!(error, Err(InstallError::WasRemoved)));
-    // It has left already, so nobody needs to be reached.
-    cluster.reachable.store(false, Ordering::SeqCst);
-    let report = reset(&host.paths(), &host.reset_tools(false)).await.expect("resets");
-    assert_eq!(report.failed, Vec::<String>::new());
 }
