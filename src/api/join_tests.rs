@@ -12,7 +12,7 @@ use crate::api::nodes;
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::client::fake::FakeApi;
 use crate::client::{ApiError, HttpApi, HttpConfig};
-use crate::install::fake::{FakeKv, FakeMembership};
+use crate::install::fake::{Alone, FakeKv, FakeMembership};
 use crate::install::join_service::JoinServiceInput;
 use crate::install::node_service::{NodeService, NodeServiceInput};
 use crate::install::ports::{Credentials, Remote, RemoteError};
@@ -105,6 +105,7 @@ impl Bench {
             api: FakeApi::new().shared(),
             membership,
             own_name: "a1".into(),
+            others: Arc::new(Alone),
             clock: Arc::new(clock::now),
         }));
         let book = TokenBook::new(kv, authority.fingerprint(), Arc::new(clock::now));

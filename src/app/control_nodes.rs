@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -22,12 +23,15 @@ use super::config;
 use super::node::NodeError;
 use crate::base::chain::chain;
 use crate::client::{ApiError, HttpApi, HttpConfig};
-use crate::install::apply::Places;
+use crate::install::apply::{Places, node_credentials};
+use crate::install::node_service::Others;
+use crate::install::ports::Remote;
 use crate::install::refused::NODE_REMOVED;
 use crate::install::registry_trust;
+use crate::install::remote::HttpsRemote;
 use crate::install::removal_note::{REMOVED_TEXT, RemovalNote};
 use crate::model::node_config::{NodeConfig, Paths, Role};
-use crate::model::node_list::{NodeList, Stage};
+use crate::model::node_list::{NodeList, Removed, Stage};
 use crate::sys::clock;
 use crate::sys::files;
 
@@ -167,6 +171,31 @@ impl ControlNodes {
             }
         }
         self.registries.store(Arc::new(registries));
+    }
+}
+
+/// The others as this node asks them by its own certificate.
+#[derive(Debug)]
+pub(super) struct OtherControlNodes {
+    pub config: Arc<NodeConfig>,
+    pub remote: HttpsRemote,
+}
+
+#[async_trait]
+impl Others for OtherControlNodes {
+    async fn take_out(&self, own_name: &str) -> Result<Removed, String> {
+        let own = node_credentials(&self.config.paths).map_err(|error| chain(&error))?;
+        let mut silent = Vec::new();
+        for server in known(&self.config) {
+            match self.remote.leave(server, &own, own_name).await {
+                Ok(removed) => return Ok(removed),
+                Err(error) => silent.push(chain(&error)),
+            }
+        }
+        if silent.is_empty() {
+            silent.push("no other control node is known".to_owned());
+        }
+        Err(silent.join("; "))
     }
 }
 

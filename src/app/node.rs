@@ -24,7 +24,7 @@ use super::adapters::{
     AgentNetwork, MemberBlobs, NodePeerServices, RegistryImages, RegistryPasswords, StoreMembership,
 };
 use super::config::{self, ConfigError};
-use super::control_nodes::{ControlNodes, node_api, note_removal};
+use super::control_nodes::{ControlNodes, OtherControlNodes, node_api, note_removal};
 use super::image_gc::ImageGc;
 use super::image_import;
 use super::in_process::InProcessApi;
@@ -44,6 +44,7 @@ use crate::client::SharedApi;
 use crate::engine::DockerEngine;
 use crate::install::join_service::{JoinService, JoinServiceInput};
 use crate::install::node_service::{NodeService, NodeServiceInput};
+use crate::install::remote::HttpsRemote;
 use crate::install::tokens::TokenBook;
 use crate::model::node_config::{NodeConfig, Role};
 use crate::network::{Network, NetworkConfig, NetworkError};
@@ -179,6 +180,7 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
         api: Arc::new(InProcessApi::new(objects.clone())),
         membership: Arc::new(StoreMembership(store.clone())),
         own_name: config.node_name.clone(),
+        others: Arc::new(OtherControlNodes { config: config.clone(), remote: HttpsRemote }),
         clock: Arc::new(clock::now),
     }));
     let status = Arc::new(NodeStatus { config: config.clone(), store: store.clone() });

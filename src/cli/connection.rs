@@ -32,11 +32,11 @@ impl Connection {
         result.map_err(|source| VerbError::Setup { kubeconfig: self.path(), source })
     }
 
-    pub(super) fn target(&self) -> Result<Target, VerbError> {
+    fn target(&self) -> Result<Target, VerbError> {
         self.setup(kubeconfig::load(&self.path()).map_err(HttpSetupError::from))
     }
 
-    pub(super) fn client(&self, config: HttpConfig) -> Result<HttpApi, VerbError> {
+    fn client(&self, config: HttpConfig) -> Result<HttpApi, VerbError> {
         self.setup(HttpApi::new(config))
     }
 

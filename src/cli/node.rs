@@ -1,6 +1,5 @@
 //! `holdfast node`: lists the cluster's nodes and takes one out.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
@@ -14,7 +13,7 @@ use crate::cli::exit::{Exit, VerbError, finish};
 use crate::cli::printer;
 use crate::client::{ApiError, HttpApi};
 use crate::install::refused::UNFINISHED;
-use crate::model::node_config::{Ports, Role};
+use crate::model::node_config::Role;
 use crate::model::node_list::{NodeItem, NodeList, Removed, Stage};
 
 const PATH: &str = "/holdfast/v1/nodes";
@@ -55,18 +54,13 @@ enum Action {
 /// Runs the verb.
 pub async fn run(args: NodeArgs) -> Exit {
     let json = args.output == "json";
-    let target = match args.connection.target() {
-        Ok(target) => target,
-        Err(error) => return finish(Err(error)),
-    };
-    let servers = target.http.servers.clone();
-    let api = match args.connection.client(target.http) {
+    let api = match args.connection.api() {
         Ok(api) => api,
         Err(error) => return finish(Err(error)),
     };
     finish(match args.action {
         Action::List => show(&api, json).await,
-        Action::Remove { name, force } => remove(&api, servers, &name, force, json).await,
+        Action::Remove { name, force } => remove(&api, &name, force, json).await,
     })
 }
 
@@ -139,29 +133,7 @@ fn render(list: &NodeList) -> String {
     table.to_string()
 }
 
-/// A node cannot take itself out; so the others are asked as well, behind those that the
-/// kubeconfig names.
-async fn ask_others_too(api: &HttpApi, mut servers: Vec<String>, name: &str) {
-    let Ok(document) = api.get_raw(PATH, &[], JSON).await else { return };
-    let Ok(list) = parse::<NodeList>(document) else { return };
-    let others = list.nodes.iter().filter(|node| node.name != name && node.member.is_some());
-    for address in others.filter_map(|node| node.address) {
-        let server = format!("https://{}", SocketAddr::new(address, Ports::default().api));
-        if !servers.contains(&server) {
-            servers.push(server);
-        }
-    }
-    api.set_servers(servers);
-}
-
-async fn remove(
-    api: &HttpApi,
-    servers: Vec<String>,
-    name: &str,
-    force: bool,
-    json: bool,
-) -> Result<(), VerbError> {
-    ask_others_too(api, servers, name).await;
+async fn remove(api: &HttpApi, name: &str, force: bool, json: bool) -> Result<(), VerbError> {
     let path = format!("{PATH}/{name}?force={force}");
     let started = Instant::now();
     let document = loop {

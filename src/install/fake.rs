@@ -10,10 +10,11 @@ use tokio::sync::mpsc;
 
 use crate::base::ids::MemberId;
 use crate::model::kv::*;
-use crate::model::node_list::MemberSeat;
+use crate::model::node_list::{MemberSeat, Removed};
 use crate::store::{Kv, StoreError};
 
 use super::join_service::Membership;
+use super::node_service::Others;
 use super::tokens::Clock;
 
 /// A store of one map; enough of etcd's rules for mod-revision guards.
@@ -143,6 +144,17 @@ impl Membership for FakeMembership {
                 }
             });
         Ok(seats.filter(|seat| !removed.contains(&seat.id)).collect())
+    }
+}
+
+/// Nobody else is there.
+#[derive(Debug)]
+pub(crate) struct Alone;
+
+#[async_trait]
+impl Others for Alone {
+    async fn take_out(&self, _: &str) -> Result<Removed, String> {
+        Err("nobody else is there".into())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::fake::{FakeKv, FakeMembership, clock};
+use super::fake::{Alone, FakeKv, FakeMembership, clock};
 use super::join_service::*;
 use super::node_service::{NodeService, NodeServiceInput};
 use super::tokens::*;
@@ -65,6 +65,7 @@ impl Bench {
             api: api.shared(),
             membership: Arc::clone(&membership) as _,
             own_name: "a1".into(),
+            others: Arc::new(Alone),
             clock: Arc::clone(&clock),
         });
         let book = TokenBook::new(Arc::clone(&kv) as _, authority.fingerprint(), clock);

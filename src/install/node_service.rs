@@ -18,6 +18,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::base::chain::chain;
@@ -50,6 +51,14 @@ pub enum Wish {
     Own,
 }
 
+/// The way to the other control nodes; wired to `remote`.
+#[async_trait]
+pub trait Others: Send + Sync + std::fmt::Debug {
+    /// Has one of them take this node out, as if it wished so itself: a member that left
+    /// the group can write nothing any more, and so not finish its own removal.
+    async fn take_out(&self, own_name: &str) -> Result<Removed, String>;
+}
+
 /// What the service needs.
 #[derive(Clone)]
 pub struct NodeServiceInput {
@@ -59,6 +68,7 @@ pub struct NodeServiceInput {
     pub membership: Arc<dyn Membership>,
     /// The node that this runs on.
     pub own_name: String,
+    pub others: Arc<dyn Others>,
     pub clock: Clock,
 }
 
@@ -161,7 +171,9 @@ impl NodeService {
         }
         let remaining = judge_all(&found)?;
         if name == self.input.own_name {
-            return Err(JoinRefused::OwnNode { node_name: name.to_owned() });
+            let taken = self.input.others.take_out(name).await;
+            let node_name = name.to_owned();
+            return taken.map_err(|reason| JoinRefused::OwnNode { node_name, reason });
         }
         self.mark(name).await?;
         let unfinished = |step: &'static str, reason: String| JoinRefused::Unfinished {

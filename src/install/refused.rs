@@ -88,10 +88,9 @@ pub enum JoinRefused {
     #[error("{0}")]
     MustStay(#[source] MustStay),
     #[error(
-        "node {node_name} cannot take itself out; ask another control node, or run `holdfast \
-         reset` on it"
+        "node {node_name} cannot take itself out, and none of the others has done it: {reason}"
     )]
-    OwnNode { node_name: String },
+    OwnNode { node_name: String, reason: String },
     #[error(
         "the removal of node {node_name} is not finished: {step}: {reason}; give the same command \
          again"

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::*;
-use super::fake::{FakeKv, FakeMembership};
+use super::fake::{Alone, FakeKv, FakeMembership};
 use super::init::{InitRequest, init, password_path};
 use super::join::{JoinCommand, join};
 use super::join_service::{JoinService, JoinServiceInput};
@@ -230,6 +230,7 @@ impl Remote for Cluster {
             api: crate::client::fake::FakeApi::new().shared(),
             membership: Arc::clone(&self.membership) as _,
             own_name: "a1".into(),
+            others: Arc::new(Alone),
             clock: Arc::new(crate::sys::clock::now),
         });
         let certificate = &tls_keys::certificates(&own.certificate).expect("a certificate")[0];
