@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::api::admin::AdminBackend;
 use crate::base::chain::chain;
-use crate::model::cluster_record::ADMIN_PASSWORD_KEY;
+use crate::model::cluster_record::{ADMIN_PASSWORD_KEY, NODES_PREFIX};
 use crate::model::cluster_status::{
     CertificateView, ClusterStatus, DiskView, MemberView, NodeView, PodCounts, StoreView,
 };
@@ -221,6 +221,15 @@ impl AdminBackend for NodeStatus {
                  here may be old."
                     .to_owned(),
             );
+        }
+        for record in
+            self.local(NODES_PREFIX).await.iter().filter(|record| record["leaving"] == true)
+        {
+            let name = text_at(record, "/name");
+            problems.push(format!(
+                "The removal of node {name} has begun and is not finished; run holdfast node \
+                 remove {name}."
+            ));
         }
         let members = members(&store, &mut problems);
         ClusterStatus {

@@ -165,7 +165,8 @@ impl Cluster {
     pub fn pod_range_beside(&self, center: &Center, taken: &[IpNet]) -> Option<IpNet> {
         let mut slices = center.pod_range.subnets(self.network.node_prefix).ok()?;
         let free = |slice: &IpNet| !taken.iter().any(|other| overlap(slice, other));
-        slices.clone().skip(center.nodes.len()).find(free).or_else(|| slices.find(free))
+        let behind = slices.skip(center.nodes.len()).find(free);
+        behind.or_else(|| slices.find(free))
     }
 
     /// The pod range for a node: its position's slice of the center's aggregate, or the
