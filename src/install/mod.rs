@@ -26,6 +26,7 @@ pub mod registry_trust;
 mod release;
 pub mod remote;
 pub mod removal_note;
+mod removed_key;
 pub mod reset;
 pub mod tokens;
 

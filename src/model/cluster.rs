@@ -13,7 +13,6 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::cluster_rules::is_label;
 use crate::model::node_config::{ClusterNetwork, Role};
 
 /// The whole cluster as asked for.
@@ -179,11 +178,6 @@ impl Cluster {
         }
         slices.find(free)
     }
-}
-
-/// Whether a text may name a node: an RFC 1123 label.
-pub fn is_node_name(name: &str) -> bool {
-    is_label(name)
 }
 
 /// Whether two networks share an address.
