@@ -16,7 +16,7 @@ use super::status_view;
 use crate::api::admin::AdminBackend;
 use crate::base::chain::chain;
 use crate::base::ids::MemberId;
-use crate::model::cluster_record::ADMIN_PASSWORD_KEY;
+use crate::model::cluster_record::{ADMIN_PASSWORD_KEY, NODES_PREFIX};
 use crate::model::cluster_status::{
     CertificateView, ClusterStatus, DiskView, QuorumLossView, StoreView,
 };
@@ -125,6 +125,15 @@ impl AdminBackend for NodeStatus {
         problems.extend(status_view::no_quorum(quorum, loss.as_ref()));
         problems
             .extend(store.writes_refused.iter().map(|why| format!("Writes are refused: {why}.")));
+        for record in
+            self.local(NODES_PREFIX).await.iter().filter(|record| record["leaving"] == true)
+        {
+            let name = status_view::text_at(record, "/name");
+            problems.push(format!(
+                "The removal of node {name} has begun and is not finished; run holdfast node \
+                 remove {name}."
+            ));
+        }
         let members = status_view::members(&store, quorum, &answering, &mut problems);
         let nodes =
             status_view::nodes(&node_objects, &pods, &members, loss.as_ref(), &mut problems);

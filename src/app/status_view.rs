@@ -16,13 +16,13 @@ use crate::model::node_config::Role;
 use crate::store::{MemberInfo, StoreStatus};
 
 /// Silence of a member towards the leader that is a problem, milliseconds.
-const SILENCE_MAX_MS: u64 = 3_000;
+pub(super) const SILENCE_MAX_MS: u64 = 3_000;
 /// The reason of a node whose member does not answer while no majority does.
 const DOES_NOT_ANSWER: &str = "DoesNotAnswer";
 /// Entries behind the leader that are a problem.
 const LAG_MAX_ENTRIES: u64 = 10_000;
 
-fn text_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
+pub(super) fn text_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 

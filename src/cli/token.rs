@@ -38,6 +38,10 @@ enum Action {
         /// `control` for a master, `worker` for a node that only runs pods.
         #[arg(long, value_parser = parse_role)]
         role: Role,
+        /// Lets a node join that the cluster file does not list, or lists with another
+        /// address: in this center.
+        #[arg(long)]
+        center: Option<String>,
         /// How long it is valid, such as 30m; one hour unless given.
         #[arg(long, value_parser = humantime::parse_duration)]
         ttl: Option<std::time::Duration>,
@@ -63,9 +67,9 @@ pub async fn run(args: TokenArgs) -> anyhow::Result<Exit> {
     let json = args.output == "json";
     let remote = HttpsRemote;
     let result = match args.action {
-        Action::Create { role, ttl } => {
+        Action::Create { role, center, ttl } => {
             let ttl_seconds = ttl.map(|ttl| ttl.as_secs());
-            let request = TokenRequest { role, ttl_seconds };
+            let request = TokenRequest { role, center, ttl_seconds };
             remote.create_token(server, &own, &request).await.map(|answer| {
                 if json { printer::document(&answer) } else { printer::text(&answer.token) }
             })
@@ -76,11 +80,12 @@ pub async fn run(args: TokenArgs) -> anyhow::Result<Exit> {
             }
             let mut table = Table::new();
             table.load_style(presets::NOTHING);
-            table.set_header(["ID", "ROLE", "EXPIRES", "STATE"]);
+            table.set_header(["ID", "ROLE", "CENTER", "EXPIRES", "STATE"]);
             for token in tokens {
                 let role = format!("{:?}", token.role).to_lowercase();
                 let expires = token.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-                table.add_row([token.id, role, expires, token.state]);
+                let center = token.center.unwrap_or_else(|| "-".to_owned());
+                table.add_row([token.id, role, center, expires, token.state]);
             }
             printer::text(&table.to_string());
         }),

@@ -14,7 +14,8 @@ pub(super) fn of(error: StoreError) -> Status {
         StoreError::NoQuorum(_) => {
             Status::unavailable(error.to_string()).retry_after(QUORUM_RETRY_SECONDS)
         }
-        StoreError::NoLeader { .. } | StoreError::ShuttingDown => {
+        // Another control node answers in the place of one that was removed.
+        StoreError::NoLeader { .. } | StoreError::ShuttingDown | StoreError::Removed => {
             Status::unavailable(error.to_string()).retry_after(RETRY_AFTER_SECONDS)
         }
         StoreError::Unknown { .. } => Status::timeout(error.to_string()),
@@ -53,6 +54,7 @@ mod tests {
             (StoreError::NoLeader { reason: reason() }, 503, "ServiceUnavailable", Some(1)),
             (StoreError::NoQuorum(loss), 503, "ServiceUnavailable", Some(5)),
             (StoreError::ShuttingDown, 503, "ServiceUnavailable", Some(1)),
+            (StoreError::Removed, 503, "ServiceUnavailable", Some(1)),
             (StoreError::Unknown { reason: reason() }, 504, "Timeout", None),
             (StoreError::Compacted { requested: 3, compacted: 7 }, 410, "Expired", None),
             (StoreError::Future { requested: 9, current: 7 }, 504, "Timeout", Some(1)),
