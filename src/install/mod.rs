@@ -17,7 +17,7 @@ pub mod join_service;
 pub mod phases;
 pub mod ports;
 pub mod preflight;
-mod release;
+pub mod release;
 pub mod remote;
 pub mod reset;
 pub mod tokens;

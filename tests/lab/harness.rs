@@ -129,6 +129,26 @@ impl Lab {
         command
     }
 
+    /// What `lab status` knows.
+    pub(crate) fn facts(&self) -> Result<Value, Failed> {
+        let text = succeed(self.command("status").args(["-o", "json"]))?;
+        serde_json::from_str(&text).map_err(|error| failed("lab status", error))
+    }
+
+    /// A host's PID 1 by the machine's numbers.
+    pub(crate) fn pid(&self, node: &str) -> Result<i64, Failed> {
+        let facts = self.facts()?;
+        let hosts = facts["hosts"].as_array();
+        let host = hosts.and_then(|hosts| hosts.iter().find(|host| host["name"] == node));
+        let pid = host.and_then(|host| host["pid"].as_i64());
+        pid.ok_or_else(|| format!("{node} has no PID 1: {facts}").into())
+    }
+
+    /// A host's disk, seen from the machine.
+    pub(crate) fn root(&self, node: &str) -> PathBuf {
+        self.dir.path().join("hosts").join(node).join("root")
+    }
+
     /// A variable of `lab env`.
     pub(crate) fn env(&self, name: &str) -> Result<String, Failed> {
         let text = succeed(&mut self.command("env"))?;

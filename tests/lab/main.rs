@@ -10,6 +10,9 @@
 #![expect(clippy::print_stdout, reason = "a test tells its seed and what it skips")]
 
 mod harness;
+mod host_state;
+mod install;
+mod test_bundle;
 mod scenarios;
 
 use std::process::ExitCode;

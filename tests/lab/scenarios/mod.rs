@@ -1,6 +1,8 @@
 //! The scenarios in the order they run; each name is the claim it proves.
 
-mod bad_input;
+mod bad_bundles;
+mod bad_hosts;
+mod bad_tokens;
 mod containers;
 mod interrupted;
 mod kubernetes;
@@ -48,9 +50,10 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t32_failing_container_is_restarted_with_back_off", containers::failing_container),
         on("t40_leader_node_killed_loses_nothing", masters::leader_killed),
         on("t41_all_three_killed_lose_nothing", masters::all_killed),
-        on("t50_foreign_unknown_and_garbage_tokens_refused", bad_input::tokens),
-        Trial::test("t60_bad_bundles_are_refused_and_change_nothing", bad_input::bundles),
-        Trial::test("t61_bad_hosts_are_refused_and_change_nothing", bad_input::hosts),
+        Trial::test("t50_bad_tokens_are_refused_and_change_nothing", bad_tokens::every_kind),
+        Trial::test("t60_bad_bundles_are_refused_and_change_nothing", bad_bundles::all_doors),
+        Trial::test("t61_bad_cluster_files_are_refused_at_once", bad_hosts::cluster_file),
+        Trial::test("t62_unfit_hosts_are_refused_and_change_nothing", bad_hosts::unfit_hosts),
         Trial::test("t70_init_and_join_finish_after_kills", interrupted::init_and_join),
         {
             let shared = shared.clone();
