@@ -47,7 +47,7 @@ pub(crate) fn binary() -> PathBuf {
     env!("CARGO_BIN_EXE_holdfast").into()
 }
 
-fn from_root(variable: &str, fallback: &str) -> PathBuf {
+pub(crate) fn from_root(variable: &str, fallback: &str) -> PathBuf {
     std::env::var_os(variable)
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(fallback), PathBuf::from)
 }

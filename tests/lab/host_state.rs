@@ -56,11 +56,6 @@ impl HostState {
         let new = later.0.difference(&self.0).map(|line| format!("+ {line}"));
         gone.chain(new).collect()
     }
-
-    /// Whether this look saw a line with the text; for tests of the looking itself.
-    pub(crate) fn shows(&self, text: &str) -> bool {
-        self.0.iter().any(|line| line.contains(text))
-    }
 }
 
 /// Fails unless the host is now as it was then.
