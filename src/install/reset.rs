@@ -19,10 +19,11 @@ use crate::model::node_config::Paths;
 use crate::playbook::UndoLog;
 use crate::sys::files;
 use crate::sys::host;
+use crate::sys::rtnl::{Rtnl, RtnlError};
 use crate::sys::services::{SERVICE_DIR, ServiceManager};
 use crate::sys::systemd::Systemd;
 
-use super::apply::{ENGINE_SERVICE, InstallError, NODE_SERVICE, undo_path};
+use super::apply::{ENGINE_BRIDGE, ENGINE_SERVICE, InstallError, NODE_SERVICE, undo_path};
 use super::init::lock;
 use super::phases::PhaseLog;
 use super::ports::CleanUp;
@@ -74,6 +75,7 @@ pub async fn reset(paths: &Paths, tools: &ResetTools) -> Result<ResetReport, Ins
     }
     report.step(tools.network.name(), tools.network.clean_up().await);
     stop(tools, ENGINE_SERVICE, &mut report).await;
+    report.step("engine's bridge", remove_bridge().await.map_err(|error| chain(&error)));
     for dir in [&paths.data, &paths.run] {
         for point in host::mounts_below(dir) {
             let name = format!("unmount {}", point.display());
@@ -99,6 +101,15 @@ pub async fn reset(paths: &Paths, tools: &ResetTools) -> Result<ResetReport, Ins
         remove_config(&paths.config, Path::new(SERVICE_DIR), &mut report);
     }
     Ok(report)
+}
+
+/// After the engine, which would make it again.
+async fn remove_bridge() -> Result<(), RtnlError> {
+    let rtnl = Rtnl::open()?;
+    if rtnl.link_names().await?.iter().any(|name| name == ENGINE_BRIDGE) {
+        rtnl.delete_link(ENGINE_BRIDGE).await?;
+    }
+    Ok(())
 }
 
 async fn stop(tools: &ResetTools, name: &str, report: &mut ResetReport) {

@@ -84,6 +84,14 @@ impl Links {
         self.runtime.block_on(work).map_err(request("make bridge", name))
     }
 
+    /// The same unless a link of that name is there.
+    pub fn ensure_bridge(&self, name: &str) -> Result<(), NetlinkError> {
+        match self.index(name) {
+            Err(NetlinkError::NoLink { .. }) => self.add_bridge(name),
+            other => other.map(drop),
+        }
+    }
+
     /// Makes a pair of connected links that resolve no neighbours: what is sent to `name`
     /// is counted and lost.
     pub fn add_sink(&self, name: &str, peer: &str) -> Result<(), NetlinkError> {
