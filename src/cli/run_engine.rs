@@ -11,6 +11,7 @@ use std::process::Command;
 
 use anyhow::Context;
 use clap::Args;
+use ipnet::Ipv4Net;
 
 use crate::cli::exit::Exit;
 use crate::sys::netlink::Links;
@@ -21,13 +22,16 @@ pub struct RunEngineArgs {
     /// The engine's own bridge.
     #[arg(long)]
     bridge: String,
+    /// The bridge's address with its prefix length, or dockerd would choose one.
+    #[arg(long)]
+    address: Ipv4Net,
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }
 
 /// Returns only if the engine cannot be started. Must be called outside of any runtime.
 pub fn run(args: &RunEngineArgs) -> anyhow::Result<Exit> {
-    Links::open()?.ensure_bridge(&args.bridge)?;
+    Links::open()?.ensure_bridge(&args.bridge, args.address)?;
     let error = Command::new(&args.command[0]).args(&args.command[1..]).exec();
     Err(error).with_context(|| format!("cannot run {}", args.command[0]))
 }

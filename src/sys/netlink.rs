@@ -84,11 +84,15 @@ impl Links {
         self.runtime.block_on(work).map_err(request("make bridge", name))
     }
 
-    /// The same unless a link of that name is there.
-    pub fn ensure_bridge(&self, name: &str) -> Result<(), NetlinkError> {
+    /// A bridge with an address; what of both is there already stays.
+    pub fn ensure_bridge(&self, name: &str, address: Ipv4Net) -> Result<(), NetlinkError> {
         match self.index(name) {
-            Err(NetlinkError::NoLink { .. }) => self.add_bridge(name),
-            other => other.map(drop),
+            Err(NetlinkError::NoLink { .. }) => self.add_bridge(name)?,
+            other => drop(other?),
+        }
+        match self.add_address(name, address.addr(), address.prefix_len()) {
+            Err(NetlinkError::Request { source, .. }) if is_there(&source) => Ok(()),
+            other => other,
         }
     }
 
@@ -212,6 +216,14 @@ impl Links {
             Err(source) => Err(request("look up link", name)(source)),
         }
     }
+}
+
+fn is_there(error: &rtnetlink::Error) -> bool {
+    let code = match error {
+        rtnetlink::Error::NetlinkError(error) => error.raw_code(),
+        _ => 0,
+    };
+    code == -nix::libc::EEXIST
 }
 
 /// Sets a network setting (`net.ipv4.ip_forward` as `ipv4/ip_forward`) of the calling
