@@ -12,8 +12,8 @@
 mod harness;
 mod host_state;
 mod install;
-mod test_bundle;
 mod scenarios;
+mod test_bundle;
 
 use std::process::ExitCode;
 

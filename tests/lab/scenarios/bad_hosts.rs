@@ -31,8 +31,8 @@ pub(crate) fn cluster_file() -> Outcome {
     let check = ["holdfast", "config", "check", "/var/seed/cluster.yaml", "-o", "json"];
     let answer = output(&mut lab.on("a1", &check))?;
     ensure(answer.status.code() == Some(64), || text(&answer))?;
-    let document: serde_json::Value =
-        serde_json::from_slice(&answer.stdout).map_err(|error| format!("{error}: {}", text(&answer)))?;
+    let document: serde_json::Value = serde_json::from_slice(&answer.stdout)
+        .map_err(|error| format!("{error}: {}", text(&answer)))?;
     let found = document["problems"].as_array().cloned().unwrap_or_default();
     let lines: Vec<_> = found.iter().filter_map(|problem| problem["line"].as_u64()).collect();
     ensure([5, 12, 14].iter().all(|line| lines.contains(line)), || document.to_string())?;

@@ -6,9 +6,6 @@ use crate::harness::{Lab, Outcome, PATIENCE, ensure, eventually, failed, output,
 use crate::install::{BUNDLE, Refusal, TRUST, join_command, judge, ready_nodes, refused, token};
 use crate::scenarios::interrupted::{CLUSTER, init_command, write_cluster};
 
-const CONFIG_MAP: &str =
-    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: late, namespace: default}\n";
-
 /// Verbs that talk to somebody who is not there.
 fn unreachable(lab: &Lab) -> Outcome {
     let seed = lab.root("b1").join("var/seed");
@@ -44,17 +41,14 @@ fn try_again(lab: &Lab) -> Outcome {
 
     // One of two members is gone, so there is no majority until it is back.
     let token = token(lab, "a1", &[])?;
-    fs::write(lab.root("a1").join("var/seed/late.yaml"), CONFIG_MAP)
-        .map_err(|error| failed("manifest", error))?;
     lab.fault("kill", "c1")?;
     eventually("a1 sees that there is no majority", PATIENCE, || {
         let status = lab.status("a1")?;
         ensure(status["quorum"] == false, || status.to_string())
     })?;
     let join = join_command("b1", &token, BUNDLE);
-    let apply = ["holdfast", "apply", "-f", "/var/seed/late.yaml"];
     let create = ["holdfast", "token", "create", "--role", "control"];
-    let commands: [(&str, &[&str]); 3] = [("a1", &apply), ("a1", &create), ("b1", &join)];
+    let commands: [(&str, &[&str]); 2] = [("a1", &create), ("b1", &join)];
     for (node, command) in commands {
         let answer = output(&mut lab.on(node, command))?;
         judge(command, &answer, Refusal { exit: 75, says: &[] })?;

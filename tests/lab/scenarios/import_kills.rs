@@ -95,7 +95,8 @@ pub(crate) fn import_finishes() -> Outcome {
         let pause = Duration::from_millis(random.random_range(0..120));
         let over = killed_after(&lab, usize::from(round > 0) * 2, pause)?;
         let now = content(&registry);
-        let again: Vec<_> = written.iter().filter(|(path, id)| now.get(*path) != Some(id)).collect();
+        let again: Vec<_> =
+            written.iter().filter(|(path, id)| now.get(*path) != Some(id)).collect();
         ensure(again.is_empty(), || format!("written twice or lost: {again:?}"))?;
         println!("round {round}: killed with {} files complete (over: {over})", now.len());
         written = now;

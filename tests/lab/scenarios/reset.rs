@@ -8,7 +8,8 @@ use crate::host_state::{HostState, ensure_unchanged};
 use crate::install::{BUNDLE, TRUST, ready_nodes};
 use crate::scenarios::interrupted::{CLUSTER, init_command, write_cluster};
 
-const SAMPLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/bundle/samples/hello.yaml"));
+const SAMPLE: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/bundle/samples/hello.yaml"));
 
 pub(crate) fn leaves_nothing() -> Outcome {
     let lab = Lab::up("one", true)?;
@@ -23,7 +24,8 @@ pub(crate) fn leaves_nothing() -> Outcome {
     // The look must be able to see what an installation leaves, or it proves nothing.
     let during = HostState::of(&lab, "a1")?;
     for kind in ["file", "mount", "process", "group", "link", "address", "route", "rules"] {
-        let seen = before.changes(&during).iter().any(|line| line.starts_with(&format!("+ {kind}")));
+        let seen =
+            before.changes(&during).iter().any(|line| line.starts_with(&format!("+ {kind}")));
         ensure(seen, || format!("an installed node should show another {kind}"))?;
     }
     succeed(&mut lab.on("a1", &["holdfast", "reset", "--yes"]))?;
