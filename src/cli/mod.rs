@@ -20,6 +20,7 @@ pub mod printer;
 pub mod probe;
 pub mod registry;
 pub mod reset;
+pub mod run_engine;
 pub mod serve;
 pub mod status;
 pub mod token;
@@ -65,6 +66,8 @@ enum Verb {
     #[command(hide = true)]
     HostInit,
     #[command(hide = true)]
+    RunEngine(run_engine::RunEngineArgs),
+    #[command(hide = true)]
     Probe(probe::ProbeArgs),
 }
 
@@ -103,6 +106,7 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Registry(args) => ended(blocking(registry::run(args))),
         Verb::Lab(args) => ended(lab::run(args)),
         Verb::HostInit => ended(host_init::run()),
+        Verb::RunEngine(args) => ended(run_engine::run(&args)),
         Verb::Probe(args) => match blocking(probe::run(args)) {
             Ok(code) => Exit::Command(code).into(),
             Err(reason) => {

@@ -8,6 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use crate::cli::exit::Exit;
 use crate::cli::install_tools::PathArgs;
 use crate::cli::printer;
+use crate::install::apply::Places;
 use crate::install::preflight::{PreflightInput, preflight};
 use crate::logic::preflight::passes;
 use crate::model::node_config::Ports;
@@ -42,6 +43,7 @@ pub fn run(args: PreflightArgs) -> Exit {
         address: args.address,
         paths: args.paths.paths(),
         ports: Ports::default(),
+        engine: Places::default().engine,
         space_bytes: args.space_mib * 1_048_576,
         resuming: false,
         cluster_time: None,

@@ -11,9 +11,12 @@ use crate::bundle::{Bundle, TrustedKeys};
 use crate::cli::bundle::progress::TerminalProgress;
 use crate::cli::connection::Connection;
 use crate::cli::exit::{Exit, require_files};
+use crate::cli::install_tools::PathArgs;
 use crate::cli::printer;
 use crate::client::oci::{OciClient, OciError};
 use crate::client::oci_import::{self, OciImportError};
+use crate::install::ports::Release;
+use crate::install::release;
 
 /// The port of a node's registry unless the address says another.
 const PORT: u16 = 5000;
@@ -30,6 +33,8 @@ struct Which {
     /// The registry; else port 5000 of the kubeconfig's servers.
     #[arg(long, env = "HOLDFAST_REGISTRY", value_name = "HOST:PORT")]
     registry: Option<String>,
+    #[command(flatten)]
+    paths: PathArgs,
     /// Whose client certificate is shown; else $KUBECONFIG, else the administrator's file.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
@@ -41,6 +46,8 @@ struct Which {
 #[derive(Debug, Subcommand)]
 enum RegistryVerb {
     /// Bring the images of a bundle into the registry; moves only what is missing.
+    ///
+    /// On a node, a bundle that is older than the node's own release is refused.
     Import {
         /// The bundle file.
         #[arg(long)]
@@ -64,6 +71,8 @@ pub async fn run(args: RegistryArgs) -> anyhow::Result<Exit> {
         RegistryVerb::Import { bundle, trust, which } => {
             require_files(trust.iter().chain([&bundle]))?;
             let bundle = Arc::new(Bundle::open(&bundle, &TrustedKeys::load(&trust)?)?);
+            let offered = Release { version: bundle.version().into(), serial: bundle.serial() };
+            release::check(&which.paths.paths(), &offered)?;
             import(&bundle, &which).await
         }
         RegistryVerb::List { which } => list(&which).await,

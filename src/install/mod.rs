@@ -23,7 +23,7 @@ pub mod ports;
 pub mod preflight;
 pub mod refused;
 pub mod registry_trust;
-mod release;
+pub mod release;
 pub mod remote;
 pub mod removal_note;
 mod removed_key;

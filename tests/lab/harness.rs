@@ -47,7 +47,7 @@ pub(crate) fn binary() -> PathBuf {
     env!("CARGO_BIN_EXE_holdfast").into()
 }
 
-fn from_root(variable: &str, fallback: &str) -> PathBuf {
+pub(crate) fn from_root(variable: &str, fallback: &str) -> PathBuf {
     std::env::var_os(variable)
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(fallback), PathBuf::from)
 }
@@ -127,6 +127,28 @@ impl Lab {
         let mut command = self.command("exec");
         command.arg(node).arg("--").args(arguments);
         command
+    }
+
+    /// What `lab status` knows.
+    pub(crate) fn facts(&self) -> Result<Value, Failed> {
+        // Exit code 2 says that a host is down, which may be what the test has made.
+        let answer = output(self.command("status").args(["-o", "json"]))?;
+        serde_json::from_slice(&answer.stdout)
+            .map_err(|error| failed(format!("lab status: {}", text(&answer)), error))
+    }
+
+    /// A host's PID 1 by the machine's numbers.
+    pub(crate) fn pid(&self, node: &str) -> Result<i64, Failed> {
+        let facts = self.facts()?;
+        let hosts = facts["hosts"].as_array();
+        let host = hosts.and_then(|hosts| hosts.iter().find(|host| host["name"] == node));
+        let pid = host.and_then(|host| host["pid"].as_i64());
+        pid.ok_or_else(|| format!("{node} has no PID 1: {facts}").into())
+    }
+
+    /// A host's disk, seen from the machine.
+    pub(crate) fn root(&self, node: &str) -> PathBuf {
+        self.dir.path().join("hosts").join(node).join("root")
     }
 
     /// A variable of `lab env`.

@@ -6,6 +6,7 @@ use minijinja::{AutoEscape, Environment, context};
 use crate::model::cluster_status::ClusterStatus;
 
 pub(super) const STYLE: &str = include_str!("style.css");
+pub(super) const ICON: &str = include_str!("icon.svg");
 const TEMPLATE: &str = include_str!("page.html");
 
 /// How often the browser asks again, seconds.
