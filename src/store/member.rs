@@ -197,6 +197,7 @@ impl Store {
             run: random_u64(),
             sequence: AtomicU64::new(1),
             gate: ReadGate::default(),
+            lead_gate: ReadGate::default(),
             space,
             incoming: tokio::sync::Mutex::<IncomingSlot>::default(),
             changing: tokio::sync::Mutex::new(()),
@@ -336,6 +337,8 @@ impl Shared {
                 () = shared.space.run(&shared.disk) => {}
             }
         });
+        let shared = self.clone();
+        self.tracker.spawn(async move { shared.run_leases().await });
     }
 
     /// Keeps leader, peers and health as Raft says, until the member stops.

@@ -55,6 +55,8 @@ pub(super) struct Shared {
     pub(super) run: u64,
     pub(super) sequence: AtomicU64,
     pub(super) gate: ReadGate,
+    /// Keepalives that wait for the word that this member leads.
+    pub(super) lead_gate: ReadGate,
     pub(super) space: SpaceGuard,
     pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
     /// Membership changes are made one at a time.

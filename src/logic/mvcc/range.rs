@@ -60,6 +60,16 @@ impl KeyRange {
         &self.start
     }
 
+    /// The part of the range behind one of its keys.
+    pub fn behind(&self, key: &[u8]) -> Self {
+        // The smallest key after another is that key and a zero byte.
+        let start = Bytes::from([key, &[0]].concat());
+        match &self.end {
+            End::Single => Self { end: End::Before(start.clone()), start },
+            end => Self { start, end: end.clone() },
+        }
+    }
+
     /// Bounds for an ordered map; only valid when the range is not empty.
     pub fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
         let end = match &self.end {
