@@ -24,4 +24,5 @@ pub mod schedule;
 pub mod schedule_filter;
 pub mod schedule_resources;
 pub mod selector;
+pub mod watch_index;
 pub mod workqueue;

@@ -7,20 +7,22 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::api::{Kv, StoreError};
+use super::api::{Kv, StoreError, WatchStream};
 use super::disk::run_on;
 use super::member::Store;
 use super::propose::refused;
 use super::shared::Shared;
 use super::types::{Command, Reply};
-use super::watch::Watcher;
-use crate::base::limits::{STORE_REQUEST_MAX_BYTES, WATCH_BUFFER_EVENTS};
+use crate::base::limits::STORE_REQUEST_MAX_BYTES;
 use crate::logic::mvcc::{check_txn, is_read_only};
 use crate::model::auth::{AuthInfo, Caller};
 use crate::model::kv::{
     Op, RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse, WatchItem, WatchRequest,
 };
 use crate::model::refusal::Refusal;
+
+/// Items of one watch that wait beside its stream.
+const ITEMS_AHEAD: usize = 64;
 
 fn bytes_of(request: &TxnRequest) -> usize {
     let ops = request.success.iter().chain(&request.failure).map(|op| match op {
@@ -104,10 +106,23 @@ impl Kv for Store {
         if request.key.is_empty() {
             return Err(Refusal::EmptyKey.into());
         }
-        let (tx, rx) = mpsc::channel(WATCH_BUFFER_EVENTS);
-        let watcher = Watcher::new(shared.state.clone(), shared.disk.clone(), request, tx);
-        let (health, cancel) = (shared.health.subscribe(), shared.cancel.clone());
-        shared.tracker.spawn(watcher.run(health, cancel));
+        let mut stream = shared.open_stream(Caller::Internal);
+        stream.add(0, request).await?;
+        let (tx, rx) = mpsc::channel(ITEMS_AHEAD);
+        shared.tracker.spawn(async move {
+            loop {
+                let item = tokio::select! {
+                    biased;
+                    () = tx.closed() => return,
+                    item = stream.next() => item,
+                };
+                let Some((_, item)) = item else { return };
+                let last = matches!(item, WatchItem::Compacted { .. });
+                if tx.send(item).await.is_err() || last {
+                    return;
+                }
+            }
+        });
         Ok(rx)
     }
 }

@@ -37,6 +37,7 @@ use super::space::SpaceGuard;
 use super::state::{Machine, StateError, StateStore};
 use super::status::StoreStatus;
 use super::types::Peer;
+use super::watch::WatchHub;
 use crate::base::chain::chain;
 use crate::base::ids::{ClusterId, Generation, MemberId};
 
@@ -184,8 +185,10 @@ impl Store {
         )
         .await
         .map_err(|error| OpenError::Raft { reason: error.to_string() })?;
+        let hub = Arc::new(WatchHub::new(state.clone()));
         let shared = Arc::new(Shared {
             identity,
+            hub,
             raft,
             state,
             outbound,
@@ -339,6 +342,8 @@ impl Shared {
         });
         let shared = self.clone();
         self.tracker.spawn(async move { shared.run_leases().await });
+        let (hub, cancel) = (self.hub.clone(), self.cancel.clone());
+        self.tracker.spawn(async move { hub.run(cancel).await });
     }
 
     /// Keeps leader, peers and health as Raft says, until the member stops.

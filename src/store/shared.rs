@@ -28,6 +28,7 @@ use super::space::SpaceGuard;
 use super::state::{Machine, STATE_FILE, StateStore};
 use super::status::{MemberInfo, StoreStatus};
 use super::types::{Peer, TypeConfig};
+use super::watch::WatchHub;
 use crate::base::ids::MemberId;
 
 /// Pause between attempts while nothing is known to have changed.
@@ -58,6 +59,7 @@ pub(super) struct Shared {
     /// Keepalives that wait for the word that this member leads.
     pub(super) lead_gate: ReadGate,
     pub(super) space: SpaceGuard,
+    pub(super) hub: Arc<WatchHub>,
     pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
     /// Membership changes are made one at a time.
     pub(super) changing: tokio::sync::Mutex<()>,

@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum End {
     /// The key alone.
     Single,
@@ -17,7 +17,7 @@ enum End {
 }
 
 /// The keys that a request is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRange {
     start: Bytes,
     end: End,
@@ -67,6 +67,14 @@ impl KeyRange {
         match &self.end {
             End::Single => Self { end: End::Before(start.clone()), start },
             end => Self { start, end: end.clone() },
+        }
+    }
+
+    /// Where the range ends, exclusively; `None` is beyond every key. Not for one key.
+    pub fn end(&self) -> Option<&Bytes> {
+        match &self.end {
+            End::Before(end) => Some(end),
+            End::Single | End::Unbounded => None,
         }
     }
 

@@ -29,7 +29,7 @@ mod tests;
 pub(crate) use machine::Machine;
 pub(crate) use reader::{Moment, Reader};
 pub(crate) use snapshot::{Incoming, Row, SnapshotData, rows_after};
-pub(crate) use store::{STATE_FILE, StateStore};
+pub(crate) use store::{RevisionEvents, STATE_FILE, StateStore};
 pub(crate) use tokens::index_of;
 
 use crate::store::codec::CodecError;

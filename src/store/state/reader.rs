@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::disk_view::{DiskView, decode_kv};
-use super::store::{Inner, StateStore};
+use super::store::{Inner, RevisionEvents, StateStore};
 use super::{StateError, access};
 use crate::logic::mvcc::{
     KeyRange, MvccError, MvccView, Outcome, Revisions, Scan, run_range, run_txn,
@@ -336,6 +336,21 @@ impl StateStore {
                 return outcome;
             }
         }
+    }
+
+    /// Up to `limit` revisions of `from..=upto`, if memory has them from `from` on.
+    pub(crate) fn recent_from(
+        &self,
+        from: Revision,
+        upto: Revision,
+        limit: usize,
+    ) -> Option<Vec<Arc<RevisionEvents>>> {
+        let recent = self.recent();
+        let first = recent.front()?.revision;
+        let skip = usize::try_from(from.checked_sub(first)?).ok()?;
+        let span = recent.iter().skip(skip).take_while(|one| one.revision <= upto);
+        let span: Vec<_> = span.take(limit).cloned().collect();
+        (!span.is_empty()).then_some(span)
     }
 
     /// The changes from `from` on, if memory still has all of them.

@@ -61,9 +61,9 @@ pub(super) struct Inner {
 
 /// All events of one revision.
 #[derive(Debug)]
-pub(super) struct RevisionEvents {
-    pub(super) revision: Revision,
-    pub(super) events: Vec<Event>,
+pub(crate) struct RevisionEvents {
+    pub(crate) revision: Revision,
+    pub(crate) events: Vec<Event>,
 }
 
 /// The replicated state of this member.
