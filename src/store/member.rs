@@ -38,6 +38,7 @@ use super::space::SpaceGuard;
 use super::state::{Machine, StateError, StateStore};
 use super::status::StoreStatus;
 use super::types::Peer;
+use super::watch::WatchHub;
 use crate::base::chain::chain;
 use crate::base::ids::{ClusterId, Generation, MemberId};
 
@@ -163,10 +164,11 @@ impl Store {
         };
         let (of, fresh, session) = (disk.clone(), random_u64(), random_u64());
         let segment_bytes = config.tuning.segment_bytes;
-        let (log, identity) = run_on(&*disk, move || SegmentLog::open(of, claim, segment_bytes, fresh, session))
-            .await
-            .map_err(OpenError::Disk)?
-            .map_err(OpenError::Log)?;
+        let (log, identity) =
+            run_on(&*disk, move || SegmentLog::open(of, claim, segment_bytes, fresh, session))
+                .await
+                .map_err(OpenError::Disk)?
+                .map_err(OpenError::Log)?;
         let log: Arc<dyn LogFile> = Arc::new(log);
         let of = disk.clone();
         let state = run_on(&*disk, move || StateStore::open(of))
@@ -175,7 +177,8 @@ impl Store {
             .map_err(OpenError::State)?;
         let state = Arc::new(state);
         let tracker = TaskTracker::new();
-        let log_store = LogStore::start(log.clone(), disk.clone(), &tracker).map_err(OpenError::Log)?;
+        let log_store =
+            LogStore::start(log.clone(), disk.clone(), &tracker).map_err(OpenError::Log)?;
         let space = SpaceGuard::new(&disk).await;
         let health = watch::Sender::new(Health::Serving);
         let outbound = Arc::new(Outbound::new(network, identity, state.clone(), health.clone()));
@@ -188,8 +191,10 @@ impl Store {
         )
         .await
         .map_err(|error| OpenError::Raft { reason: error.to_string() })?;
+        let hub = Arc::new(WatchHub::new(state.clone()));
         let shared = Arc::new(Shared {
             identity,
+            hub,
             raft,
             state,
             outbound,
@@ -203,6 +208,7 @@ impl Store {
             sequence: AtomicU64::new(1),
             gate: ReadGate::default(),
             quorum: Quorum::default(),
+            lead_gate: ReadGate::default(),
             space,
             incoming: tokio::sync::Mutex::<IncomingSlot>::default(),
             changing: tokio::sync::Mutex::new(()),
@@ -344,6 +350,12 @@ impl Shared {
                 () = shared.space.run(&shared.disk) => {}
             }
         });
+        let shared = self.clone();
+        self.tracker.spawn(async move { shared.run_leases().await });
+        let shared = self.clone();
+        self.tracker.spawn(async move { shared.run_alarms().await });
+        let (hub, cancel) = (self.hub.clone(), self.cancel.clone());
+        self.tracker.spawn(async move { hub.run(cancel).await });
     }
 
     /// Keeps leader, peers and health as Raft says, until the member stops.

@@ -2,16 +2,22 @@
 //!
 //! What others use is [`Kv`] (data) and [`Store`] (membership, life).
 
+pub mod admin_api;
 mod announce;
 pub mod api;
+mod ask;
 mod barrier;
 mod codec;
 mod disk;
+mod etcd_kv;
 mod health;
 mod incoming;
 mod kv;
+mod leases;
 mod log;
+mod maintenance;
 mod member;
+mod members;
 mod membership;
 mod message;
 mod outbound;
@@ -28,9 +34,10 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod types;
+mod users;
 mod watch;
 
-pub use api::{Kv, PeerError, PeerNetwork, PeerTarget, StoreError};
+pub use api::{EtcdKv, Kv, PeerError, PeerNetwork, PeerTarget, StoreError, WatchStream};
 pub use codec::CodecError;
 pub use disk::{DiskSpace, DiskWork, HostDisk, StoreDisk};
 pub use log::LogError;
