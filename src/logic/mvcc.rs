@@ -22,6 +22,7 @@ pub use range::KeyRange;
 pub use txn::{Outcome, run_txn};
 
 use crate::model::kv::{KeyValue, RangeRequest, RangeResponse, Revision};
+use crate::model::refusal::Refusal;
 
 /// The revision of a store that was never written.
 pub const FIRST_REVISION: Revision = 1;
@@ -69,8 +70,8 @@ pub enum MvccError<E> {
     Compacted { requested: Revision, compacted: Revision },
     #[error("revision {requested} is in the future; the newest is {current}")]
     Future { requested: Revision, current: Revision },
-    #[error("{reason}")]
-    BadRequest { reason: String },
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     #[error("cannot read the state")]
     View(E),
 }
@@ -104,7 +105,7 @@ pub fn run_range<V: MvccView>(
     request: &RangeRequest,
 ) -> Result<RangeResponse, MvccError<V::Error>> {
     if request.key.is_empty() {
-        return Err(MvccError::BadRequest { reason: "key is not provided".into() });
+        return Err(Refusal::EmptyKey.into());
     }
     check_revision(revisions, request.revision)?;
     let range = KeyRange::new(request.key.clone(), request.range_end.clone());

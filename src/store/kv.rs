@@ -20,6 +20,7 @@ use crate::logic::mvcc::{MvccError, check_txn, is_read_only};
 use crate::model::kv::{
     Op, RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse, WatchItem, WatchRequest,
 };
+use crate::model::refusal::Refusal;
 
 fn bytes_of(request: &TxnRequest) -> usize {
     let ops = request.success.iter().chain(&request.failure).map(|op| match op {
@@ -44,7 +45,7 @@ impl Shared {
                 StoreError::Compacted { requested, compacted }
             }
             MvccError::Future { requested, current } => StoreError::Future { requested, current },
-            MvccError::BadRequest { reason } => StoreError::BadRequest { reason },
+            MvccError::Refused(rule) => StoreError::Refused(rule),
             MvccError::View(error) => {
                 let reason = chain(&error);
                 Health::failed(&self.health, &reason);
@@ -85,7 +86,7 @@ impl Kv for Store {
         shared.health.borrow().check()?;
         check_txn(&request).map_err(|error| shared.read_failed(error))?;
         if bytes_of(&request) > STORE_REQUEST_MAX_BYTES {
-            return Err(StoreError::BadRequest { reason: "request is too large".into() });
+            return Err(Refusal::RequestTooLarge.into());
         }
         if is_read_only(&request) {
             shared.barrier().await?;
@@ -117,7 +118,7 @@ impl Kv for Store {
         let shared = &self.shared;
         shared.health.borrow().check()?;
         if request.key.is_empty() {
-            return Err(StoreError::BadRequest { reason: "key is not provided".into() });
+            return Err(Refusal::EmptyKey.into());
         }
         let (tx, rx) = mpsc::channel(WATCH_BUFFER_EVENTS);
         let watcher = Watcher::new(shared.state.clone(), shared.disk.clone(), request, tx);

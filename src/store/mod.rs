@@ -2,6 +2,7 @@
 //!
 //! What others use is [`Kv`] (data) and [`Store`] (membership, life).
 
+pub mod admin_api;
 mod announce;
 pub mod api;
 mod barrier;
@@ -29,7 +30,7 @@ mod tests;
 mod types;
 mod watch;
 
-pub use api::{Kv, PeerError, PeerNetwork, PeerTarget, StoreError};
+pub use api::{EtcdKv, Kv, PeerError, PeerNetwork, PeerTarget, StoreError, WatchStream};
 pub use codec::CodecError;
 pub use disk::{DiskSpace, DiskWork, HostDisk, StoreDisk};
 pub use log::LogError;

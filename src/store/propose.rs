@@ -148,7 +148,7 @@ pub(super) fn refused(refusal: Refusal) -> StoreError {
             StoreError::Compacted { requested, compacted }
         }
         Refusal::Future { requested, current } => StoreError::Future { requested, current },
-        Refusal::BadRequest { reason } => StoreError::BadRequest { reason },
+        Refusal::Rule(rule) => StoreError::Refused(rule),
         Refusal::Forgotten => StoreError::Unknown {
             reason: "the request is older than the memory of answered requests".into(),
         },

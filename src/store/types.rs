@@ -104,9 +104,8 @@ pub(crate) enum Refusal {
         requested: Revision,
         current: Revision,
     },
-    BadRequest {
-        reason: String,
-    },
+    /// A rule of etcd's.
+    Rule(crate::model::refusal::Refusal),
     /// The id is older than the memory of answered requests: it may have been done.
     Forgotten,
     /// The request was done, but its answer was too large to keep.

@@ -105,7 +105,7 @@ fn operations_see_the_writes_before_them() {
             Op::Range(RangeRequest::prefix("")),
         ]))
         .unwrap_err();
-    assert!(matches!(outcome, MvccError::BadRequest { .. }));
+    assert!(matches!(outcome, MvccError::Refused(_)));
     let all = RangeRequest { key: "a".into(), range_end: "z".into(), ..Default::default() };
     let outcome = model.txn(&then(vec![put("a", "1"), Op::delete("b"), Op::Range(all)])).unwrap();
     let OpResponse::Range(seen) = &outcome.response.responses[2] else { panic!() };

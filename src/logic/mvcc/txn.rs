@@ -13,6 +13,7 @@ use crate::model::kv::{
     Compare, CompareOp, CompareTarget, DeleteRangeRequest, Event, EventKind, KeyValue, Op,
     OpResponse, PutRequest, Revision, TxnRequest, TxnResponse,
 };
+use crate::model::refusal::Refusal;
 
 /// What a transaction answered and changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +138,7 @@ impl<V: MvccView> Run<'_, V> {
     fn put(&mut self, put: &PutRequest) -> Result<OpResponse, MvccError<V::Error>> {
         let old = self.get(&put.key).map_err(MvccError::View)?;
         if old.is_none() && (put.ignore_value || put.ignore_lease) {
-            return Err(MvccError::BadRequest { reason: "key not found".into() });
+            return Err(Refusal::KeyNotFound.into());
         }
         let (create_revision, version) =
             old.as_ref().map_or((self.next, 1), |old| (old.create_revision, old.version + 1));

@@ -43,7 +43,7 @@ fn refuse(error: MvccError<StateError>) -> Result<Reply, StateError> {
             Refusal::Compacted { requested, compacted }
         }
         MvccError::Future { requested, current } => Refusal::Future { requested, current },
-        MvccError::BadRequest { reason } => Refusal::BadRequest { reason },
+        MvccError::Refused(rule) => Refusal::Rule(rule),
         MvccError::View(error) => return Err(error),
     }))
 }
