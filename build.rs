@@ -22,9 +22,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("etcd.descriptors"), described.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .build_client(false)
-        .bytes(".")
-        .compile_fds(described)?;
+    tonic_prost_build::configure().build_client(false).bytes(".").compile_fds(described)?;
     Ok(())
 }
