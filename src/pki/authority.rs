@@ -39,6 +39,20 @@ const CLIENT_DAYS: i64 = 365;
 /// Certificates start a little in the past, so that clocks may differ by this much.
 const CLOCK_SLACK: time::Duration = time::Duration::minutes(5);
 
+/// Refuses names that are no safe file name, or that the cluster itself uses.
+pub fn check_client_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(format!(
+            "{name:?} is no name for a client: letters, digits, '-', '_' and '.', at most 64"
+        ));
+    }
+    if name == ADMIN_NAME || name == "ca" {
+        return Err(format!("the name {name:?} is taken by the cluster itself"));
+    }
+    Ok(())
+}
+
 /// The names a node's certificate is valid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeNames {

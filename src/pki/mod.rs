@@ -15,6 +15,7 @@ mod token;
 
 pub use authority::{
     ADMIN_GROUP, ADMIN_NAME, Authority, CONTROL_UNIT, ETCD_GROUP, NODE_GROUP, NodeNames,
+    check_client_name,
 };
 pub use error::PkiError;
 pub use inspect::{CertificateInfo, certificates, describe};
