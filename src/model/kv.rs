@@ -200,8 +200,10 @@ pub struct TxnRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpResponse {
     Range(RangeResponse),
-    Put { prev_kv: Option<KeyValue> },
-    DeleteRange { deleted: i64, prev_kvs: Vec<KeyValue> },
+    /// `revision` is the one that the transaction makes.
+    Put { revision: Revision, prev_kv: Option<KeyValue> },
+    /// `revision` is the one that the transaction makes, if it has written by now.
+    DeleteRange { revision: Revision, deleted: i64, prev_kvs: Vec<KeyValue> },
     Txn(Box<TxnResponse>),
 }
 

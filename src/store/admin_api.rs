@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::api::StoreError;
@@ -82,14 +83,14 @@ pub trait Auth: Send + Sync + std::fmt::Debug + 'static {
 }
 
 /// What went wrong at some member, as etcd names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum AlarmKind {
     NoSpace,
     Corrupt,
 }
 
 /// One alarm of one member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Alarm {
     pub member: MemberId,
     pub kind: AlarmKind,

@@ -37,6 +37,7 @@ use super::space::SpaceGuard;
 use super::state::{Machine, StateError, StateStore};
 use super::status::StoreStatus;
 use super::types::Peer;
+use super::watch::WatchHub;
 use crate::base::chain::chain;
 use crate::base::ids::{ClusterId, Generation, MemberId};
 
@@ -184,8 +185,10 @@ impl Store {
         )
         .await
         .map_err(|error| OpenError::Raft { reason: error.to_string() })?;
+        let hub = Arc::new(WatchHub::new(state.clone()));
         let shared = Arc::new(Shared {
             identity,
+            hub,
             raft,
             state,
             outbound,
@@ -197,6 +200,7 @@ impl Store {
             run: random_u64(),
             sequence: AtomicU64::new(1),
             gate: ReadGate::default(),
+            lead_gate: ReadGate::default(),
             space,
             incoming: tokio::sync::Mutex::<IncomingSlot>::default(),
             changing: tokio::sync::Mutex::new(()),
@@ -336,6 +340,10 @@ impl Shared {
                 () = shared.space.run(&shared.disk) => {}
             }
         });
+        let shared = self.clone();
+        self.tracker.spawn(async move { shared.run_leases().await });
+        let (hub, cancel) = (self.hub.clone(), self.cancel.clone());
+        self.tracker.spawn(async move { hub.run(cancel).await });
     }
 
     /// Keeps leader, peers and health as Raft says, until the member stops.

@@ -10,6 +10,7 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{ClusterId, Generation, MemberId};
+use crate::model::lease::LeaseId;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
 use crate::store::types::{Command, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
@@ -57,6 +58,14 @@ pub(crate) enum Request {
     /// Which disk is behind this address?
     Hello,
     Status,
+    /// For the leader: this lease's holder lives.
+    KeepAlive {
+        id: LeaseId,
+    },
+    /// For the leader: how long has this lease?
+    LeaseLeft {
+        id: LeaseId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +88,9 @@ pub(crate) enum Answer {
         incarnation: u64,
     },
     Status(Box<StoreStatus>),
+    KeepAlive(Result<i64, LeaseUnserved>),
+    /// Milliseconds; none if there is no such lease.
+    LeaseLeft(Result<Option<u64>, LeaseUnserved>),
     Rejected(Rejection),
     /// The member could not do it; nothing is known about why it would later.
     Failed {
@@ -95,6 +107,15 @@ pub(crate) enum Unproposed {
     Unknown { reason: String },
     /// The leader's disk is nearly full; it never reached the log.
     NoSpace { reason: String },
+}
+
+/// Why the leader did not answer about a lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum LeaseUnserved {
+    /// There is no such lease.
+    Gone,
+    /// Ask again, perhaps elsewhere.
+    Later { reason: String },
 }
 
 /// Why the membership was not changed.

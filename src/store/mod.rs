@@ -5,12 +5,15 @@
 pub mod admin_api;
 mod announce;
 pub mod api;
+mod ask;
 mod barrier;
 mod codec;
 mod disk;
+mod etcd_kv;
 mod health;
 mod incoming;
 mod kv;
+mod leases;
 mod log;
 mod member;
 mod membership;

@@ -28,6 +28,7 @@ use super::space::SpaceGuard;
 use super::state::{Machine, STATE_FILE, StateStore};
 use super::status::{MemberInfo, StoreStatus};
 use super::types::{Peer, TypeConfig};
+use super::watch::WatchHub;
 use crate::base::ids::MemberId;
 
 /// Pause between attempts while nothing is known to have changed.
@@ -55,7 +56,10 @@ pub(super) struct Shared {
     pub(super) run: u64,
     pub(super) sequence: AtomicU64,
     pub(super) gate: ReadGate,
+    /// Keepalives that wait for the word that this member leads.
+    pub(super) lead_gate: ReadGate,
     pub(super) space: SpaceGuard,
+    pub(super) hub: Arc<WatchHub>,
     pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
     /// Membership changes are made one at a time.
     pub(super) changing: tokio::sync::Mutex<()>,

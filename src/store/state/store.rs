@@ -3,7 +3,7 @@
 //! Invariants: only the apply path adds to the active layer; only the holder of `flushing`
 //! changes the frozen layer or the file; the lock is never held across disk work.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadableTable};
@@ -12,9 +12,15 @@ use tokio::sync::{Notify, watch};
 use super::disk_view::{DiskView, Marks, create_tables};
 use super::layer::Layer;
 use super::requests::{Answered, RequestMemory};
+use super::timer::LeaseTimer;
+use super::tokens::Tokens;
 use super::{StateError, access};
+use crate::logic::auth::AuthState;
+use crate::logic::lease::{LeaseBook, LeaseRecord};
 use crate::logic::mvcc::Revisions;
 use crate::model::kv::{Event, Revision};
+use crate::model::lease::LeaseId;
+use crate::store::admin_api::Alarm;
 use crate::store::codec::decode;
 use crate::store::disk::{StoreDisk, open_database};
 use crate::store::types::{LogId, StartNote, StoredMembership};
@@ -48,13 +54,16 @@ pub(super) struct Inner {
     pub(super) requests: RequestMemory,
     /// Of each member the newest start that the log knows of.
     pub(super) boots: BTreeMap<u64, StartNote>,
+    pub(super) leases: LeaseBook,
+    pub(super) auth: Arc<AuthState>,
+    pub(super) alarms: BTreeSet<Alarm>,
 }
 
 /// All events of one revision.
 #[derive(Debug)]
-pub(super) struct RevisionEvents {
-    pub(super) revision: Revision,
-    pub(super) events: Vec<Event>,
+pub(crate) struct RevisionEvents {
+    pub(crate) revision: Revision,
+    pub(crate) events: Vec<Event>,
 }
 
 /// The replicated state of this member.
@@ -66,6 +75,11 @@ pub(crate) struct StateStore {
     pub(super) flushing: tokio::sync::Mutex<()>,
     pub(super) wake_flusher: Notify,
     pub(super) progress: watch::Sender<Progress>,
+    /// What this member has removed of what was compacted.
+    pub(super) trimmed: watch::Sender<Revision>,
+    /// The leader's clock over the leases; told of everything that is applied.
+    pub(crate) timer: LeaseTimer,
+    pub(crate) tokens: Tokens,
 }
 
 const POISON: &str = "no holder of the state's lock panics";
@@ -84,6 +98,9 @@ impl StateStore {
             flushing: tokio::sync::Mutex::new(()),
             wake_flusher: Notify::new(),
             progress: watch::Sender::new(progress),
+            trimmed: watch::Sender::new(0),
+            timer: LeaseTimer::new(),
+            tokens: Tokens::default(),
         })
     }
 
@@ -136,6 +153,35 @@ impl StateStore {
     pub(crate) fn remembered_start(&self, member: u64) -> Option<StartNote> {
         self.read().boots.get(&member).copied()
     }
+
+    /// What this member has removed of what was compacted.
+    pub(crate) fn trimmed(&self) -> watch::Receiver<Revision> {
+        self.trimmed.subscribe()
+    }
+
+    /// Users and roles as of what is applied.
+    pub(crate) fn auth(&self) -> Arc<AuthState> {
+        self.read().auth.clone()
+    }
+
+    /// The alarms that stand.
+    pub(crate) fn alarms(&self) -> BTreeSet<Alarm> {
+        self.read().alarms.clone()
+    }
+
+    pub(crate) fn lease(&self, id: LeaseId) -> Option<LeaseRecord> {
+        self.read().leases.get(id)
+    }
+
+    pub(crate) fn lease_ids(&self) -> Vec<LeaseId> {
+        self.read().leases.iter().map(|(id, _)| id).collect()
+    }
+
+    /// Starts the leader's clock with all that is applied.
+    pub(crate) fn promote_timer(&self, term: u64) {
+        let inner = self.read();
+        self.timer.promote(term, &inner.leases);
+    }
 }
 
 impl Inner {
@@ -175,6 +221,15 @@ pub(super) fn load(disk: &dyn StoreDisk) -> Result<Inner, StateError> {
             .map_err(|source| StateError::Decode { what: "a boot count", source })?;
         boots.insert(member.value(), record);
     }
+    let mut leases = Vec::new();
+    for row in view.leases.iter().map_err(access("read"))? {
+        let (id, bytes) = row.map_err(access("read"))?;
+        let record: LeaseRecord = decode(bytes.value())
+            .map_err(|source| StateError::Decode { what: "a lease", source })?;
+        leases.push((id.value(), record));
+    }
+    let auth: Option<AuthState> = view.mark("auth")?;
+    let alarms: Option<BTreeSet<Alarm>> = view.mark("alarms")?;
     let requests = RequestMemory::load(answered, marks.forgotten);
     Ok(Inner {
         marks,
@@ -184,5 +239,8 @@ pub(super) fn load(disk: &dyn StoreDisk) -> Result<Inner, StateError> {
         db,
         requests,
         boots,
+        leases: LeaseBook::load(leases),
+        auth: Arc::new(auth.unwrap_or_default()),
+        alarms: alarms.unwrap_or_default(),
     })
 }
