@@ -156,21 +156,28 @@ pub(super) fn txn_request(request: pb::TxnRequest) -> Result<TxnRequest, Status>
 }
 
 /// The answers inside a transaction carry the revision alone in their headers, as etcd's.
-fn op_response(answer: OpResponse, revision: i64) -> pb::ResponseOp {
-    let header = Some(pb::ResponseHeader { revision, ..pb::ResponseHeader::default() });
+fn op_response(answer: OpResponse) -> pb::ResponseOp {
+    let at = |revision| Some(pb::ResponseHeader { revision, ..pb::ResponseHeader::default() });
     let response = match answer {
-        OpResponse::Range(range) => PbResponse::ResponseRange(range_response(range, header)),
-        OpResponse::Put { prev_kv } => {
-            PbResponse::ResponsePut(pb::PutResponse { header, prev_kv: prev_kv.map(key_value) })
+        OpResponse::Range(range) => {
+            let header = at(range.revision);
+            PbResponse::ResponseRange(range_response(range, header))
         }
-        OpResponse::DeleteRange { deleted, prev_kvs } => {
+        OpResponse::Put { revision, prev_kv } => PbResponse::ResponsePut(pb::PutResponse {
+            header: at(revision),
+            prev_kv: prev_kv.map(key_value),
+        }),
+        OpResponse::DeleteRange { revision, deleted, prev_kvs } => {
             PbResponse::ResponseDeleteRange(pb::DeleteRangeResponse {
-                header,
+                header: at(revision),
                 deleted,
                 prev_kvs: prev_kvs.into_iter().map(key_value).collect(),
             })
         }
-        OpResponse::Txn(nested) => PbResponse::ResponseTxn(txn_response(*nested, header)),
+        OpResponse::Txn(nested) => {
+            let header = at(nested.revision);
+            PbResponse::ResponseTxn(txn_response(*nested, header))
+        }
     };
     pb::ResponseOp { response: Some(response) }
 }
@@ -179,12 +186,10 @@ pub(super) fn txn_response(
     answer: TxnResponse,
     header: Option<pb::ResponseHeader>,
 ) -> pb::TxnResponse {
-    let revision = header.as_ref().map_or(answer.revision, |header| header.revision);
-    let responses = answer.responses.into_iter();
     pb::TxnResponse {
         header,
         succeeded: answer.succeeded,
-        responses: responses.map(|response| op_response(response, revision)).collect(),
+        responses: answer.responses.into_iter().map(op_response).collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod containers;
+mod etcd;
 mod interrupted;
 mod kubernetes;
 mod masters;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t20_kubectl_works_unmodified", kubernetes::kubectl_transcript),
         on("t21_own_verbs_work_without_kubectl", kubernetes::own_verbs),
         on("t23_status_page_asks_for_the_password_and_shows_the_cluster", kubernetes::status_page),
+        on("t24_etcdctl_works_unmodified_on_all_three_masters", etcd::transcript),
         on("t22_second_import_moves_nothing", containers::second_import_moves_nothing),
         on("t30_killed_agent_restarts_no_container", containers::killed_agent),
         on("t31_killed_daemon_restarts_no_container", containers::killed_daemon),

@@ -128,7 +128,7 @@ impl EtcdKv for Memory {
         let wanted = request.prev_kv;
         let request = TxnRequest { success: vec![Op::Put(request)], ..TxnRequest::default() };
         let answer = self.txn_as(caller, request).await?;
-        let Some(OpResponse::Put { prev_kv }) = answer.responses.into_iter().next() else {
+        let Some(OpResponse::Put { prev_kv, .. }) = answer.responses.into_iter().next() else {
             unreachable!("a put answers a put")
         };
         let prev_kv = prev_kv.filter(|_| wanted);
@@ -144,7 +144,7 @@ impl EtcdKv for Memory {
         let request =
             TxnRequest { success: vec![Op::DeleteRange(request)], ..TxnRequest::default() };
         let answer = self.txn_as(caller, request).await?;
-        let Some(OpResponse::DeleteRange { deleted, prev_kvs }) =
+        let Some(OpResponse::DeleteRange { deleted, prev_kvs, .. }) =
             answer.responses.into_iter().next()
         else {
             unreachable!("a deletion answers a deletion")
