@@ -73,9 +73,7 @@ fn writes() -> Vec<(&'static str, Value)> {
 }
 
 fn transactions() -> Vec<(&'static str, Value)> {
-    let version = |key: &str, result: &str, version: i64| {
-        json!({ "key": b64(key), "target": "VERSION", "result": result, "version": version })
-    };
+    let version = |key: &str, result: &str, version: i64| json!({ "key": b64(key), "target": "VERSION", "result": result, "version": version });
     let nested = json!({ "request_txn": {
         "compare": [version("a", "GREATER", 0)],
         "success": [request_put("n1"), { "request_range": { "key": b64("n1") } }],
@@ -114,7 +112,11 @@ fn transactions() -> Vec<(&'static str, Value)> {
         txn(json!([]), json!([nested, request_put("n1")]), json!([])),
         txn(json!([]), json!([{}]), json!([])),
         txn(json!([{}]), json!([]), json!([])),
-        txn(json!([]), Value::Array((0..129).map(|n| request_put(&n.to_string())).collect()), json!([])),
+        txn(
+            json!([]),
+            Value::Array((0..129).map(|n| request_put(&n.to_string())).collect()),
+            json!([]),
+        ),
     ]
 }
 

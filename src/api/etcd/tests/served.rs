@@ -167,7 +167,8 @@ pub(super) struct Etcd {
 impl Etcd {
     pub(super) async fn start(program: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port =
+            || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (client, peer) = (port(), port());
         let url = format!("http://127.0.0.1:{client}");
         let peers = format!("http://127.0.0.1:{peer}");
