@@ -139,7 +139,9 @@ impl AuthState {
             }
             AuthCommand::RoleAdd { name } => self.role_add(name)?,
             AuthCommand::RoleDelete { name } => self.role_delete(name)?,
-            AuthCommand::RoleGrantPermission { role, permission } => self.grant(role, permission)?,
+            AuthCommand::RoleGrantPermission { role, permission } => {
+                self.grant(role, permission)?
+            }
             AuthCommand::RoleRevokePermission { role, key, range_end } => {
                 let permissions = self.roles.get_mut(role).ok_or(Refusal::RoleNotFound)?;
                 let before = permissions.len();

@@ -116,8 +116,7 @@ impl WatchIndex {
         let numbered = self.groups.iter().enumerate();
         self.known = numbered.map(|(number, group)| (group.range.clone(), number)).collect();
         self.pending.clear();
-        self.tree =
-            (0..self.groups.len()).map(|group| Node { group, furthest: None }).collect();
+        self.tree = (0..self.groups.len()).map(|group| Node { group, furthest: None }).collect();
         self.measure(0, self.groups.len());
     }
 

@@ -17,6 +17,17 @@ pub enum Caller {
     User(AuthInfo),
 }
 
+impl Caller {
+    /// The caller as the log carries him; `None` is this program itself.
+    pub fn info(&self) -> Option<AuthInfo> {
+        match self {
+            Caller::Internal => None,
+            Caller::Anonymous => Some(AuthInfo::default()),
+            Caller::User(info) => Some(info.clone()),
+        }
+    }
+}
+
 /// A user as of one revision of the authentication store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthInfo {

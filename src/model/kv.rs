@@ -201,9 +201,16 @@ pub struct TxnRequest {
 pub enum OpResponse {
     Range(RangeResponse),
     /// `revision` is the one that the transaction makes.
-    Put { revision: Revision, prev_kv: Option<KeyValue> },
+    Put {
+        revision: Revision,
+        prev_kv: Option<KeyValue>,
+    },
     /// `revision` is the one that the transaction makes, if it has written by now.
-    DeleteRange { revision: Revision, deleted: i64, prev_kvs: Vec<KeyValue> },
+    DeleteRange {
+        revision: Revision,
+        deleted: i64,
+        prev_kvs: Vec<KeyValue>,
+    },
     Txn(Box<TxnResponse>),
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::admin_api::AlarmKind;
 use super::api::StoreError;
 use super::health::Health;
 use super::propose::refused;
@@ -14,17 +15,8 @@ use super::types::{Ask, Command, Reply, RequestId};
 use crate::base::chain::chain;
 use crate::logic::auth::Access;
 use crate::logic::mvcc::MvccError;
-use crate::model::auth::{AuthInfo, Caller};
+use crate::model::auth::Caller;
 use crate::model::refusal::Refusal;
-
-/// The caller as the log carries him; `None` is this program itself.
-pub(super) fn by(caller: &Caller) -> Option<AuthInfo> {
-    match caller {
-        Caller::Internal => None,
-        Caller::Anonymous => Some(AuthInfo::default()),
-        Caller::User(info) => Some(info.clone()),
-    }
-}
 
 impl Shared {
     pub(super) fn request_id(&self) -> RequestId {
@@ -40,11 +32,23 @@ impl Shared {
     ) -> Result<Reply, StoreError> {
         self.health.borrow().check()?;
         let issued_at = self.state.progress().borrow().applied;
-        let command = Command::Ask { id: self.request_id(), issued_at, by: by(caller), ask };
+        let command = Command::Ask { id: self.request_id(), issued_at, by: caller.info(), ask };
         match self.propose(command).await? {
             Reply::Refused(refusal) => Err(refused(refusal)),
             reply => Ok(reply),
         }
+    }
+
+    /// Refuses what a standing alarm forbids to etcd's clients.
+    pub(super) fn check_alarms(&self, adds: bool) -> Result<(), Refusal> {
+        let alarms = self.state.alarms();
+        if alarms.iter().any(|alarm| alarm.kind == AlarmKind::Corrupt) {
+            return Err(Refusal::Corrupt);
+        }
+        if adds && alarms.iter().any(|alarm| alarm.kind == AlarmKind::NoSpace) {
+            return Err(Refusal::NoSpace);
+        }
+        Ok(())
     }
 
     /// Refuses unless the caller may do this to the range, as far as this member knows.
@@ -55,7 +59,7 @@ impl Shared {
         key: &Bytes,
         range_end: &Bytes,
     ) -> Result<(), Refusal> {
-        match by(caller) {
+        match caller.info() {
             Some(by) => self.state.auth().check(&by, access, key, range_end),
             None => Ok(()),
         }
@@ -72,7 +76,7 @@ impl Shared {
     }
 
     pub(super) fn check_admin(&self, caller: &Caller) -> Result<(), Refusal> {
-        match by(caller) {
+        match caller.info() {
             Some(by) => self.state.auth().check_admin(&by),
             None => Ok(()),
         }

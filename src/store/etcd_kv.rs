@@ -7,13 +7,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::api::{
-    AnswerHeader, DeleteAnswer, EtcdKv, Kv, PutAnswer, StoreError, WatchStream,
-};
-use super::ask::by;
+use super::api::{AnswerHeader, DeleteAnswer, EtcdKv, Kv, PutAnswer, StoreError, WatchStream};
 use super::disk::run_on;
 use super::member::Store;
 use super::shared::Shared;
+use super::space::adds;
 use super::state::Moment;
 use crate::logic::auth::Access;
 use crate::logic::mvcc::{KeyRange, check_revision};
@@ -49,6 +47,7 @@ impl EtcdKv for Store {
         request: RangeRequest,
     ) -> Result<RangeResponse, StoreError> {
         let shared = &self.shared;
+        shared.check_alarms(false)?;
         shared.check_access(caller, Access::Read, &request.key, &request.range_end)?;
         let answer = self.range(request).await?;
         shared.check_unchanged(caller)?;
@@ -114,7 +113,10 @@ impl EtcdKv for Store {
         caller: &Caller,
         request: TxnRequest,
     ) -> Result<TxnResponse, StoreError> {
-        self.shared.txn(by(caller), request).await
+        if *caller != Caller::Internal {
+            self.shared.check_alarms(adds(&request))?;
+        }
+        self.shared.txn(caller.info(), request).await
     }
 
     async fn compact_as(
@@ -231,7 +233,8 @@ impl Shared {
                     .map_err(|error| self.state_failed(&error))?;
                 let left = usize::try_from(left).unwrap_or(usize::MAX);
                 chunk.more = full && left > 0;
-                chunk.count = i64::try_from(if ended { sent } else { sent + left }).unwrap_or(i64::MAX);
+                chunk.count =
+                    i64::try_from(if ended { sent } else { sent + left }).unwrap_or(i64::MAX);
             }
             if request.keys_only {
                 chunk.kvs.iter_mut().for_each(|kv| kv.value.clear());

@@ -53,6 +53,7 @@ impl Leases for Store {
         ttl_s: i64,
     ) -> Result<LeaseGranted, StoreError> {
         check_ttl(ttl_s)?;
+        self.shared.check_alarms(true)?;
         // The top bit is the sign, and 0 is no lease.
         let id = if id == 0 { (random_u64() >> 1).max(1).cast_signed() } else { id };
         match self.shared.ask(caller, Ask::LeaseGrant { id, ttl_s }).await? {

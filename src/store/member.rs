@@ -342,6 +342,8 @@ impl Shared {
         });
         let shared = self.clone();
         self.tracker.spawn(async move { shared.run_leases().await });
+        let shared = self.clone();
+        self.tracker.spawn(async move { shared.run_alarms().await });
         let (hub, cancel) = (self.hub.clone(), self.cancel.clone());
         self.tracker.spawn(async move { hub.run(cancel).await });
     }

@@ -15,7 +15,9 @@ mod incoming;
 mod kv;
 mod leases;
 mod log;
+mod maintenance;
 mod member;
+mod members;
 mod membership;
 mod message;
 mod outbound;
@@ -31,6 +33,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod types;
+mod users;
 mod watch;
 
 pub use api::{EtcdKv, Kv, PeerError, PeerNetwork, PeerTarget, StoreError, WatchStream};

@@ -107,7 +107,7 @@ async fn ask(disk: &Arc<dyn StoreDisk>) -> Option<DiskSpace> {
 }
 
 /// Whether the transaction could store something new.
-fn adds(request: &TxnRequest) -> bool {
+pub(super) fn adds(request: &TxnRequest) -> bool {
     request.success.iter().chain(&request.failure).any(|op| match op {
         Op::Put(_) => true,
         Op::Txn(nested) => adds(nested),

@@ -59,13 +59,25 @@ pub(crate) enum Command {
 /// What a client or this program asks for besides transactions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    LeaseGrant { id: LeaseId, ttl_s: i64 },
-    LeaseRevoke { id: LeaseId },
+    LeaseGrant {
+        id: LeaseId,
+        ttl_s: i64,
+    },
+    LeaseRevoke {
+        id: LeaseId,
+    },
     Auth(AuthCommand),
     /// Gives a user whose password was right at this revision a token; `secret` is its
     /// first part.
-    Authenticate { user: String, revision: u64, secret: String },
-    Alarm { alarm: Alarm, on: bool },
+    Authenticate {
+        user: String,
+        revision: u64,
+        secret: String,
+    },
+    Alarm {
+        alarm: Alarm,
+        on: bool,
+    },
 }
 
 /// Which start of which disk; newer ones of the same disk have a higher boot count, and

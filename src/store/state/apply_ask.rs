@@ -73,9 +73,9 @@ impl StateStore {
                 let revision = if effects.events.is_empty() { next - 1 } else { next };
                 Ok(Ok((Reply::Revoked(revision), effects)))
             }
-            Ask::Auth(command) => Ok(self.change_auth(by, command).map(|auth| {
-                (Reply::Done, Effects { auth: Some(auth), ..Effects::default() })
-            })),
+            Ask::Auth(command) => Ok(self
+                .change_auth(by, command)
+                .map(|auth| (Reply::Done, Effects { auth: Some(auth), ..Effects::default() }))),
             Ask::Authenticate { user, revision, secret } => {
                 let signed = self.sign_in(log_id, user, *revision, secret);
                 Ok(signed.map(|reply| (reply, Effects::default())))
@@ -118,12 +118,7 @@ impl StateStore {
         Reply::Done
     }
 
-    fn end_of(
-        &self,
-        id: LeaseId,
-        keys: &[Bytes],
-        next: Revision,
-    ) -> Result<Effects, StateError> {
+    fn end_of(&self, id: LeaseId, keys: &[Bytes], next: Revision) -> Result<Effects, StateError> {
         let events = self.deletions(keys, next)?;
         Ok(Effects { events, leases: vec![(id, LeaseChange::Ended)], ..Effects::default() })
     }

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
-    WriteTransaction,
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTableMetadata,
+    TableDefinition, TableError, WriteTransaction,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -190,7 +190,10 @@ impl DiskView {
         })
     }
 
-    pub(super) fn mark<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, StateError> {
+    pub(super) fn mark<T: DeserializeOwned>(
+        &self,
+        name: &'static str,
+    ) -> Result<Option<T>, StateError> {
         let record = self.meta.get(name).map_err(access("read the marks of"))?;
         record
             .map(|bytes| decode(bytes.value()))
@@ -201,6 +204,26 @@ impl DiskView {
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, StateError> {
         let found = self.current.get(key).map_err(access("read"))?;
         found.map(|bytes| decode_kv(key, bytes.value())).transpose()
+    }
+
+    /// Bytes that the tables take, records and tree; walks all of them.
+    pub(super) fn used_bytes(&self) -> Result<u64, StateError> {
+        let stats = [
+            self.current.stats(),
+            self.history.stats(),
+            self.changes.stats(),
+            self.requests.stats(),
+            self.boots.stats(),
+            self.meta.stats(),
+            self.leases.stats(),
+            self.attached.stats(),
+        ];
+        let mut used = 0;
+        for table in stats {
+            let table = table.map_err(access("count"))?;
+            used += table.stored_bytes() + table.metadata_bytes() + table.fragmented_bytes();
+        }
+        Ok(used)
     }
 
     /// Calls `each` with the newest live records of the range, in key order, undecoded,

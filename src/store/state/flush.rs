@@ -6,6 +6,7 @@
 //! the layer readable and is final: the member stops.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redb::{Database, ReadableTable, WriteTransaction};
@@ -42,10 +43,14 @@ impl StateStore {
                 () = tokio::time::sleep(FLUSH_EVERY) => {}
             }
             self.flush().await?;
+            let before = *self.trimmed.borrow();
             while self.trim().await? {
                 if cancel.is_cancelled() {
                     return Ok(());
                 }
+            }
+            if *self.trimmed.borrow() != before {
+                self.count_used().await?;
             }
         }
     }
@@ -78,6 +83,8 @@ impl StateStore {
 
     /// Removes some of what compaction gave up; says whether there is more.
     pub(super) async fn trim(&self) -> Result<bool, StateError> {
+        // While the file is being copied nothing is removed from it.
+        let Ok(_trimming) = self.trimming.try_lock() else { return Ok(false) };
         let _flushing = self.flushing.lock().await;
         let (db, view) = {
             let inner = self.read();
@@ -100,6 +107,14 @@ impl StateStore {
         drop(inner);
         self.trimmed.send_replace(trimmed);
         Ok(trimmed < upto)
+    }
+
+    /// Counts what of the file is in use; worth a walk only after something was removed.
+    async fn count_used(&self) -> Result<(), StateError> {
+        let view = self.view();
+        let used = self.disk_work(move || view.used_bytes()).await?;
+        self.used_bytes.store(used, Ordering::Relaxed);
+        Ok(())
     }
 
     pub(super) async fn disk_work<T: Send + 'static>(

@@ -13,18 +13,20 @@
 
 mod apply;
 mod apply_ask;
+mod defragment;
 mod disk_view;
 mod flush;
+mod hash;
 mod layer;
 mod machine;
 mod reader;
 mod requests;
 mod snapshot;
 mod store;
-mod timer;
-mod tokens;
 #[cfg(test)]
 mod tests;
+mod timer;
+mod tokens;
 
 pub(crate) use machine::Machine;
 pub(crate) use reader::{Moment, Reader};

@@ -15,10 +15,10 @@ use super::{StateError, access};
 use crate::logic::mvcc::{
     KeyRange, MvccError, MvccView, Outcome, Revisions, Scan, run_range, run_txn,
 };
-use crate::model::lease::LeaseId;
 use crate::model::kv::{
     Event, EventKind, KeyValue, RangeRequest, RangeResponse, Revision, TxnRequest,
 };
+use crate::model::lease::LeaseId;
 
 type Overlay = BTreeMap<Bytes, Option<KeyValue>>;
 

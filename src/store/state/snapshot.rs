@@ -250,7 +250,7 @@ impl Incoming {
     }
 }
 
-fn write_rows(db: &Database, rows: &[Row]) -> Result<(), StateError> {
+pub(super) fn write_rows(db: &Database, rows: &[Row]) -> Result<(), StateError> {
     let txn = begin(db)?;
     {
         let mut meta = txn.open_table(META).map_err(access("open a table of"))?;
@@ -289,6 +289,7 @@ impl StateStore {
         expected: Option<LogId>,
         incoming: Incoming,
     ) -> Result<(), StateError> {
+        let _trimming = self.trimming.lock().await;
         let _flushing = self.flushing.lock().await;
         let disk = self.disk.clone();
         let fresh = self
@@ -304,6 +305,7 @@ impl StateStore {
                 load(&*disk)
             })
             .await?;
+        self.trimmed.send_replace(fresh.marks.trimmed);
         *self.write() = fresh;
         self.recent().clear();
         self.tokens.clear();
@@ -313,7 +315,7 @@ impl StateStore {
     }
 
     /// The state file at this moment.
-    pub(super) fn view(&self) -> Arc<DiskView> {
+    pub(crate) fn view(&self) -> Arc<DiskView> {
         self.read().view.clone()
     }
 

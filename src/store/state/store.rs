@@ -4,6 +4,7 @@
 //! changes the frozen layer or the file; the lock is never held across disk work.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadableTable};
@@ -29,6 +30,8 @@ use crate::store::types::{LogId, StartNote, StoredMembership};
 pub(crate) const STATE_FILE: &str = "state.redb";
 /// A received snapshot until it takes the state's place.
 pub(super) const INCOMING_FILE: &str = "incoming.redb";
+/// A copy of the state without unused pages until it takes the state's place.
+pub(super) const COPY_FILE: &str = "compact.redb";
 /// Pages of the state kept in memory, bytes.
 pub(super) const CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Revisions kept in memory for watchers that are nearly up to date.
@@ -72,7 +75,11 @@ pub(crate) struct StateStore {
     pub(super) disk: Arc<dyn StoreDisk>,
     inner: RwLock<Inner>,
     recent: Mutex<VecDeque<Arc<RevisionEvents>>>,
+    /// Counted now and then; `u64::MAX` until then.
+    pub(super) used_bytes: AtomicU64,
     pub(super) flushing: tokio::sync::Mutex<()>,
+    /// Held by who removes compacted rows, and by who must not have that happen.
+    pub(super) trimming: tokio::sync::Mutex<()>,
     pub(super) wake_flusher: Notify,
     pub(super) progress: watch::Sender<Progress>,
     /// What this member has removed of what was compacted.
@@ -87,18 +94,23 @@ const POISON: &str = "no holder of the state's lock panics";
 impl StateStore {
     /// Opens or makes the state file and drops what an interrupted snapshot left.
     pub(crate) fn open(disk: Arc<dyn StoreDisk>) -> Result<Self, StateError> {
-        disk.remove(INCOMING_FILE)
-            .map_err(|source| StateError::File { action: "remove", source })?;
+        for left_over in [INCOMING_FILE, COPY_FILE] {
+            disk.remove(left_over)
+                .map_err(|source| StateError::File { action: "remove", source })?;
+        }
         let inner = load(&*disk)?;
         let progress = progress_of(&inner);
+        let trimmed = inner.marks.trimmed;
         Ok(Self {
             disk,
             inner: RwLock::new(inner),
             recent: Mutex::new(VecDeque::new()),
+            used_bytes: AtomicU64::new(u64::MAX),
             flushing: tokio::sync::Mutex::new(()),
+            trimming: tokio::sync::Mutex::new(()),
             wake_flusher: Notify::new(),
             progress: watch::Sender::new(progress),
-            trimmed: watch::Sender::new(0),
+            trimmed: watch::Sender::new(trimmed),
             timer: LeaseTimer::new(),
             tokens: Tokens::default(),
         })
@@ -162,6 +174,11 @@ impl StateStore {
     /// Users and roles as of what is applied.
     pub(crate) fn auth(&self) -> Arc<AuthState> {
         self.read().auth.clone()
+    }
+
+    /// Bytes of the state file that hold something, as of when they were last counted.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
     }
 
     /// The alarms that stand.

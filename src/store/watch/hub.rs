@@ -20,7 +20,10 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(super) enum Waiting {
     /// Some events of one revision, as the dispatcher found them.
-    Matched { events: Arc<RevisionEvents>, which: Vec<u32> },
+    Matched {
+        events: Arc<RevisionEvents>,
+        which: Vec<u32>,
+    },
     Ready(WatchItem),
 }
 
@@ -74,9 +77,12 @@ pub(in crate::store) struct WatchHub {
 impl WatchHub {
     pub(in crate::store) fn new(state: Arc<StateStore>) -> Self {
         let next = state.progress().borrow().revision + 1;
-        let hub =
-            Hub { next, index: WatchIndex::default(), members: HashMap::new(), numbers: 0 };
+        let hub = Hub { next, index: WatchIndex::default(), members: HashMap::new(), numbers: 0 };
         Self { state, hub: Mutex::new(hub) }
+    }
+
+    pub(super) fn state(&self) -> Arc<StateStore> {
+        self.state.clone()
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub> {
@@ -151,8 +157,8 @@ impl WatchHub {
         hub.index.insert(range, number);
         hub.members.insert(number, member);
         // A watch that begins in the future has nothing to be told of yet.
-        if tell && next == hub.next {
-            let seen = Waiting::Ready(WatchItem::Progress(hub.next - 1));
+        if tell && next <= self.state.progress().borrow().revision + 1 {
+            let seen = Waiting::Ready(WatchItem::Progress(next - 1));
             mailbox.queue().items.push_back((id, seen));
             mailbox.filled.notify_one();
         }

@@ -18,10 +18,9 @@ use crate::logic::mvcc::KeyRange;
 use crate::model::auth::Caller;
 use crate::model::kv::{Event, EventKind, Revision, WatchItem, WatchRequest};
 use crate::store::api::{StoreError, WatchStream};
-use crate::store::disk::run_on;
+use crate::store::disk::{StoreDisk, run_on};
 use crate::store::health::Health;
-use crate::store::shared::Shared;
-use crate::store::state::{Reader, RevisionEvents, StateError};
+use crate::store::state::{Reader, RevisionEvents, StateError, StateStore};
 
 /// Revisions read from the disk at a time.
 const READ_AHEAD: usize = 256;
@@ -48,7 +47,8 @@ struct Watch {
 
 /// The reader's side of one stream.
 pub(in crate::store) struct Stream {
-    shared: Arc<Shared>,
+    state: Arc<StateStore>,
+    disk: Arc<dyn StoreDisk>,
     hub: Arc<WatchHub>,
     caller: Caller,
     mailbox: Arc<Mailbox>,
@@ -66,15 +66,23 @@ impl std::fmt::Debug for Stream {
     }
 }
 
-impl Shared {
-    pub(in crate::store) fn open_stream(self: &Arc<Self>, caller: Caller) -> Stream {
+impl Stream {
+    /// A stream without watches yet.
+    pub(in crate::store) fn new(
+        hub: Arc<WatchHub>,
+        disk: Arc<dyn StoreDisk>,
+        health: watch::Receiver<Health>,
+        cancel: CancellationToken,
+        caller: Caller,
+    ) -> Self {
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        Stream {
-            hub: self.hub.clone(),
-            health: self.health.subscribe(),
-            cancel: self.cancel.clone(),
-            shared: self.clone(),
+        Self {
+            state: hub.state(),
+            hub,
+            disk,
+            health,
+            cancel,
             caller,
             mailbox: Arc::default(),
             watches: BTreeMap::new(),
@@ -88,23 +96,30 @@ impl Shared {
 #[async_trait]
 impl WatchStream for Stream {
     async fn add(&mut self, id: i64, mut request: WatchRequest) -> Result<(), StoreError> {
-        self.shared.health.borrow().check()?;
+        self.health.borrow().check()?;
         if request.key.is_empty() {
             // As in etcd, no key is the smallest one.
             request.key = Bytes::from_static(&[0]);
         }
-        let (key, range_end) = (&request.key, &request.range_end);
-        self.shared.check_access(&self.caller, Access::Read, key, range_end)?;
+        if let Some(by) = self.caller.info() {
+            let (key, range_end) = (&request.key, &request.range_end);
+            self.state.auth().check(&by, Access::Read, key, range_end)?;
+        }
         if id < 0 || self.watches.contains_key(&id) {
             let reason = format!("watch id {id} is in use or negative");
             return Err(StoreError::BadRequest { reason });
         }
-        let newest = self.shared.state.progress().borrow().revision;
+        let newest = self.state.progress().borrow().revision;
         let next = if request.start_revision > 0 { request.start_revision } else { newest + 1 };
         let range = KeyRange::new(request.key.clone(), request.range_end.clone());
         let watch = Watch { range, request, place: Place::Behind(next), told: 0 };
         self.watches.insert(id, watch);
-        if !self.join(id, next) {
+        let compact_revision = self.state.revisions().compacted;
+        if next < compact_revision {
+            // Memory may still have it, but nobody is to rely on that.
+            let item = Waiting::Ready(WatchItem::Compacted { compact_revision });
+            self.mailbox.queue().items.push_back((id, item));
+        } else if !self.join(id, next) {
             self.behind.push_back(id);
         }
         Ok(())
@@ -223,12 +238,12 @@ impl Stream {
             self.behind.retain(|behind| *behind != id);
             return Ok(());
         }
-        let state = &self.shared.state;
+        let state = &self.state;
         let found = match state.recent_changes(&range, next, prev_kv) {
             Some(found) => found,
             None => {
                 let state = state.clone();
-                run_on(&*self.shared.disk, move || state.changes(&range, next, prev_kv, READ_AHEAD))
+                run_on(&*self.disk, move || state.changes(&range, next, prev_kv, READ_AHEAD))
                     .await
                     .map_err(|source| StateError::File { action: "read", source })??
             }
