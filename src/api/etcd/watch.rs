@@ -206,7 +206,7 @@ impl Session {
             self.answers.push_back(not_made(reason.into()));
             return Ok(());
         };
-        let fragment = create.fragment;
+        let (fragment, own_choice) = (create.fragment, create.watch_id == 0);
         let wanted = watch_request(create, header.map_or(0, |header| header.revision));
         let bounded = !wanted.range_end.is_empty() && wanted.range_end[..] != [0];
         if bounded && wanted.key >= wanted.range_end {
@@ -216,6 +216,9 @@ impl Session {
         match self.feed.add(id, wanted).await {
             Ok(()) => {
                 self.watches.insert(id, fragment);
+                if own_choice {
+                    self.next_id = id + 1;
+                }
                 self.answers.push_back(pb::WatchResponse {
                     header,
                     watch_id: id,
@@ -228,16 +231,11 @@ impl Session {
         Ok(())
     }
 
-    /// The id a new watch gets; `None` if the client's own is taken.
-    fn id_for(&mut self, wanted: i64) -> Option<i64> {
-        if wanted != 0 {
-            return (!self.watches.contains_key(&wanted)).then_some(wanted);
-        }
-        while self.watches.contains_key(&self.next_id) {
-            self.next_id += 1;
-        }
-        self.next_id += 1;
-        Some(self.next_id - 1)
+    /// The id a new watch gets; `None` if the client's own is taken. An id is used up only
+    /// by a watch that is made.
+    fn id_for(&self, wanted: i64) -> Option<i64> {
+        let free = |id: &i64| !self.watches.contains_key(id);
+        if wanted == 0 { (self.next_id..).find(free) } else { Some(wanted).filter(free) }
     }
 
     fn item(&mut self, id: i64, item: WatchItem) {

@@ -147,10 +147,6 @@ fn upkeep() -> Vec<(&'static str, Value)> {
         ("kv/range", json!({ "key": b64("a"), "revision": 3 })),
         ("kv/range", json!({ "key": b64("a"), "range_end": b64("\0"), "revision": 6 })),
         ("maintenance/alarm", json!({})),
-        ("maintenance/hashkv", json!({})),
-        ("maintenance/hashkv", json!({ "revision": 9 })),
-        ("maintenance/hashkv", json!({ "revision": 2 })),
-        ("maintenance/hashkv", json!({ "revision": 10_000 })),
         ("maintenance/defragment", json!({})),
     ]
 }
@@ -226,7 +222,7 @@ impl Asked {
         };
         let text = answer.text().await.unwrap();
         let document = serde_json::from_str(&text);
-        (status, anonymous(document.unwrap_or_else(|_| panic!("{path}: {text}"))))
+        (status, anonymous(document.unwrap_or(Value::String(text))))
     }
 }
 
