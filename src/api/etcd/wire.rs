@@ -174,10 +174,8 @@ fn op_response(answer: OpResponse) -> pb::ResponseOp {
                 prev_kvs: prev_kvs.into_iter().map(key_value).collect(),
             })
         }
-        OpResponse::Txn(nested) => {
-            let header = at(nested.revision);
-            PbResponse::ResponseTxn(txn_response(*nested, header))
-        }
+        // The one answer that etcd gives an empty header.
+        OpResponse::Txn(nested) => PbResponse::ResponseTxn(txn_response(*nested, at(0))),
     };
     pb::ResponseOp { response: Some(response) }
 }

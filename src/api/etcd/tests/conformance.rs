@@ -139,6 +139,8 @@ fn leases() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// Alarm and Defragment are missing on purpose: 3.4 answers them without a header, and
+/// later versions, like ours, with one. HashKV has no JSON path in 3.4.
 fn upkeep() -> Vec<(&'static str, Value)> {
     vec![
         ("kv/compaction", json!({ "revision": 6, "physical": true })),
@@ -146,8 +148,6 @@ fn upkeep() -> Vec<(&'static str, Value)> {
         ("kv/compaction", json!({ "revision": 10_000 })),
         ("kv/range", json!({ "key": b64("a"), "revision": 3 })),
         ("kv/range", json!({ "key": b64("a"), "range_end": b64("\0"), "revision": 6 })),
-        ("maintenance/alarm", json!({})),
-        ("maintenance/defragment", json!({})),
     ]
 }
 
