@@ -1,12 +1,8 @@
 //! The protocol over a store in memory, driven through its JSON side, which goes through
 //! every gRPC service's own framing.
 
-mod conformance;
-mod etcdctl;
 mod locks;
 mod memory;
-mod python;
-mod served;
 mod watches;
 
 use std::sync::Arc;

@@ -4,8 +4,8 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::PATIENCE;
-use super::served::{Served, output, program};
+use crate::PATIENCE;
+use crate::served::{Served, output, program};
 
 struct Client {
     served: Served,

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use super::served::{Served, output};
+use crate::served::{Served, output};
 
 const OVER_GRPC: &str = r#"
 import os, sys, etcd3

@@ -12,15 +12,15 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{EtcdApi, EtcdStore};
-use super::PATIENCE;
-use crate::base::ids::{ClusterId, Generation, MemberId};
-use crate::pki::{Authority, NodeKey, NodeNames};
-use crate::store::{
+use crate::PATIENCE;
+use holdfast::api::etcd::{EtcdApi, EtcdStore};
+use holdfast::base::ids::{ClusterId, Generation, MemberId};
+use holdfast::pki::{Authority, NodeKey, NodeNames};
+use holdfast::store::{
     PeerError, PeerNetwork, PeerTarget, Store, StoreConfig, StoreDeps, StoreTuning,
 };
-use crate::sys::clock;
-use crate::sys::tls::{self, TlsFiles, TlsIdentity};
+use holdfast::sys::clock;
+use holdfast::sys::tls::{self, TlsFiles, TlsIdentity};
 
 /// The one member has nobody to talk to.
 #[derive(Debug)]
@@ -40,9 +40,9 @@ impl PeerNetwork for NoPeers {
 }
 
 /// The listener, its store and its certificates; ends when dropped.
-pub(super) struct Served {
-    pub(super) dir: tempfile::TempDir,
-    pub(super) port: u16,
+pub(crate) struct Served {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) port: u16,
     authority: Authority,
     _tasks: JoinSet<std::io::Result<()>>,
 }
@@ -65,7 +65,7 @@ async fn store_in(dir: &Path) -> Arc<Store> {
 }
 
 impl Served {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         tls::install_crypto();
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -98,19 +98,19 @@ impl Served {
         Self { dir, port, authority, _tasks: tasks }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
     }
 
     /// A client certificate beside the administrator's.
-    pub(super) fn issue(&self, name: &str) {
+    pub(crate) fn issue(&self, name: &str) {
         let (certificate, key) = self.authority.issue_etcd_client(name, clock::now()).unwrap();
         write(&self.dir.path().join(format!("{name}.crt")), &certificate);
         write(&self.dir.path().join(format!("{name}.key")), &key);
     }
 
     /// `etcdctl` with the certificate of that name.
-    pub(super) fn etcdctl(&self, program: &Path, identity: &str, arguments: &[&str]) -> Command {
+    pub(crate) fn etcdctl(&self, program: &Path, identity: &str, arguments: &[&str]) -> Command {
         let at = |name: String| self.dir.path().join(name);
         let mut command = Command::new(program);
         command
@@ -124,7 +124,7 @@ impl Served {
     }
 
     /// An HTTP client with the administrator's certificate.
-    pub(super) fn http(&self) -> reqwest::Client {
+    pub(crate) fn http(&self) -> reqwest::Client {
         let read = |name: &str| std::fs::read_to_string(self.dir.path().join(name)).unwrap();
         let identity = TlsIdentity::load(TlsFiles {
             authority: self.dir.path().join("ca.crt"),
@@ -138,7 +138,7 @@ impl Served {
 }
 
 /// Where a program of Debian's etcd packages is, if it is anywhere.
-pub(super) fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join(".build/etcd/usr/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::iter::once(unpacked)
@@ -152,20 +152,20 @@ pub(super) fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// Runs off the runtime's threads, which the server needs.
-pub(super) async fn output(mut command: Command) -> Output {
+pub(crate) async fn output(mut command: Command) -> Output {
     let running = tokio::task::spawn_blocking(move || command.output().unwrap());
     tokio::time::timeout(PATIENCE * 3, running).await.unwrap().unwrap()
 }
 
 /// A real etcd of one member, without TLS; killed when dropped.
-pub(super) struct Etcd {
+pub(crate) struct Etcd {
     child: Child,
-    pub(super) url: String,
+    pub(crate) url: String,
     _dir: tempfile::TempDir,
 }
 
 impl Etcd {
-    pub(super) async fn start(program: &Path) -> Self {
+    pub(crate) async fn start(program: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port =
             || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -7,8 +7,8 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::b64;
-use super::served::{Etcd, Served, program};
+use crate::b64;
+use crate::served::{Etcd, Served, program};
 
 fn put(key: &str, value: &str) -> (&'static str, Value) {
     ("kv/put", json!({ "key": b64(key), "value": b64(value) }))
