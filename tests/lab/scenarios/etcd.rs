@@ -62,15 +62,16 @@ pub(crate) fn transcript(lab: &Lab) -> Outcome {
     })?;
 
     // A write at one member is read at the others, and watched there.
-    let at = |member: usize, arguments: &[&str]| {
+    let at_endpoint = |endpoint: &str, arguments: &[&str]| {
         let mut command = client.command(arguments)?;
-        command.env("ETCDCTL_ENDPOINTS", each[member]);
+        command.env("ETCDCTL_ENDPOINTS", endpoint);
         succeed(&mut command)
     };
+    let at = |member: usize, arguments: &[&str]| at_endpoint(each[member], arguments);
     at(0, &["put", "t24/a", "1"])?;
-    for member in 0..3 {
-        let found = at(member, &["get", "t24/a"])?;
-        ensure(found == "t24/a\n1\n", || format!("at {}: {found}", each[member]))?;
+    for endpoint in &each {
+        let found = at_endpoint(endpoint, &["get", "t24/a"])?;
+        ensure(found == "t24/a\n1\n", || format!("at {endpoint}: {found}"))?;
     }
     let granted = at(1, &["lease", "grant", "2"])?;
     let lease = granted.split_whitespace().nth(1).unwrap_or_default().to_owned();
