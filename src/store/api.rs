@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::quorum::QuorumLoss;
+use super::quorum_loss::QuorumLoss;
 use crate::base::ids::MemberId;
 use crate::model::auth::Caller;
 use crate::model::kv::{

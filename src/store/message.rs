@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::lease::LeaseId;
-use crate::store::quorum::QuorumLoss;
+use crate::store::quorum_loss::QuorumLoss;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
 use crate::store::types::{Command, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::api::StoreError;
 use super::message::{Answer, Request, Unproposed};
-use super::quorum::QuorumLoss;
+use super::quorum_loss::QuorumLoss;
 use super::shared::{PAUSE, Shared};
 use super::types::{Command, Refusal, Reply};
 use crate::base::ids::MemberId;
