@@ -169,6 +169,7 @@ impl Store {
                 .await
                 .map_err(OpenError::Disk)?
                 .map_err(OpenError::Log)?;
+        let starts = log.starts();
         let log: Arc<dyn LogFile> = Arc::new(log);
         let of = disk.clone();
         let state = run_on(&*disk, move || StateStore::open(of))
@@ -181,7 +182,8 @@ impl Store {
             LogStore::start(log.clone(), disk.clone(), &tracker).map_err(OpenError::Log)?;
         let space = SpaceGuard::new(&disk).await;
         let health = watch::Sender::new(Health::Serving);
-        let outbound = Arc::new(Outbound::new(network, identity, state.clone(), health.clone()));
+        let outbound =
+            Arc::new(Outbound::new(network, identity, starts, state.clone(), health.clone()));
         let raft = Raft::new(
             identity.member.0,
             raft_config(identity.cluster, config.tuning)?,

@@ -234,9 +234,10 @@ impl Lab {
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: harness, namespace: default}}\n\
              data: {{stamp: \"{stamp}\"}}\n"
         );
-        let manifest = self.dir().join("harness.yaml");
-        std::fs::write(&manifest, text).map_err(|error| failed("manifest", error))?;
-        let path = manifest.to_string_lossy().into_owned();
+        let manifest = tempfile::NamedTempFile::with_suffix(".yaml")
+            .map_err(|error| failed("manifest", error))?;
+        std::fs::write(manifest.path(), text).map_err(|error| failed("manifest", error))?;
+        let path = manifest.path().to_string_lossy().into_owned();
         succeed(&mut self.holdfast(&["apply", "-f", &path])?)?;
         let get = ["get", "configmap", "harness", "-n", "default", "-o", "json"];
         let text = succeed(&mut self.holdfast(&get)?)?;
