@@ -81,6 +81,30 @@ pub(crate) fn succeed(command: &mut Command) -> Result<String, Failed> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs it to its end on this thread.
+pub(crate) fn run<T>(future: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| failed("runtime", error))?.block_on(future)
+}
+
+/// What the page answers; the certificate is the cluster's own.
+pub(crate) async fn get_page(
+    url: &str,
+    password: Option<&str>,
+) -> Result<reqwest::Response, Failed> {
+    let client = reqwest::Client::builder()
+        .tls_certs_only([])
+        .tls_danger_accept_invalid_certs(true)
+        .no_proxy()
+        .build()
+        .map_err(|error| failed("client", error))?;
+    let mut request = client.get(url);
+    if let Some(password) = password {
+        request = request.basic_auth("admin", Some(password));
+    }
+    request.send().await.map_err(|error| failed("GET /ui/", error))
+}
+
 /// One lab; taken down when dropped.
 #[derive(Debug)]
 pub(crate) struct Lab {
