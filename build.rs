@@ -1,11 +1,14 @@
-//! Turns etcd's protocol definitions into Rust, and into a description for the JSON side.
+//! Turns etcd's protocol definitions into Rust and into a description for the JSON side,
+//! and chooses the linker.
 //!
 //! Why protox: a compiler in Rust, so that building needs no protoc on the host. The
 //! results go to `OUT_DIR` and not into the repository: nothing generated is to be read,
 //! and it cannot be out of date.
+//! Why another linker: `src/docs/decisions/0006-linker.md`.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use prost::Message;
 
@@ -14,6 +17,7 @@ const FILES: [&str; 5] = ["kv.proto", "auth.proto", "rpc.proto", "lock.proto", "
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
+    choose_linker()?;
     println!("cargo:rerun-if-changed={DIRECTORY}");
     let mut described = protox::compile(FILES, [DIRECTORY])?;
     for file in &mut described.file {
@@ -23,5 +27,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("etcd.descriptors"), described.encode_to_vec())?;
     tonic_prost_build::configure().build_client(false).bytes(".").compile_fds(described)?;
+    Ok(())
+}
+
+/// The toolchain's own LLD: it folds functions of the same code and packs relocations.
+fn choose_linker() -> Result<(), Box<dyn Error>> {
+    let variable = |name| std::env::var(name).map_err(|error| format!("{name}: {error}"));
+    if variable("CARGO_CFG_TARGET_ENV")? != "musl" {
+        return Ok(());
+    }
+    let asked = Command::new(variable("RUSTC")?).args(["--print", "sysroot"]).output()?;
+    let sysroot = String::from_utf8(asked.stdout)?;
+    let folder =
+        Path::new(sysroot.trim()).join("lib/rustlib").join(variable("HOST")?).join("bin/gcc-ld");
+    if !folder.join("ld.lld").is_file() {
+        println!("cargo:warning=no LLD in {}: the binary gets larger", folder.display());
+        return Ok(());
+    }
+    println!("cargo:rustc-link-arg=-B{}", folder.display());
+    println!("cargo:rustc-link-arg=-fuse-ld=lld");
+    for argument in ["--icf=all", "--pack-dyn-relocs=relr"] {
+        println!("cargo:rustc-link-arg-bins=-Wl,{argument}");
+    }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! votes, its disk's incarnation is in the membership, which every member knows that
 //! counts its vote: a wiped disk under the same id is recognised.
 //!
-//! Invariants: repeating a change finishes it; a change is reported done only once it is
+//! Invariants: repeating a change finishes it; without a majority it is said at once; a change is reported done only once it is
 //! committed; one change at a time; an id that ever announced itself or could vote, and
 //! was removed, is never taken again.
 
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::api::StoreError;
 use super::member::Store;
 use super::message::{Answer, ChangeRefused, MembershipChange, Request, Unproposed};
+use super::quorum_loss::QuorumLoss;
 use super::shared::Shared;
 use super::types::{Command, Peer, StartNote, TypeConfig};
 use crate::base::ids::{BootCount, MemberId};
@@ -72,6 +73,11 @@ fn never(reason: impl ToString) -> ChangeRefused {
     ChangeRefused::Never { reason: reason.to_string() }
 }
 
+/// What was begun is in the log of a leader and may be committed when the others are back.
+fn may_still_be_done(loss: &QuorumLoss) -> StoreError {
+    StoreError::Unknown { reason: loss.to_string() }
+}
+
 impl Shared {
     pub(super) async fn change(
         self: &Arc<Self>,
@@ -79,8 +85,14 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let until = Instant::now() + CHANGE_BUDGET;
         let mut led_at = Instant::now();
+        let mut tried = false;
         loop {
             self.health.borrow().check()?;
+            match self.quorum.loss() {
+                Some(loss) if tried => return Err(may_still_be_done(&loss)),
+                Some(loss) => return Err(StoreError::NoQuorum(loss)),
+                None => {}
+            }
             let leader = *self.leader.borrow();
             if leader.is_some() {
                 led_at = Instant::now();
@@ -88,19 +100,11 @@ impl Shared {
                 let reason = "none is known to this member, which may not be one yet or any more";
                 return Err(StoreError::NoLeader { reason: reason.into() });
             }
-            let done = match leader {
-                None => Err(later("no leader is known")),
-                Some(leader) if leader == self.identity.member => {
-                    self.change_here(change.clone()).await
-                }
-                Some(leader) => {
-                    let request = Request::Change(change.clone());
-                    match self.outbound.call_member(leader.0, request, ROUND * 2).await {
-                        Ok(Answer::Changed(done)) => done,
-                        Ok(answer) => Err(later(format!("unexpected answer {answer:?}"))),
-                        Err(error) => Err(later(error)),
-                    }
-                }
+            tried |= leader.is_some();
+            let done = tokio::select! {
+                biased;
+                done = self.try_change(leader, &change) => done,
+                loss = self.quorum.lost() => return Err(may_still_be_done(&loss)),
             };
             match done {
                 Ok(()) => return Ok(()),
@@ -115,6 +119,26 @@ impl Shared {
                     self.pause(leader).await;
                 }
             }
+        }
+    }
+
+    /// One attempt at whoever leads.
+    async fn try_change(
+        &self,
+        leader: Option<MemberId>,
+        change: &MembershipChange,
+    ) -> Result<(), ChangeRefused> {
+        let Some(leader) = leader else {
+            return Err(later("no leader is known"));
+        };
+        if leader == self.identity.member {
+            return self.change_here(change.clone()).await;
+        }
+        let request = Request::Change(change.clone());
+        match self.outbound.call_member(leader.0, request, ROUND * 2).await {
+            Ok(Answer::Changed(done)) => done,
+            Ok(answer) => Err(later(format!("unexpected answer {answer:?}"))),
+            Err(error) => Err(later(error)),
         }
     }
 

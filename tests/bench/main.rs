@@ -3,12 +3,21 @@
 //! Figures live here and not in tests, because a test must not depend on how fast the
 //! machine is. Prints Markdown, so that the output can stand in `src/docs/benchmarks.md`.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "the table is what it is for; its clients end with the program"
+)]
+
+mod store;
+
 #[path = "../lab/harness.rs"]
 #[expect(dead_code, reason = "the harness serves the lab tests too")]
 mod harness;
 
 use std::fs;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
@@ -28,26 +37,46 @@ struct Row {
     goal: &'static str,
 }
 
-fn main() {
-    let rows = measure();
-    println!("\n| what | measured | goal |\n|---|---|---|");
-    match rows {
-        Ok(rows) => {
-            for row in rows {
-                println!("| {} | {} | {} |", row.what, row.measured, row.goal);
-            }
-        }
+/// As in the product, whose members this program also runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// `bench`, `bench lab`, `bench store`; `bench member DIRECTORY` is a process of the second.
+fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|word| word != "--quiet").collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        [] => lab().and_then(|()| store::measure()),
+        ["lab"] => lab(),
+        ["store"] => store::measure(),
+        ["member", directory] => store::member::run(Path::new(directory)),
+        other => Err(anyhow::anyhow!("unknown: {other:?}; say nothing, lab or store")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("bench failed: {}", error.message().unwrap_or_default());
-            std::process::exit(1);
+            println!("bench failed: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }
 
+fn lab() -> Result<(), anyhow::Error> {
+    let rows = measure()
+        .map_err(|error| anyhow::anyhow!(error.message().unwrap_or_default().to_owned()))?;
+    println!("\n| what | measured | goal |\n|---|---|---|");
+    for row in rows {
+        println!("| {} | {} | {} |", row.what, row.measured, row.goal);
+    }
+    println!();
+    Ok(())
+}
+
 fn measure() -> Result<Vec<Row>, Failed> {
     let mut rows = vec![
-        row("size of the binary", mebibytes(&binary())?, "≤ 40 MB"),
-        row("size of the bundle", mebibytes(&bundle())?, "–"),
+        row("size of the binary", megabytes(&binary())?, "≤ 40 MB"),
+        row("size of the bundle", megabytes(&bundle())?, "–"),
         row("bundle build (packages cached)", seconds(build_bundle()?), "–"),
     ];
     let started = Instant::now();
@@ -103,7 +132,7 @@ fn spread(mut samples: Vec<Duration>) -> String {
     )
 }
 
-fn mebibytes(path: &std::path::Path) -> Result<String, Failed> {
+fn megabytes(path: &Path) -> Result<String, Failed> {
     let facts = fs::metadata(path).map_err(|error| failed(path.display(), error))?;
     Ok(format!("{:.1} MB", facts.len() as f64 / 1e6))
 }

@@ -4,6 +4,7 @@
 //! function over (path, text), so that it is also run on planted faults and shown to
 //! fail there.
 
+mod features;
 mod floors;
 mod licences;
 mod rules;
@@ -94,6 +95,11 @@ fn every_dependency_has_an_allowed_licence() {
 }
 
 #[test]
+fn no_library_is_built_twice_for_binary_and_tests() {
+    assert_none(features::built_twice(&root()));
+}
+
+#[test]
 fn every_rule_fails_on_a_planted_fault() {
     let plant = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
     let upward = plant("src/store/planted.rs", "//! Planted.\nuse crate::api::kube;\n");
@@ -110,6 +116,9 @@ fn every_rule_fails_on_a_planted_fault() {
     assert!(rules::missing_header(&plant("src/x.rs", "use std::fs;\n")).is_some());
     assert!(rules::too_long(&plant("src/x.rs", &"//! x\n".repeat(601))).is_some());
     assert!(rules::vague_name(&plant("src/api/utils.rs", "//! x\n")).is_some());
+    let binary = ["bytes v1".to_owned(), "rand v1 std".to_owned()].into();
+    let tests = ["bytes v1".to_owned(), "rand v1 alloc,std".to_owned()].into();
+    assert_eq!(features::missing(&binary, &tests).len(), 1);
     let raw = plant("src/agent/planted.rs", "//! P.\nuse nix::mount::mount;\n");
     assert_eq!(rules::operating_system_outside_sys(&raw).len(), 1);
 }

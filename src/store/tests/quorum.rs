@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Cluster, PATIENCE, get, put};
+use crate::base::ids::MemberId;
 use crate::model::kv::RangeRequest;
 use crate::store::Kv;
 use crate::store::StoreError;
@@ -28,6 +29,8 @@ async fn without_a_majority_requests_fail_soon_and_name_who_is_silent() {
         let write = member.txn(put("a", "2")).await.unwrap_err();
         assert!(matches!(write, StoreError::NoQuorum(_)), "{write:?}");
         assert!(write.is_retryable() && known.elapsed() < Duration::from_secs(1));
+        let change = member.remove_member(MemberId(others[0])).await.unwrap_err();
+        assert!(matches!(change, StoreError::NoQuorum(_)), "{change:?}");
         let stale = RangeRequest { serializable: true, ..RangeRequest::key("a") };
         assert_eq!(member.range(stale).await.unwrap().kvs.len(), 1);
         for other in others {
@@ -39,6 +42,28 @@ async fn without_a_majority_requests_fail_soon_and_name_who_is_silent() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(get(&member, "a").await.as_deref(), Some("1"));
+    }
+}
+
+#[tokio::test]
+async fn a_membership_change_whose_majority_goes_ends_soon() {
+    let mut cluster = Cluster::three().await;
+    let leader = cluster.leader().await;
+    let store = cluster.stores[&leader].clone();
+    let others: Vec<u64> = [1, 2, 3].into_iter().filter(|id| *id != leader).collect();
+    others.iter().for_each(|other| cluster.kill(*other));
+    let started = Instant::now();
+    let change = store.remove_member(MemberId(others[0])).await.unwrap_err();
+    assert!(matches!(change, StoreError::Unknown { .. }), "{change:?}");
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+    for other in &others {
+        cluster.open(*other).await;
+    }
+    // It was in the leader's log, and asking again finishes it.
+    let back = Instant::now();
+    while let Err(error) = store.remove_member(MemberId(others[0])).await {
+        assert!(back.elapsed() < PATIENCE, "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -48,7 +48,10 @@ fn try_again(lab: &Lab) -> Outcome {
     })?;
     let join = join_command("b1", &token, BUNDLE);
     let create = ["holdfast", "token", "create", "--role", "control"];
-    let commands: [(&str, &[&str]); 2] = [("a1", &create), ("b1", &join)];
+    let manifest = "apiVersion: v1\nkind: Namespace\nmetadata: {name: late}\n";
+    fs::write(lab.root("a1").join("var/late.yaml"), manifest).map_err(|e| failed("manifest", e))?;
+    let apply = ["holdfast", "apply", "-f", "/var/late.yaml"];
+    let commands: [(&str, &[&str]); 3] = [("a1", &create), ("a1", &apply), ("b1", &join)];
     for (node, command) in commands {
         let answer = output(&mut lab.on(node, command))?;
         judge(command, &answer, Refusal { exit: 75, says: &[] })?;

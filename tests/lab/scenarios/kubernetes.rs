@@ -1,5 +1,6 @@
 //! The API as its users meet it: unmodified kubectl, and our own verbs.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
@@ -218,12 +219,56 @@ pub(crate) fn own_verbs(lab: &Lab) -> Outcome {
     let pods = lab.pods_ready("hello", 3, |_| true)?;
     let name = pods[0]["metadata"]["name"].as_str().unwrap_or_default();
     contains("logs", &own(&["logs", name])?, &["GET"])?;
+    contains("logs of a workload", &own(&["logs", "deploy/hello"])?, &["GET"])?;
     own(&["delete", "configmap", "own"])?;
     let gone = output(&mut lab.holdfast(&["get", "configmap", "own"])?)?;
     ensure(gone.status.code() == Some(1), || text(&gone))?;
     contains("NotFound", &text(&gone), &["not found"])?;
     let usage = output(&mut lab.holdfast(&["get"])?)?;
-    ensure(usage.status.code() == Some(64), || text(&usage))
+    ensure(usage.status.code() == Some(64), || text(&usage))?;
+    own_verbs_on_many(lab)
+}
+
+/// Several kinds, all kinds, a folder of manifests, and what `describe` puts together.
+fn own_verbs_on_many(lab: &Lab) -> Outcome {
+    let own = |arguments: &[&str]| succeed(&mut lab.holdfast(arguments)?);
+    contains(
+        "get all",
+        &own(&["get", "all"])?,
+        &["pod/hello-", "deployment.apps/hello", "replicaset.apps/hello-", "service/hello"],
+    )?;
+    contains(
+        "get of two kinds",
+        &own(&["get", "services,deployments"])?,
+        &["service/hello", "deployment.apps/hello"],
+    )?;
+    let described = own(&["describe", "deployment", "hello"])?;
+    contains(
+        "describe",
+        &described,
+        &["Replicas:", "StrategyType:", "NewReplicaSet:", "Conditions:", "Events:"],
+    )?;
+    contains(
+        "describe node",
+        &own(&["describe", "node", "a1"])?,
+        &["Conditions:", "Capacity:", "Non-terminated Pods:"],
+    )?;
+    let folder = lab.dir().join("manifests");
+    fs::create_dir(&folder).map_err(|error| failed("folder", error))?;
+    for (file, key) in [("1.yaml", "first"), ("2.yml", "second")] {
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {key}, namespace: default}}\n"
+        );
+        fs::write(folder.join(file), text).map_err(|error| failed(file, error))?;
+    }
+    let path = folder.to_string_lossy().into_owned();
+    contains(
+        "apply of a folder",
+        &own(&["apply", "-f", &path])?,
+        &["configmap/first created", "configmap/second created"],
+    )?;
+    own(&["delete", "configmap", "first", "second"])?;
+    Ok(())
 }
 
 /// The page as a browser gets it; the certificate is the cluster's own.

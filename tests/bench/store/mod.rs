@@ -1,0 +1,69 @@
+//! Our store beside Debian's etcd: three members each, the same disk, the same clients.
+//!
+//! Each group of figures is taken from a fresh cluster of ours and then from a fresh one of
+//! etcd's, so that neither runs while the other is measured.
+
+mod certificates;
+mod client;
+mod clusters;
+mod figures;
+mod load;
+mod requests;
+mod size;
+mod trouble;
+mod watches;
+
+pub(crate) mod member;
+
+use std::path::Path;
+
+use clusters::{Cluster, Kind};
+use figures::{Figure, Pair};
+
+/// Measures everything and prints the table.
+pub(crate) fn measure() -> Result<(), anyhow::Error> {
+    holdfast::sys::tls::install_crypto();
+    anyhow::ensure!(clusters::etcd().is_file(), "etcd is not here; run .ci/install-test");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        figures::print_head();
+        for group in GROUPS {
+            group.measure().await?;
+        }
+        Ok(())
+    })
+}
+
+/// Figures that are taken from one cluster, one after another.
+#[derive(Debug, Clone, Copy)]
+enum Group {
+    Requests,
+    Watches,
+    Trouble,
+    Size,
+}
+
+const GROUPS: [Group; 4] = [Group::Requests, Group::Watches, Group::Trouble, Group::Size];
+
+impl Group {
+    async fn measure(self) -> Result<(), anyhow::Error> {
+        let ours = self.measure_one(Kind::Ours).await?;
+        let theirs = self.measure_one(Kind::Etcd).await?;
+        for (ours, theirs) in ours.into_iter().zip(theirs) {
+            figures::print(&Pair { ours, theirs });
+        }
+        Ok(())
+    }
+
+    async fn measure_one(self, kind: Kind) -> Result<Vec<Figure>, anyhow::Error> {
+        // Beside the build, so on a disk and not in memory.
+        let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("store-bench");
+        let mut cluster = Cluster::start(kind, &base).await?;
+        match self {
+            Self::Requests => requests::measure(&cluster).await,
+            Self::Watches => watches::measure(&cluster).await,
+            Self::Trouble => trouble::measure(&mut cluster).await,
+            Self::Size => size::measure(&mut cluster).await,
+        }
+    }
+}
