@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::api::{PeerNetwork, StoreError};
 use super::disk::{HostDisk, StoreDisk, run_on};
+use super::forward_queue::ForwardQueue;
 use super::health::Health;
 use super::incoming::IncomingSlot;
 use super::log::{Claim, LogError, LogFile, LogStore, SegmentLog};
@@ -210,6 +211,7 @@ impl Store {
             sequence: AtomicU64::new(1),
             gate: ReadGate::default(),
             quorum: Quorum::default(),
+            forwards: ForwardQueue::default(),
             lead_gate: ReadGate::default(),
             space,
             incoming: tokio::sync::Mutex::<IncomingSlot>::default(),

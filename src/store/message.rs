@@ -3,6 +3,7 @@
 //! Invariants: every message names the cluster, the generation and the disks it is from
 //! and for, and is refused when one of them is wrong; a record's version comes first.
 
+use bytes::Bytes;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -14,7 +15,7 @@ use crate::model::lease::LeaseId;
 use crate::store::quorum_loss::QuorumLoss;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
-use crate::store::types::{Command, Lineage, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
+use crate::store::types::{Lineage, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
 
 /// A request with who asks whom.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,8 +53,10 @@ pub(crate) enum Request {
         vote: Vote,
         meta: SnapshotMeta,
     },
-    /// For the leader: put this in the log and say what came of it.
-    Propose(Command),
+    /// For the leader: put each of these commands in the log and say what came of it.
+    Propose {
+        commands: Vec<Bytes>,
+    },
     /// For the leader: which log index must a read that starts now wait for?
     ReadIndex,
     /// For the leader: change the membership.
@@ -84,7 +87,8 @@ pub(crate) enum Answer {
     TransferLeader(TransferLeaderResponse<TypeConfig>),
     SnapshotReady,
     SnapshotInstalled(SnapshotResponse<TypeConfig>),
-    Proposed(Result<Reply, Unproposed>),
+    /// One for each command.
+    Proposed(Vec<Result<Reply, Unproposed>>),
     ReadIndex(Result<u64, Unread>),
     Changed(Result<(), ChangeRefused>),
     Hello {

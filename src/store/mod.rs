@@ -10,6 +10,8 @@ mod barrier;
 mod codec;
 mod disk;
 mod etcd_kv;
+mod forward;
+mod forward_queue;
 mod health;
 mod incoming;
 mod kv;

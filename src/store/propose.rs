@@ -2,26 +2,21 @@
 //!
 //! Why repeating is safe: a transaction carries an id and the state machine answers a
 //! known id from memory; the other commands change nothing when done twice.
+//! Not here: how a command gets to another member (`forward`).
 //! Invariant: `NoLeader` and `NoQuorum` are said only if no attempt can have reached the log.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use openraft::errors::{ClientWriteError, RaftError};
 use tokio::time::{Instant, timeout_at};
 
 use super::api::StoreError;
-use super::message::{Answer, Request, Unproposed};
+use super::forward_queue::NotAnswered;
+use super::message::Unproposed;
 use super::quorum_loss::QuorumLoss;
-use super::shared::{PAUSE, Shared};
+use super::shared::{ATTEMPT, PAUSE, Shared, WRITE_BUDGET};
 use super::types::{Command, Refusal, Reply};
 use crate::base::ids::MemberId;
-
-/// How long a write may look for a leader and an answer.
-pub(super) const WRITE_BUDGET: Duration = Duration::from_secs(10);
-/// How long one attempt at one leader may take before another is asked; the answer to
-/// both is the same.
-const ATTEMPT: Duration = Duration::from_millis(2_500);
 
 /// What became of one attempt.
 enum Attempt {
@@ -106,32 +101,25 @@ impl Shared {
         let Some(leader) = leader else {
             return Attempt::Not { reason: "no leader is known".into() };
         };
-        if leader == self.identity.member {
-            return match self.propose_here(command.clone(), until).await {
-                Ok(reply) => Attempt::Done(reply),
-                Err(Unproposed::NotLeader) => {
-                    Attempt::Not { reason: "this member leads no more".into() }
+        let proposed = if leader == self.identity.member {
+            self.propose_here(command.clone(), until).await
+        } else {
+            match self.forward(leader, command, until).await {
+                Ok(proposed) => proposed,
+                Err(NotAnswered { reason, may_have_happened: true }) => {
+                    return Attempt::Maybe { reason };
                 }
-                Err(Unproposed::NoQuorum(loss)) => Attempt::NoQuorum(loss),
-                Err(Unproposed::Unknown { reason }) => Attempt::Maybe { reason },
-                Err(Unproposed::NoSpace { reason }) => Attempt::NoSpace { reason },
-            };
-        }
-        let deadline = until.saturating_duration_since(Instant::now());
-        let request = Request::Propose(command.clone());
-        match self.outbound.call_member(leader.0, request, deadline).await {
-            Ok(Answer::Proposed(Ok(reply))) => Attempt::Done(reply),
-            Ok(Answer::Proposed(Err(Unproposed::NotLeader))) => {
+                Err(NotAnswered { reason, .. }) => return Attempt::Not { reason },
+            }
+        };
+        match proposed {
+            Ok(reply) => Attempt::Done(reply),
+            Err(Unproposed::NotLeader) => {
                 Attempt::Not { reason: format!("member {leader} leads no more") }
             }
-            Ok(Answer::Proposed(Err(Unproposed::NoQuorum(loss)))) => Attempt::NoQuorum(loss),
-            Ok(Answer::Proposed(Err(Unproposed::Unknown { reason }))) => Attempt::Maybe { reason },
-            Ok(Answer::Proposed(Err(Unproposed::NoSpace { reason }))) => {
-                Attempt::NoSpace { reason }
-            }
-            Ok(answer) => Attempt::Maybe { reason: format!("unexpected answer {answer:?}") },
-            Err(error) if error.may_have_happened() => Attempt::Maybe { reason: error.to_string() },
-            Err(error) => Attempt::Not { reason: error.to_string() },
+            Err(Unproposed::NoQuorum(loss)) => Attempt::NoQuorum(loss),
+            Err(Unproposed::Unknown { reason }) => Attempt::Maybe { reason },
+            Err(Unproposed::NoSpace { reason }) => Attempt::NoSpace { reason },
         }
     }
 

@@ -13,8 +13,7 @@ use tokio::time::Instant;
 use super::health::Health;
 use super::member::Store;
 use super::message::{Answer, Envelope, Rejection, Request};
-use super::propose::WRITE_BUDGET;
-use super::shared::Shared;
+use super::shared::{Shared, WRITE_BUDGET};
 use crate::base::chain::chain;
 use crate::store::codec::{decode, encode};
 
@@ -127,9 +126,7 @@ impl Shared {
                 });
                 install.await.unwrap_or_else(|error| Answer::Failed { reason: error.to_string() })
             }
-            Request::Propose(command) => {
-                Answer::Proposed(self.propose_here(command, Instant::now() + WRITE_BUDGET).await)
-            }
+            Request::Propose { commands } => self.propose_all_here(commands).await,
             Request::ReadIndex => {
                 Answer::ReadIndex(self.read_index_here(Instant::now() + WRITE_BUDGET).await)
             }

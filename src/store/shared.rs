@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::api::StoreError;
 use super::disk::StoreDisk;
+use super::forward_queue::ForwardQueue;
 use super::health::Health;
 use super::incoming::IncomingSlot;
 use super::log::{Identity, LogFile};
@@ -35,6 +36,12 @@ use crate::model::auth::Caller;
 
 /// Pause between attempts while nothing is known to have changed.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a write may look for a leader and an answer.
+pub(super) const WRITE_BUDGET: Duration = Duration::from_secs(10);
+/// How long one attempt at one leader may take before another is asked; the answer to
+/// both is the same.
+pub(super) const ATTEMPT: Duration = Duration::from_millis(2_500);
 
 /// The leader as Raft's own account of this member has it. A leader that left the group
 /// leads no more, though its last vote still names it.
@@ -60,6 +67,8 @@ pub(super) struct Shared {
     pub(super) sequence: AtomicU64,
     pub(super) gate: ReadGate,
     pub(super) quorum: Quorum,
+    /// Proposals for a leader elsewhere.
+    pub(super) forwards: ForwardQueue,
     /// Keepalives that wait for the word that this member leads.
     pub(super) lead_gate: ReadGate,
     pub(super) space: SpaceGuard,

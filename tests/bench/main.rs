@@ -41,15 +41,16 @@ struct Row {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// `bench`, `bench lab`, `bench store`; `bench member DIRECTORY` is a process of the second.
+/// `bench`, `bench lab`, `bench store [GROUP …]`; `bench member DIRECTORY` is a process of
+/// the latter.
 fn main() -> ExitCode {
     let arguments: Vec<String> =
         std::env::args().skip(1).filter(|word| word != "--quiet").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        [] => lab().and_then(|()| store::measure()),
+        [] => lab().and_then(|()| store::measure(&[])),
         ["lab"] => lab(),
-        ["store"] => store::measure(),
+        ["store", groups @ ..] => store::measure(groups),
         ["member", directory] => store::member::run(Path::new(directory)),
         other => Err(anyhow::anyhow!("unknown: {other:?}; say nothing, lab or store")),
     };

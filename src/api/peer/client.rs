@@ -35,24 +35,31 @@ pub enum PeerClientError {
 /// The client side of all peer listeners.
 #[derive(Clone, Debug)]
 pub struct HttpPeers {
-    http: reqwest::Client,
+    messages: reqwest::Client,
+    /// Connections of its own, so that no message of the store stands behind an image.
+    blobs: reqwest::Client,
 }
 
 impl HttpPeers {
     /// `tls` trusts the cluster's authority and shows this node's certificate.
-    pub fn new(tls: ClientConfig) -> Result<Self, PeerClientError> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .no_proxy()
-            .connect_timeout(CONNECT_DEADLINE)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_DEADLINE)
-            .http2_keep_alive_while_idle(true)
-            .pool_max_idle_per_host(2)
-            .build()
-            .map_err(PeerClientError::Setup)?;
-        Ok(Self { http })
+    pub fn new(mut tls: ClientConfig) -> Result<Self, PeerClientError> {
+        // Without it the two would agree on HTTP/1, and each message that goes beside
+        // another would need a connection and a handshake of its own.
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let client = || {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .no_proxy()
+                .connect_timeout(CONNECT_DEADLINE)
+                .tcp_nodelay(true)
+                .http2_prior_knowledge()
+                .http2_keep_alive_interval(PING_INTERVAL)
+                .http2_keep_alive_timeout(PING_DEADLINE)
+                .http2_keep_alive_while_idle(true)
+                .build()
+                .map_err(PeerClientError::Setup)
+        };
+        Ok(Self { messages: client()?, blobs: client()? })
     }
 
     /// Opens a blob at one node; `None` if that node does not hold it.
@@ -67,7 +74,7 @@ impl HttpPeers {
             source,
         };
         let url = format!("https://{address}{}{digest}", super::BLOB_PATH);
-        let answer = self.http.get(url).send().await.map_err(failed)?;
+        let answer = self.blobs.get(url).send().await.map_err(failed)?;
         if answer.status() == http::StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -94,7 +101,7 @@ impl PeerNetwork for HttpPeers {
     ) -> Result<Bytes, PeerError> {
         let PeerTarget { member, address } = target;
         let url = format!("https://{address}{}", super::MESSAGE_PATH);
-        let request = self.http.post(url).timeout(deadline).body(message);
+        let request = self.messages.post(url).timeout(deadline).body(message);
         let answer = request.send().await.map_err(|cause| error(*member, address, &cause))?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(|cause| error(*member, address, &cause))?;

@@ -103,7 +103,7 @@ impl Cluster {
             .create(true)
             .append(true)
             .open(self.dir.path().join(format!("m{}.log", index + 1)))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
         self.members[index] = Some(child);
         Ok(())

@@ -51,8 +51,12 @@ impl PeerServices for StoreOnly {
     }
 }
 
-/// Serves until it is killed.
+/// Serves until it is killed, or until whoever started it is gone.
 pub(crate) fn run(dir: &Path) -> Result<(), anyhow::Error> {
+    std::thread::spawn(|| {
+        let _until_it_closes = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(0)
+    });
     tls::install_crypto();
     let file: MemberFile = serde_json::from_slice(&std::fs::read(dir.join("member.json"))?)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(dir, file))

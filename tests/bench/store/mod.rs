@@ -20,14 +20,17 @@ use std::path::Path;
 use clusters::{Cluster, Kind};
 use figures::{Figure, Pair};
 
-/// Measures everything and prints the table.
-pub(crate) fn measure() -> Result<(), anyhow::Error> {
+/// Measures everything, or the groups of these names, and prints the table.
+pub(crate) fn measure(names: &[&str]) -> Result<(), anyhow::Error> {
     holdfast::sys::tls::install_crypto();
     anyhow::ensure!(clusters::etcd().is_file(), "etcd is not here; run .ci/install-test");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         figures::print_head();
-        for group in GROUPS {
+        for (name, group) in GROUPS {
+            if !names.is_empty() && !names.contains(&name) {
+                continue;
+            }
             group.measure().await?;
         }
         Ok(())
@@ -43,7 +46,12 @@ enum Group {
     Size,
 }
 
-const GROUPS: [Group; 4] = [Group::Requests, Group::Watches, Group::Trouble, Group::Size];
+const GROUPS: [(&str, Group); 4] = [
+    ("requests", Group::Requests),
+    ("watches", Group::Watches),
+    ("trouble", Group::Trouble),
+    ("size", Group::Size),
+];
 
 impl Group {
     async fn measure(self) -> Result<(), anyhow::Error> {
