@@ -1,9 +1,11 @@
 //! Listeners: one folder per protocol.
 
 pub mod admin;
+pub mod etcd;
 pub mod identity;
 pub mod join;
 pub mod kube;
 pub mod listener;
+pub mod nodes;
 pub mod oci;
 pub mod peer;

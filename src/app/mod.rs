@@ -3,6 +3,7 @@
 mod adapters;
 pub mod clean_up;
 mod config;
+pub mod control_nodes;
 mod image_gc;
 mod image_import;
 mod in_process;
@@ -10,7 +11,9 @@ mod leadership;
 pub mod node;
 mod pod_logs;
 mod remote_images;
+mod removed_node;
 pub mod serve;
 mod status;
+mod status_view;
 pub mod supervise;
 mod worker_node;

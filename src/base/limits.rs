@@ -12,6 +12,19 @@ pub const STORE_DISK_RESERVE_MIN_BYTES: u64 = 64 * 1024 * 1024;
 pub const STORE_DISK_RESERVE_MAX_BYTES: u64 = 512 * 1024 * 1024;
 /// Events a watcher may hold in memory before it is fed from disk instead.
 pub const WATCH_BUFFER_EVENTS: usize = 1_024;
+/// Shortest time to live of a lease, seconds: longer than an election takes, so that a
+/// holder can renew with the next leader (etcd's is 2 s for the same reason).
+pub const LEASE_TTL_MIN_S: i64 = 2;
+/// How often the leader looks for leases whose time is over.
+pub const LEASE_TICK: Duration = Duration::from_millis(500);
+/// Leases that one tick may end or mark: 1,000 a second, as in etcd.
+pub const LEASE_EXPIRED_PER_TICK: usize = 500;
+/// How often the remainder of a longer lease is noted in the log, seconds (etcd's default).
+pub const LEASE_MARK_EVERY_S: u64 = 300;
+/// After how long the end of a lease is proposed again if nothing came of it.
+pub const LEASE_RETRY_MS: u64 = 3_000;
+/// How long a token lives without being used (etcd's default).
+pub const AUTH_TOKEN_IDLE: Duration = Duration::from_secs(300);
 /// Largest API object body, bytes (the API server's limit).
 pub const API_BODY_MAX_BYTES: usize = 3 * 1024 * 1024;
 /// Largest OCI manifest, bytes (distribution spec's recommended limit).
@@ -22,6 +35,9 @@ pub const JOIN_TOKEN_TTL: Duration = Duration::from_secs(3_600);
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
 /// How often a node says that it lives.
 pub const NODE_HEARTBEAT: Duration = Duration::from_secs(2);
+/// How often a node renews its Lease, and how long it holds (the kubelet's).
+pub const NODE_LEASE_RENEWAL: Duration = Duration::from_secs(10);
+pub const NODE_LEASE_DURATION: Duration = Duration::from_secs(40);
 /// Silence after which a node is taken for dead and its pods are replaced.
 pub const NODE_DEAD_AFTER: Duration = Duration::from_secs(10);
 /// How long a client waits for a connection to one API server before it tries the next.

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod bundle;
+pub mod certificate;
 pub mod config;
 pub mod connection;
 pub mod delete;
@@ -14,11 +15,13 @@ mod install_tools;
 pub mod join;
 pub mod lab;
 pub mod logs;
+pub mod node;
 pub mod preflight;
 pub mod printer;
 pub mod probe;
 pub mod registry;
 pub mod reset;
+pub mod run_engine;
 pub mod serve;
 pub mod status;
 pub mod token;
@@ -49,6 +52,8 @@ enum Verb {
     Join(join::JoinArgs),
     Reset(reset::ResetArgs),
     Token(token::TokenArgs),
+    Certificate(certificate::CertificateArgs),
+    Node(node::NodeArgs),
     Serve(serve::ServeArgs),
     Status(status::StatusArgs),
     Get(get::GetArgs),
@@ -62,6 +67,8 @@ enum Verb {
     Lab(lab::LabArgs),
     #[command(hide = true)]
     HostInit,
+    #[command(hide = true)]
+    RunEngine(run_engine::RunEngineArgs),
     #[command(hide = true)]
     Probe(probe::ProbeArgs),
 }
@@ -90,6 +97,8 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Join(args) => ended(blocking(join::run(args))),
         Verb::Reset(args) => ended(blocking(reset::run(args))),
         Verb::Token(args) => ended(blocking(token::run(args))),
+        Verb::Certificate(args) => ended(certificate::run(args)),
+        Verb::Node(args) => blocking(node::run(args)).into(),
         Verb::Serve(args) => blocking(serve::run(args)).into(),
         Verb::Status(args) => blocking(status::run(args)).into(),
         Verb::Get(args) => blocking(get::run(args)).into(),
@@ -100,6 +109,7 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Registry(args) => ended(blocking(registry::run(args))),
         Verb::Lab(args) => ended(lab::run(args)),
         Verb::HostInit => ended(host_init::run()),
+        Verb::RunEngine(args) => ended(run_engine::run(&args)),
         Verb::Probe(args) => match blocking(probe::run(args)) {
             Ok(code) => Exit::Command(code).into(),
             Err(reason) => {
@@ -120,7 +130,7 @@ fn blocking<T>(work: impl Future<Output = T>) -> T {
 fn ended(result: anyhow::Result<Exit>) -> ExitCode {
     let exit = result.unwrap_or_else(|error| {
         printer::error(&format!("{error:#}"));
-        Exit::Failed
+        exit::code_of(&error)
     });
     exit.into()
 }

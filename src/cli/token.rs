@@ -7,14 +7,15 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 
 use crate::base::chain::chain;
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, VerbError};
 use crate::cli::install_tools::{PathArgs, parse_server, remote_exit};
 use crate::cli::join::parse_role;
 use crate::cli::printer;
-use crate::install::apply::{admin_credentials, read_config};
+use crate::install::apply::{InstallError, admin_credentials, read_config};
 use crate::install::remote::HttpsRemote;
 use crate::model::join::TokenRequest;
 use crate::model::node_config::Role;
+use crate::sys::clock;
 
 /// Join tokens: each admits one node, once.
 #[derive(Debug, Args)]
@@ -38,6 +39,10 @@ enum Action {
         /// `control` for a master, `worker` for a node that only runs pods.
         #[arg(long, value_parser = parse_role)]
         role: Role,
+        /// Lets a node join that the cluster file does not list, or lists with another
+        /// address: in this center.
+        #[arg(long)]
+        center: Option<String>,
         /// How long it is valid, such as 30m; one hour unless given.
         #[arg(long, value_parser = humantime::parse_duration)]
         ttl: Option<std::time::Duration>,
@@ -51,15 +56,21 @@ enum Action {
 /// Runs the verb.
 pub async fn run(args: TokenArgs) -> anyhow::Result<Exit> {
     let paths = args.paths.paths();
-    let own = admin_credentials(&paths)?;
-    let config = read_config(&paths.node_config())?;
+    let elsewhere = |error: InstallError| {
+        VerbError::Usage(format!(
+            "{}; run this on a master, or say with --config-dir where its configuration is",
+            chain(&error)
+        ))
+    };
+    let own = admin_credentials(&paths).map_err(elsewhere)?;
+    let config = read_config(&paths.node_config()).map_err(elsewhere)?;
     let server = args.server.unwrap_or_else(|| SocketAddr::new(config.address, config.ports.api));
     let json = args.output == "json";
     let remote = HttpsRemote;
     let result = match args.action {
-        Action::Create { role, ttl } => {
+        Action::Create { role, center, ttl } => {
             let ttl_seconds = ttl.map(|ttl| ttl.as_secs());
-            let request = TokenRequest { role, ttl_seconds };
+            let request = TokenRequest { role, center, ttl_seconds };
             remote.create_token(server, &own, &request).await.map(|answer| {
                 if json { printer::document(&answer) } else { printer::text(&answer.token) }
             })
@@ -70,10 +81,12 @@ pub async fn run(args: TokenArgs) -> anyhow::Result<Exit> {
             }
             let mut table = Table::new();
             table.load_style(presets::NOTHING);
-            table.set_header(["ID", "ROLE", "EXPIRES", "STATE"]);
+            table.set_header(["ID", "ROLE", "CENTER", "EXPIRES", "STATE"]);
             for token in tokens {
                 let role = format!("{:?}", token.role).to_lowercase();
-                table.add_row([token.id, role, token.expires_at.to_string(), token.state]);
+                let expires = clock::to_seconds(token.expires_at);
+                let center = token.center.unwrap_or_else(|| "-".to_owned());
+                table.add_row([token.id, role, center, expires, token.state]);
             }
             printer::text(&table.to_string());
         }),

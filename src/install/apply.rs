@@ -29,10 +29,15 @@ use crate::sys::services::{ServiceError, ServiceManager};
 use super::phases::{COMPLETE, PhaseLog};
 use super::ports::{BundleSource, Credentials, Release, Remote, RemoteError, as_files};
 use super::preflight::{PreflightInput, preflight};
+use super::removal_note::REMOVED_TEXT;
 use super::tokens::Clock;
 
 /// The service that runs our container engine.
 pub const ENGINE_SERVICE: &str = "holdfast-engine";
+/// The engine's own bridge, which nothing is plugged into; see `run-engine`.
+pub const ENGINE_BRIDGE: &str = "hf-engine";
+/// Of the range for links that lead nowhere (RFC 3927), where no route can be in the way.
+const ENGINE_BRIDGE_ADDRESS: &str = "169.254.254.1/30";
 /// The service that runs `holdfast serve`.
 pub const NODE_SERVICE: &str = "holdfast";
 /// How long a started node may take until it says that it is ready.
@@ -130,6 +135,25 @@ pub enum InstallError {
         "this host is being made node {found} by `{command}` from other inputs; give the same ones again, or run `holdfast reset`"
     )]
     OtherInstallation { found: String, command: String },
+    #[error("{REMOVED_TEXT}")]
+    WasRemoved,
+    #[error(
+        "node {name} cannot leave the cluster: {reason}. Nothing was changed here. To wipe this \
+         host all the same give --force, and then run `holdfast node remove {name}` on a control \
+         node that is left"
+    )]
+    MustStay { name: String, reason: String },
+    #[error(
+        "no control node could take {name} out of the cluster ({reason}). Nothing was changed \
+         here. To wipe this host all the same give --force, and then run `holdfast node remove \
+         {name}` on a control node that is left"
+    )]
+    NobodyToAsk { name: String, reason: String },
+    #[error(
+        "{name} is the last control node: with it all that the cluster knows is lost. Nothing was \
+         changed here. To wipe this host all the same give --force"
+    )]
+    LastNode { name: String },
     #[error("another holdfast command is installing on this host")]
     Busy,
     #[error(transparent)]
@@ -307,6 +331,8 @@ fn variables(tools: &Tools, config: &NodeConfig) -> Map<String, Value> {
         "engine_dir": places.engine,
         "engine_config": paths.config.join("engine.json"),
         "engine_service": ENGINE_SERVICE,
+        "engine_bridge": ENGINE_BRIDGE,
+        "engine_bridge_address": ENGINE_BRIDGE_ADDRESS,
         "node_service": NODE_SERVICE,
         "cgroup_parent": cgroup_parent(&config.node_name),
         "registries": registries(config),

@@ -90,7 +90,7 @@ impl Records {
     async fn get(&self, key: String) -> Result<Option<KeyValue>, RegistryError> {
         let request = RangeRequest::key(key);
         let answer = match self.kv.range(request.clone()).await {
-            Err(StoreError::NoLeader { .. }) => {
+            Err(StoreError::NoLeader { .. } | StoreError::NoQuorum(_)) => {
                 self.kv.range(RangeRequest { serializable: true, ..request }).await
             }
             other => other,
@@ -347,4 +347,11 @@ impl Records {
         }
         Ok(())
     }
+}
+
+/// Forgets all that a node has said it holds; repeating it is no error.
+pub async fn forget_node(kv: Arc<dyn Kv>, node: &str) -> Result<(), RegistryError> {
+    let records = Records::new(kv);
+    let held: Vec<Digest> = records.presence(node).await?.into_iter().collect();
+    records.set_presence(node, &[], &held).await
 }

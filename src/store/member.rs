@@ -29,6 +29,7 @@ use super::health::Health;
 use super::incoming::IncomingSlot;
 use super::log::{Claim, LogError, LogFile, LogStore, SegmentLog};
 use super::outbound::Outbound;
+use super::quorum::Quorum;
 use super::raft_network::Clients;
 use super::read_gate::ReadGate;
 use super::runtime::random_u64;
@@ -37,6 +38,7 @@ use super::space::SpaceGuard;
 use super::state::{Machine, StateError, StateStore};
 use super::status::StoreStatus;
 use super::types::Peer;
+use super::watch::WatchHub;
 use crate::base::chain::chain;
 use crate::base::ids::{ClusterId, Generation, MemberId};
 
@@ -162,10 +164,12 @@ impl Store {
         };
         let (of, fresh, session) = (disk.clone(), random_u64(), random_u64());
         let segment_bytes = config.tuning.segment_bytes;
-        let (log, identity) = run_on(&*disk, move || SegmentLog::open(of, claim, segment_bytes, fresh, session))
-            .await
-            .map_err(OpenError::Disk)?
-            .map_err(OpenError::Log)?;
+        let (log, identity) =
+            run_on(&*disk, move || SegmentLog::open(of, claim, segment_bytes, fresh, session))
+                .await
+                .map_err(OpenError::Disk)?
+                .map_err(OpenError::Log)?;
+        let starts = log.starts();
         let log: Arc<dyn LogFile> = Arc::new(log);
         let of = disk.clone();
         let state = run_on(&*disk, move || StateStore::open(of))
@@ -174,10 +178,12 @@ impl Store {
             .map_err(OpenError::State)?;
         let state = Arc::new(state);
         let tracker = TaskTracker::new();
-        let log_store = LogStore::start(log.clone(), disk.clone(), &tracker).map_err(OpenError::Log)?;
+        let log_store =
+            LogStore::start(log.clone(), disk.clone(), &tracker).map_err(OpenError::Log)?;
         let space = SpaceGuard::new(&disk).await;
         let health = watch::Sender::new(Health::Serving);
-        let outbound = Arc::new(Outbound::new(network, identity, state.clone(), health.clone()));
+        let outbound =
+            Arc::new(Outbound::new(network, identity, starts, state.clone(), health.clone()));
         let raft = Raft::new(
             identity.member.0,
             raft_config(identity.cluster, config.tuning)?,
@@ -187,8 +193,10 @@ impl Store {
         )
         .await
         .map_err(|error| OpenError::Raft { reason: error.to_string() })?;
+        let hub = Arc::new(WatchHub::new(state.clone()));
         let shared = Arc::new(Shared {
             identity,
+            hub,
             raft,
             state,
             outbound,
@@ -201,6 +209,8 @@ impl Store {
             run: random_u64(),
             sequence: AtomicU64::new(1),
             gate: ReadGate::default(),
+            quorum: Quorum::default(),
+            lead_gate: ReadGate::default(),
             space,
             incoming: tokio::sync::Mutex::<IncomingSlot>::default(),
             changing: tokio::sync::Mutex::new(()),
@@ -331,6 +341,8 @@ impl Shared {
         let shared = self.clone();
         self.tracker.spawn(async move { shared.follow_raft().await });
         let shared = self.clone();
+        self.tracker.spawn(async move { shared.watch_quorum().await });
+        let shared = self.clone();
         self.tracker.spawn(async move { shared.announce().await });
         let shared = self.clone();
         self.tracker.spawn(async move {
@@ -340,6 +352,12 @@ impl Shared {
                 () = shared.space.run(&shared.disk) => {}
             }
         });
+        let shared = self.clone();
+        self.tracker.spawn(async move { shared.run_leases().await });
+        let shared = self.clone();
+        self.tracker.spawn(async move { shared.run_alarms().await });
+        let (hub, cancel) = (self.hub.clone(), self.cancel.clone());
+        self.tracker.spawn(async move { hub.run(cancel).await });
     }
 
     /// Keeps leader, peers and health as Raft says, until the member stops.
@@ -369,7 +387,10 @@ impl Shared {
                 self.leader.send_replace(None);
                 return;
             }
-            if matches!(*health.borrow_and_update(), Health::Forgotten { .. }) {
+            if self.state.is_removed(self.identity.member.0) {
+                Health::removed(&self.health);
+            }
+            if matches!(*health.borrow_and_update(), Health::Forgotten { .. } | Health::Removed) {
                 self.raft.runtime_config().elect(false);
             }
             tokio::select! {

@@ -73,7 +73,10 @@ fn never(reason: impl ToString) -> ChangeRefused {
 }
 
 impl Shared {
-    async fn change(self: &Arc<Self>, change: MembershipChange) -> Result<(), StoreError> {
+    pub(super) async fn change(
+        self: &Arc<Self>,
+        change: MembershipChange,
+    ) -> Result<(), StoreError> {
         let until = Instant::now() + CHANGE_BUDGET;
         let mut led_at = Instant::now();
         loop {
@@ -176,6 +179,7 @@ impl Shared {
         match self.propose_here(Command::Boot { member, note }, until).await {
             Ok(_) => Ok(()),
             Err(Unproposed::NotLeader) => Err(later("this member leads no more")),
+            Err(Unproposed::NoQuorum(loss)) => Err(later(loss)),
             Err(Unproposed::Unknown { reason } | Unproposed::NoSpace { reason }) => {
                 Err(later(reason))
             }

@@ -10,9 +10,11 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{ClusterId, Generation, MemberId};
+use crate::model::lease::LeaseId;
+use crate::store::quorum_loss::QuorumLoss;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
-use crate::store::types::{Command, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
+use crate::store::types::{Command, Lineage, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
 
 /// A request with who asks whom.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,6 +23,8 @@ pub(crate) struct Envelope {
     pub(crate) generation: Generation,
     pub(crate) from: MemberId,
     pub(crate) from_start: StartNote,
+    /// The sender's starts from the newest that its own state knows of.
+    pub(crate) from_lineage: Lineage,
     pub(crate) to: MemberId,
     /// Which disk the sender knows under `to`; 0 if it knows none.
     pub(crate) to_incarnation: u64,
@@ -57,6 +61,14 @@ pub(crate) enum Request {
     /// Which disk is behind this address?
     Hello,
     Status,
+    /// For the leader: this lease's holder lives.
+    KeepAlive {
+        id: LeaseId,
+    },
+    /// For the leader: how long has this lease?
+    LeaseLeft {
+        id: LeaseId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,12 +85,15 @@ pub(crate) enum Answer {
     SnapshotReady,
     SnapshotInstalled(SnapshotResponse<TypeConfig>),
     Proposed(Result<Reply, Unproposed>),
-    ReadIndex(Result<u64, String>),
+    ReadIndex(Result<u64, Unread>),
     Changed(Result<(), ChangeRefused>),
     Hello {
         incarnation: u64,
     },
     Status(Box<StoreStatus>),
+    KeepAlive(Result<i64, LeaseUnserved>),
+    /// Milliseconds; none if there is no such lease.
+    LeaseLeft(Result<Option<u64>, LeaseUnserved>),
     Rejected(Rejection),
     /// The member could not do it; nothing is known about why it would later.
     Failed {
@@ -86,15 +101,37 @@ pub(crate) enum Answer {
     },
 }
 
+/// Why a read has no index.
+#[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
+pub(crate) enum Unread {
+    /// Ask again, perhaps elsewhere.
+    #[error("{reason}")]
+    Later { reason: String },
+    /// This member leads, but nobody follows it.
+    #[error("{0}")]
+    NoQuorum(QuorumLoss),
+}
+
 /// Why a proposal has no reply.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Unproposed {
     /// It never reached the log.
     NotLeader,
+    /// This member leads, but nobody follows it; it never reached the log.
+    NoQuorum(QuorumLoss),
     /// It may be in the log.
     Unknown { reason: String },
     /// The leader's disk is nearly full; it never reached the log.
     NoSpace { reason: String },
+}
+
+/// Why the leader did not answer about a lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum LeaseUnserved {
+    /// There is no such lease.
+    Gone,
+    /// Ask again, perhaps elsewhere.
+    Later { reason: String },
 }
 
 /// Why the membership was not changed.
@@ -129,4 +166,9 @@ pub(crate) enum Rejection {
          must rejoin under a new id"
     )]
     SenderForgot { member: MemberId, detail: String },
+    /// The sender was taken out of the group, and this member has applied that.
+    #[error("member {member} was removed from the cluster")]
+    SenderRemoved { member: MemberId },
+    #[error("member {member} was removed from the cluster and answers nothing any more")]
+    ReceiverRemoved { member: MemberId },
 }

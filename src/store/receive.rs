@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use openraft::raft::AppendEntriesResponse;
 use tokio::time::Instant;
 
 use super::health::Health;
@@ -45,20 +46,28 @@ impl Shared {
         if envelope.to != own.member {
             return Err(Rejection::Member { expected: envelope.to, found: own.member });
         }
+        // Only what is committed and applied counts: a removal may still be undone before.
+        if self.state.is_removed(envelope.from.0) {
+            return Err(Rejection::SenderRemoved { member: envelope.from });
+        }
         self.admit_sender(envelope)?;
         let foreign = envelope.to_incarnation != 0 && envelope.to_incarnation != own.incarnation;
-        let overtaken = envelope.to_start.is_some_and(|newest| own.note().is_overtaken_by(&newest));
+        let overtaken = envelope
+            .to_start
+            .is_some_and(|newest| own.note().is_overtaken_by(&self.outbound.lineage(), &newest));
         if foreign || overtaken {
             let rejection = Rejection::ReceiverForgot { member: own.member };
             Health::forgotten(&self.health, &rejection.to_string());
             return Err(rejection);
         }
-        if matches!(*self.health.borrow(), Health::Forgotten { .. })
-            && !matches!(envelope.request, Request::Hello | Request::Status)
-        {
-            return Err(Rejection::ReceiverForgot { member: own.member });
+        if matches!(envelope.request, Request::Hello | Request::Status) {
+            return Ok(());
         }
-        Ok(())
+        match *self.health.borrow() {
+            Health::Forgotten { .. } => Err(Rejection::ReceiverForgot { member: own.member }),
+            Health::Removed => Err(Rejection::ReceiverRemoved { member: own.member }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the sender's disk is the one this member knows, and no older.
@@ -66,7 +75,7 @@ impl Shared {
         let member = envelope.from;
         let forgot = |detail: String| Err(Rejection::SenderForgot { member, detail });
         if let Some(newest) = self.state.remembered_start(member.0)
-            && envelope.from_start.is_overtaken_by(&newest)
+            && envelope.from_start.is_overtaken_by(&envelope.from_lineage, &newest)
         {
             return forgot(format!("{} after {newest}", envelope.from_start));
         }
@@ -82,7 +91,12 @@ impl Shared {
     async fn answer(self: &Arc<Self>, request: Request) -> Answer {
         match request {
             Request::Append(rpc) => match self.raft.append_entries(rpc).await {
-                Ok(response) => Answer::Append(response),
+                Ok(response) => {
+                    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                        self.quorum.leader_heard();
+                    }
+                    Answer::Append(response)
+                }
                 Err(error) => Answer::Failed { reason: error.to_string() },
             },
             Request::Vote(rpc) => match self.raft.vote(rpc).await {
@@ -101,6 +115,7 @@ impl Shared {
                 self.incoming.lock().await.begin(self.disk.clone(), session).await
             }
             Request::SnapshotRows { session, number, rows } => {
+                self.quorum.leader_heard();
                 self.incoming.lock().await.rows(&*self.disk, session, number, rows).await
             }
             Request::SnapshotEnd { session, vote, meta } => {
@@ -120,6 +135,14 @@ impl Shared {
             }
             Request::Change(change) => Answer::Changed(self.change_here(change).await),
             Request::Hello => Answer::Hello { incarnation: self.identity.incarnation },
+            Request::KeepAlive { id } => {
+                let until = Instant::now() + WRITE_BUDGET;
+                Answer::KeepAlive(self.keep_alive_here(id, until).await)
+            }
+            Request::LeaseLeft { id } => {
+                let until = Instant::now() + WRITE_BUDGET;
+                Answer::LeaseLeft(self.lease_left_here(id, until).await)
+            }
             Request::Status => Answer::Status(Box::new(self.status())),
         }
     }

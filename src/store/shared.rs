@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use openraft::Instant as _;
-use openraft::{Raft, RaftMetrics};
 use openraft::async_runtime::WatchReceiver;
+use openraft::{Raft, RaftMetrics};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,12 +23,15 @@ use super::incoming::IncomingSlot;
 use super::log::{Identity, LogFile};
 use super::message::{Answer, Request};
 use super::outbound::Outbound;
+use super::quorum::Quorum;
 use super::read_gate::ReadGate;
 use super::space::SpaceGuard;
 use super::state::{Machine, STATE_FILE, StateStore};
 use super::status::{MemberInfo, StoreStatus};
 use super::types::{Peer, TypeConfig};
+use super::watch::{Stream, WatchHub};
 use crate::base::ids::MemberId;
+use crate::model::auth::Caller;
 
 /// Pause between attempts while nothing is known to have changed.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
@@ -56,7 +59,11 @@ pub(super) struct Shared {
     pub(super) run: u64,
     pub(super) sequence: AtomicU64,
     pub(super) gate: ReadGate,
+    pub(super) quorum: Quorum,
+    /// Keepalives that wait for the word that this member leads.
+    pub(super) lead_gate: ReadGate,
     pub(super) space: SpaceGuard,
+    pub(super) hub: Arc<WatchHub>,
     pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
     /// Membership changes are made one at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
@@ -65,6 +72,12 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn membership(&self) -> openraft::Membership<u64, Peer> {
         self.raft.metrics().borrow_watched().membership_config.membership().clone()
+    }
+
+    /// A stream of watches on somebody's behalf.
+    pub(super) fn open_stream(&self, caller: Caller) -> Stream {
+        let (hub, disk) = (self.hub.clone(), self.disk.clone());
+        Stream::new(hub, disk, self.health.subscribe(), self.cancel.clone(), caller)
     }
 
     pub(super) async fn wait_for_leader(&self, within: Duration) -> Result<(), StoreError> {

@@ -8,7 +8,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{BootCount, MemberId};
+use crate::logic::auth::AuthCommand;
+use crate::logic::lease::LeaseMark;
+use crate::model::auth::AuthInfo;
 use crate::model::kv::{Revision, TxnRequest, TxnResponse};
+use crate::model::lease::{LeaseGranted, LeaseId};
+use crate::store::admin_api::Alarm;
 use crate::store::runtime::StoreRuntime;
 
 /// What the log can tell the state machine to do.
@@ -20,7 +25,26 @@ pub(crate) enum Command {
         /// answered requests reaches back no further than this, an unknown id may have
         /// been answered and forgotten.
         issued_at: u64,
+        /// `None` is this program itself, which is not checked.
+        by: Option<AuthInfo>,
         request: TxnRequest,
+    },
+    /// Anything else that is asked for and must be done once.
+    Ask {
+        id: RequestId,
+        issued_at: u64,
+        by: Option<AuthInfo>,
+        ask: Ask,
+    },
+    /// The leader of `term` found the time of these leases over.
+    LeaseEnds {
+        term: u64,
+        ids: Vec<LeaseId>,
+    },
+    /// The leader of `term` notes how long these leases have, or that they were renewed.
+    LeaseMarks {
+        term: u64,
+        marks: Vec<LeaseMark>,
     },
     Compact {
         revision: Revision,
@@ -32,8 +56,35 @@ pub(crate) enum Command {
     },
 }
 
-/// Which start of which disk; newer ones of the same disk have a higher boot count, and
-/// of two copies of a disk that count alike the session tells one from the other.
+/// What a client or this program asks for besides transactions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    LeaseGrant {
+        id: LeaseId,
+        ttl_s: i64,
+    },
+    LeaseRevoke {
+        id: LeaseId,
+    },
+    Auth(AuthCommand),
+    /// Gives a user whose password was right at this revision a token; `secret` is its
+    /// first part.
+    Authenticate {
+        user: String,
+        revision: u64,
+        secret: String,
+    },
+    Alarm {
+        alarm: Alarm,
+        on: bool,
+    },
+}
+
+/// Starts of one disk, each with its session, oldest first.
+pub(crate) type Lineage = Vec<(BootCount, u64)>;
+
+/// Which start of which disk. Of two copies of a disk the sessions tell one from the other,
+/// however often each was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StartNote {
     pub incarnation: u64,
@@ -44,12 +95,25 @@ pub(crate) struct StartNote {
 }
 
 impl StartNote {
-    /// Whether this start has been overtaken by `newer`, so that its disk may have
-    /// forgotten what it acknowledged.
-    pub(crate) fn is_overtaken_by(&self, newer: &StartNote) -> bool {
-        self.incarnation != newer.incarnation
-            || self.boot < newer.boot
-            || (self.boot == newer.boot && self.session != newer.session)
+    /// Whether `noted` was a start of another copy of this disk, or of one that this is an
+    /// older copy of: then this one may have forgotten what that one acknowledged.
+    /// `lineage` holds this disk's own starts from the newest that its state knows of.
+    pub(crate) fn is_overtaken_by(&self, lineage: &[(BootCount, u64)], noted: &StartNote) -> bool {
+        if self.incarnation != noted.incarnation || self.boot < noted.boot {
+            return true;
+        }
+        // A note from before the first start names no session.
+        if noted.session == 0 {
+            return false;
+        }
+        if self.boot == noted.boot {
+            return self.session != noted.session;
+        }
+        match lineage.iter().find(|(boot, _)| *boot == noted.boot) {
+            Some((_, session)) => *session != noted.session,
+            // Only who knows of a later start may know nothing of this one.
+            None => lineage.first().is_none_or(|(oldest, _)| *oldest < noted.boot),
+        }
     }
 }
 
@@ -63,6 +127,18 @@ impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Command::Txn { id, .. } => write!(f, "txn {id}"),
+            Command::Ask { id, ask, .. } => {
+                let what = match ask {
+                    Ask::LeaseGrant { .. } => "lease grant",
+                    Ask::LeaseRevoke { .. } => "lease revocation",
+                    Ask::Auth(_) => "users' change",
+                    Ask::Authenticate { .. } => "sign-in",
+                    Ask::Alarm { .. } => "alarm",
+                };
+                write!(f, "{what} {id}")
+            }
+            Command::LeaseEnds { ids, .. } => write!(f, "end of {} leases", ids.len()),
+            Command::LeaseMarks { marks, .. } => write!(f, "marks of {} leases", marks.len()),
             Command::Compact { revision } => write!(f, "compact {revision}"),
             Command::Boot { member, note } => write!(f, "{note} of member {member}"),
         }
@@ -90,6 +166,12 @@ pub(crate) enum Reply {
     /// A blank or membership entry, a compaction or a boot note.
     Done,
     Txn(TxnResponse),
+    Granted(LeaseGranted),
+    /// The revision after a lease's keys were deleted.
+    Revoked(Revision),
+    Token(String),
+    /// What an alarm's command changed.
+    Alarms(Vec<Alarm>),
     Refused(Refusal),
 }
 
@@ -104,9 +186,8 @@ pub(crate) enum Refusal {
         requested: Revision,
         current: Revision,
     },
-    BadRequest {
-        reason: String,
-    },
+    /// A rule of etcd's.
+    Rule(crate::model::refusal::Refusal),
     /// The id is older than the memory of answered requests: it may have been done.
     Forgotten,
     /// The request was done, but its answer was too large to keep.
@@ -150,7 +231,40 @@ impl fmt::Display for Reply {
         match self {
             Reply::Done => f.write_str("done"),
             Reply::Txn(answer) => write!(f, "txn at {}", answer.revision),
+            Reply::Granted(granted) => write!(f, "lease of {} s", granted.ttl_s),
+            Reply::Revoked(revision) => write!(f, "lease ended at {revision}"),
+            Reply::Token(_) => f.write_str("token"),
+            Reply::Alarms(changed) => write!(f, "{} alarms", changed.len()),
             Reply::Refused(refusal) => write!(f, "refused: {refusal:?}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StartNote;
+    use crate::base::ids::BootCount;
+
+    #[test]
+    fn a_copy_is_overtaken_however_often_it_is_started() {
+        let start = |boot, session| StartNote { incarnation: 1, boot: BootCount(boot), session };
+        let noted = start(3, 33);
+        let lineage = |starts: &[(u64, u64)]| -> Vec<_> {
+            starts.iter().map(|(boot, session)| (BootCount(*boot), *session)).collect()
+        };
+        let own = lineage(&[(2, 22), (3, 33), (4, 44)]);
+        let copy = lineage(&[(2, 22), (3, 66), (4, 77)]);
+        assert!(!start(4, 44).is_overtaken_by(&own, &noted));
+        assert!(!start(3, 33).is_overtaken_by(&own[..2], &noted));
+        assert!(start(3, 66).is_overtaken_by(&copy[..2], &noted));
+        assert!(start(4, 77).is_overtaken_by(&copy, &noted));
+        assert!(start(2, 22).is_overtaken_by(&own[..1], &noted));
+        // Its state knows of the fifth start, so the third is none of its business.
+        assert!(!start(6, 88).is_overtaken_by(&lineage(&[(5, 55), (6, 88)]), &noted));
+        // A gap is no proof.
+        assert!(start(900, 99).is_overtaken_by(&lineage(&[(2, 22), (800, 1), (900, 99)]), &noted));
+        assert!(!start(1, 11).is_overtaken_by(&lineage(&[(1, 11)]), &start(0, 0)));
+        let foreign = StartNote { incarnation: 2, ..noted };
+        assert!(start(4, 44).is_overtaken_by(&own, &foreign));
     }
 }

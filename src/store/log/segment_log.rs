@@ -31,7 +31,7 @@ use super::{LogChange, LogError, LogFile, LogHead, Marks, access};
 use crate::store::codec::decode;
 use crate::store::disk::StoreDisk;
 use crate::store::runtime::random_u64;
-use crate::store::types::Entry;
+use crate::store::types::{Entry, Lineage};
 
 /// Files of purged segments that are kept for the next ones.
 const SPARES: [&str; 2] = ["log.spare0", "log.spare1"];
@@ -119,9 +119,7 @@ impl SegmentLog {
     ) -> Result<(Self, Identity), LogError> {
         let mut head = HeadFile::open(&*disk, Identity::fresh(claim, fresh))?;
         head.head.identity.check(claim)?;
-        head.head.identity.session = session.max(1);
-        head.head.identity.boot.0 += 1;
-        head.save()?;
+        head.count_start(session)?;
         let identity = head.head.identity;
         let mut index = Index::default();
         let (position, frame) = super::scan::scan(&*disk, &head.head, &mut index)?;
@@ -144,6 +142,11 @@ impl SegmentLog {
             log.retire(&segment_file(number))?;
         }
         Ok((log, identity))
+    }
+
+    /// The newest starts of this disk, this one last.
+    pub(crate) fn starts(&self) -> Lineage {
+        self.tail().head.head.starts.clone()
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -308,10 +311,12 @@ impl LogFile for SegmentLog {
             let record = open.as_ref().and_then(|(_, changes)| entry_of(changes, index));
             let missing = || LogError::Damaged { what: format!("the place of entry {index}") };
             let entry = decode(record.ok_or_else(missing)?);
-            found.push(entry.map_err(|source| LogError::Decode {
-                what: format!("entry {index}"),
-                source,
-            })?);
+            found.push(
+                entry.map_err(|source| LogError::Decode {
+                    what: format!("entry {index}"),
+                    source,
+                })?,
+            );
         }
         Ok(found)
     }

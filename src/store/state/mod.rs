@@ -12,8 +12,11 @@
 //! sees layers and file of one moment; a flush fails whole or not at all.
 
 mod apply;
+mod apply_ask;
+mod defragment;
 mod disk_view;
 mod flush;
+mod hash;
 mod layer;
 mod machine;
 mod reader;
@@ -22,11 +25,14 @@ mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
+mod timer;
+mod tokens;
 
 pub(crate) use machine::Machine;
-pub(crate) use reader::Reader;
+pub(crate) use reader::{Moment, Reader};
 pub(crate) use snapshot::{Incoming, Row, SnapshotData, rows_after};
-pub(crate) use store::{STATE_FILE, StateStore};
+pub(crate) use store::{RevisionEvents, STATE_FILE, StateStore};
+pub(crate) use tokens::index_of;
 
 use crate::store::codec::CodecError;
 
