@@ -1,5 +1,5 @@
 //! How far the city may answer while the remote center keeps up, and what that center can
-//! prove of it.
+//! prove of it. Nothing drives it yet: these are the rules that two-site commits will.
 //!
 //! Why pure: a reply too early is a write that a forced failover loses although its loss
 //! was printed as none; so every order of messages, leaders and losses is explored
@@ -9,19 +9,23 @@
 //!  remote center C                       the city's leader
 //!  asks, notes when        ──question──► confirms with a majority that it still leads,
 //!                                        then promises: no falling back for LEASE from now
-//!  proven until            ◄──promise──  (only while all it answered is durable in C)
+//!  proven until            ◄──promise──  (only while all that was answered is durable in C)
 //!  asked + CLAIM
 //! ```
 //! Why C asks and counts from its question: a promise that C counted from its receipt, or
 //! a lease that C granted and the city never got, would let C claim too long.
+//! Why everything waits for the leader's own first entry: earlier leaders may have answered
+//! anything before it, and until it is committed an entry of theirs, a fallback too, can
+//! come back with the next leader.
 //!
 //! Invariants: what was answered under remote synchronization is durable on two of C's
 //! three members; no fallback within LEASE of a promise, whoever leads by then; while C
-//! claims *proven*, any two of its members hold all that was ever answered.
+//! claims *proven*, any two of its members hold all that was ever answered; no leader
+//! answers from less than an earlier one did.
 //!
 //! Not here: carrying messages and the log entries of a change of mode (`store/`), the
-//! order of a forced failover (`dr/`). Times are milliseconds of one monotonic clock each;
-//! the two clocks need not agree, they may only not drift apart by a tenth.
+//! order of a forced failover (`logic/generation`). Times are milliseconds of one monotonic
+//! clock each; the two clocks need not agree, they may only not drift apart by a tenth.
 
 #[cfg(test)]
 mod model;
@@ -76,6 +80,8 @@ pub struct Knowledge<'a> {
 /// The city's side: one per term of a leader, which forgets with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CityLeader {
+    /// Index of the first entry of its own term.
+    first: u64,
     /// When it was elected, and later the last time it promised.
     bound_since_ms: u64,
     /// Since when C has kept up without a break.
@@ -85,14 +91,14 @@ pub struct CityLeader {
 }
 
 impl CityLeader {
-    /// A leader just elected. It is bound by what the one before may have promised a
-    /// moment ago, and `safe` is what that one let the city answer at most, as far as the
-    /// appends that this one received say so.
-    pub fn elected(now_ms: u64, safe: u64) -> Self {
-        Self { bound_since_ms: now_ms, level_since_ms: None, safe }
+    /// A leader just elected, whose first own entry is at `first`. It is bound by what the
+    /// one before may have promised a moment ago.
+    pub fn elected(now_ms: u64, first: u64) -> Self {
+        Self { first, bound_since_ms: now_ms, level_since_ms: None, safe: 0 }
     }
 
-    /// The index up to which replicas may answer; never goes back.
+    /// The index up to which replicas may answer; never goes back, and is 0 until it covers
+    /// all that an earlier leader can have answered. Replicas keep the highest they heard.
     pub fn safe(&mut self, known: &Knowledge<'_>) -> u64 {
         let bound = match (known.mode, known.footing) {
             (CommitMode::Majority, _) | (CommitMode::RemoteSync, Footing::FallenBack) => {
@@ -102,7 +108,9 @@ impl CityLeader {
                 known.committed.min(durable_on_two(known.remote))
             }
         };
-        self.safe = self.safe.max(bound);
+        if bound >= self.first {
+            self.safe = self.safe.max(bound);
+        }
         self.safe
     }
 
@@ -112,13 +120,20 @@ impl CityLeader {
     pub fn promise(&mut self, now_ms: u64, known: &Knowledge<'_>) -> bool {
         let synchronous = known.mode != CommitMode::Majority
             && known.footing == Footing::Synchronous
-            && !known.change_pending;
+            && !known.change_pending
+            && known.committed >= self.first;
         // What was answered while the city stood alone may not be in C yet.
-        if !synchronous || durable_on_two(known.remote) < self.safe {
+        if !synchronous || durable_on_two(known.remote) < self.safe.max(self.first) {
             return false;
         }
         self.bound_since_ms = self.bound_since_ms.max(now_ms);
         true
+    }
+
+    /// Whether C may still rely on a promise, of this leader or of one before it. Until
+    /// then no operator's change to [`CommitMode::Majority`] may be proposed either.
+    pub fn is_bound(&self, now_ms: u64) -> bool {
+        now_ms < self.bound_since_ms + LEASE_MS
     }
 
     /// Whether the entry that lets the city answer alone may be proposed now.
@@ -126,7 +141,7 @@ impl CityLeader {
         known.mode == CommitMode::RemoteSync
             && known.footing == Footing::Synchronous
             && !known.change_pending
-            && now_ms >= self.bound_since_ms + LEASE_MS
+            && !self.is_bound(now_ms)
     }
 
     /// Whether the entry that takes C back may be proposed: it has held all that is
@@ -182,7 +197,7 @@ mod tests {
     #[test]
     fn each_mode_answers_as_far_as_it_says() {
         let remote = [7, 8, 2];
-        let safe = |mode, footing| CityLeader::elected(0, 0).safe(&known(mode, footing, &remote));
+        let safe = |mode, footing| CityLeader::elected(0, 1).safe(&known(mode, footing, &remote));
         assert_eq!(safe(CommitMode::Majority, Footing::Synchronous), 9);
         assert_eq!(safe(CommitMode::RemoteSync, Footing::Synchronous), 7);
         assert_eq!(safe(CommitMode::RemoteSync, Footing::FallenBack), 9);
@@ -190,9 +205,20 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_answers_nothing_before_its_first_entry_is_safe() {
+        let mut leader = CityLeader::elected(0, 8);
+        let behind = known(CommitMode::RemoteSync, Footing::Synchronous, &[7, 7, 9]);
+        assert_eq!(leader.safe(&behind), 0);
+        assert!(!leader.promise(0, &behind));
+        let level = known(CommitMode::RemoteSync, Footing::Synchronous, &[8, 7, 9]);
+        assert_eq!(leader.safe(&level), 8);
+        assert!(leader.promise(0, &level));
+    }
+
+    #[test]
     fn max_protection_never_falls_back_and_remote_sync_only_after_its_promise() {
         let remote = [9, 9, 9];
-        let mut leader = CityLeader::elected(0, 0);
+        let mut leader = CityLeader::elected(0, 1);
         let strict = known(CommitMode::MaxProtection, Footing::Synchronous, &remote);
         assert!(!leader.may_fall_back(u64::MAX / 2, &strict));
         let sync = known(CommitMode::RemoteSync, Footing::Synchronous, &remote);
@@ -206,7 +232,7 @@ mod tests {
 
     #[test]
     fn coming_back_takes_an_unbroken_time_of_keeping_up() {
-        let mut leader = CityLeader::elected(0, 0);
+        let mut leader = CityLeader::elected(0, 1);
         let (level, behind) = ([9, 9, 1], [9, 8, 1]);
         let level = known(CommitMode::RemoteSync, Footing::FallenBack, &level);
         let behind = known(CommitMode::RemoteSync, Footing::FallenBack, &behind);
