@@ -10,6 +10,7 @@ pub mod generation;
 pub mod ipam;
 pub mod lease;
 pub mod lineage;
+pub mod membership;
 pub mod mvcc;
 pub mod node_life;
 pub mod patch;
