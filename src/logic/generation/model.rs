@@ -230,10 +230,9 @@ impl Side {
 
     fn age(&mut self) {
         let older = |at_ms: &mut u64| *at_ms = (*at_ms - TICK_MS).max(NOW_MS - 3 * TICK_MS);
-        self.asked_ms.as_mut().map(older);
-        self.answer_ms.as_mut().map(older);
-        self.turn_asked_ms.as_mut().map(older);
-        self.takeover.as_mut().and_then(|takeover| takeover.turned_ms.as_mut()).map(older);
+        let turned = self.takeover.as_mut().and_then(|takeover| takeover.turned_ms.as_mut());
+        let asked = [&mut self.asked_ms, &mut self.answer_ms, &mut self.turn_asked_ms];
+        asked.into_iter().flatten().chain(turned).for_each(older);
         let until = self.tenure.until_ms.map(|until_ms| until_ms - TICK_MS);
         self.tenure.until_ms = until.filter(|until_ms| *until_ms > NOW_MS);
     }

@@ -9,7 +9,7 @@
 //!
 //! What keeps it small: times are kept as ages and those past all lengths are the same;
 //! entries that were answered and that two of C's members hold are cut off the log. Bounds:
-//! 3 entries not cut off and 2 messages on the way, and 4 and 1; a tick is half a lease.
+//! 3 entries not cut off and 2 messages on the way; a tick is half a lease.
 //! Each planted fault must be found, or the model proves nothing.
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
@@ -197,12 +197,12 @@ impl City {
         let mut asked = state.clone();
         state.deposed_promises =
             self.fault == Fault::PromiseUnconfirmed && self.promise(&mut asked);
-        let lost = state.log[state.committed..].first().copied();
+        let mut uncommitted = state.log[state.committed..].iter().copied();
+        let change = uncommitted.find(|entry| *entry != Entry::Write);
         match tail {
             Tail::Kept => {}
             Tail::Lost => {
                 state.log.truncate(state.committed);
-                let change = lost.filter(|entry| *entry != Entry::Write);
                 state.left_behind = change.or(state.left_behind);
             }
             Tail::Returns => {
@@ -330,16 +330,24 @@ fn explore(city: City) -> (usize, Option<&'static str>) {
     (checker.unique_state_count(), broken.first().copied())
 }
 
+fn explore_both_modes(entries: usize, messages: usize) {
+    for mode in [CommitMode::RemoteSync, CommitMode::MaxProtection] {
+        let city = City { fault: Fault::None, mode, entries, messages };
+        let (states, broken) = explore(city);
+        println!("{mode:?}, {entries} entries, {messages} messages: {states} states");
+        assert_eq!(broken, None, "{mode:?}");
+    }
+}
+
 #[test]
 fn what_the_remote_center_proves_is_there_in_every_order() {
-    for mode in [CommitMode::RemoteSync, CommitMode::MaxProtection] {
-        for (entries, messages) in [(3, 2), (4, 1)] {
-            let city = City { fault: Fault::None, mode, entries, messages };
-            let (states, broken) = explore(city);
-            println!("{mode:?}, {entries} entries, {messages} messages: {states} states");
-            assert_eq!(broken, None, "{mode:?}");
-        }
-    }
+    explore_both_modes(3, 2);
+}
+
+#[test]
+#[ignore = "the same with longer logs takes as long again"]
+fn what_the_remote_center_proves_is_there_with_longer_logs() {
+    explore_both_modes(4, 1);
 }
 
 #[test]
