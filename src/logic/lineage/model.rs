@@ -115,10 +115,10 @@ impl World {
     fn remembered(&self, applied: usize) -> Option<StartNote> {
         let mut known: Option<StartNote> = None;
         for entry in &self.log[..applied] {
-            if let Entry::Note { note, .. } = entry {
-                if known.as_ref().is_none_or(|known| note.replaces(known)) {
-                    known = Some(*note);
-                }
+            if let Entry::Note { note, .. } = entry
+                && known.as_ref().is_none_or(|known| note.replaces(known))
+            {
+                known = Some(*note);
             }
         }
         known
