@@ -23,6 +23,7 @@ use super::quorum_loss::QuorumLoss;
 use super::shared::Shared;
 use super::types::{Command, Peer, StartNote, TypeConfig};
 use crate::base::ids::{BootCount, MemberId};
+use crate::logic::membership::{Standing, standing};
 
 /// How long a change may take in all; a new member may have to copy the whole state.
 const CHANGE_BUDGET: Duration = Duration::from_secs(300);
@@ -165,7 +166,8 @@ impl Shared {
     ) -> Result<(), ChangeRefused> {
         let membership = self.membership();
         let known = membership.get_node(&member.0).cloned();
-        if known.is_none() && self.state.remembered_start(member.0).is_some() {
+        let noted = self.state.remembered_start(member.0).is_some();
+        if standing(noted, known.is_some()) == Standing::Removed {
             let reason = format!("member id {member} was used before; join under a new id");
             return Err(never(reason));
         }

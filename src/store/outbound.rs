@@ -17,6 +17,7 @@ use super::message::{Answer, Envelope, Rejection, Request};
 use super::state::StateStore;
 use super::types::{Lineage, Peer};
 use crate::base::ids::MemberId;
+use crate::logic::lineage;
 use crate::store::codec::{decode, encode};
 
 /// Why a call brought no useful answer.
@@ -70,14 +71,7 @@ impl Outbound {
     /// This disk's starts from the newest that the state knows of; that one comes first
     /// also if it was before all that the disk remembers.
     pub(crate) fn lineage(&self) -> Lineage {
-        let known = self.state.remembered_start(self.identity.member.0);
-        let Some(known) = known else { return self.starts.clone() };
-        let own = self.starts.iter().filter(|(boot, _)| *boot >= known.boot).copied();
-        let mut lineage: Lineage = own.collect();
-        if lineage.first().is_none_or(|(oldest, _)| *oldest > known.boot) {
-            lineage.insert(0, (known.boot, known.session));
-        }
-        lineage
+        lineage::since(&self.starts, self.state.remembered_start(self.identity.member.0))
     }
 
     /// Takes the newest membership's addresses.

@@ -139,11 +139,7 @@ impl StateStore {
             Step::Command(Command::Boot { member, note }) => {
                 let mut inner = self.write();
                 let known = inner.boots.get(&member.0).copied();
-                // A foreign incarnation is not written over the one that acknowledged.
-                let taken = match known {
-                    Some(known) => known.incarnation == note.incarnation && known.boot < note.boot,
-                    None => true,
-                };
+                let taken = known.is_none_or(|known| note.replaces(&known));
                 if taken {
                     inner.boots.insert(member.0, note);
                     inner.active.boots.insert(member.0, note);

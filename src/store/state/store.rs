@@ -18,6 +18,7 @@ use super::tokens::Tokens;
 use super::{StateError, access};
 use crate::logic::auth::AuthState;
 use crate::logic::lease::{LeaseBook, LeaseRecord};
+use crate::logic::membership::{Standing, standing};
 use crate::logic::mvcc::Revisions;
 use crate::model::kv::{Event, Revision};
 use crate::model::lease::LeaseId;
@@ -171,8 +172,9 @@ impl StateStore {
     /// looks removed.
     pub(crate) fn is_removed(&self, member: u64) -> bool {
         let inner = self.read();
-        inner.boots.contains_key(&member)
-            && inner.marks.membership.membership().get_node(&member).is_none()
+        let noted = inner.boots.contains_key(&member);
+        let listed = inner.marks.membership.membership().get_node(&member).is_some();
+        standing(noted, listed) == Standing::Removed
     }
 
     /// What this member has removed of what was compacted.
