@@ -11,7 +11,7 @@ CARGO    := cargo
 SOURCES  := $(shell find src images -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock .cargo/config.toml
 CONTENTS := $(shell find images bundle ansible-free-playbooks -type f 2>/dev/null)
 
-.PHONY: help build bundle lab lab-down test test-fast test-lab fix bench clean
+.PHONY: help build bundle lab lab-down test test-fast test-lab vm-test fix bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ test-fast: ## format, clippy, unit tests, structure, simulation
 
 test-lab: ## real processes, namespaces and engines
 	.ci/test lab
+
+vm-test: ## real machines in QEMU: a Debian host with systemd, power cuts
+	.ci/test vm
 
 fix: ## formats and applies clippy's machine-applicable advice
 	$(CARGO) fmt

@@ -56,6 +56,8 @@ fn gather(input: &PreflightInput) -> HostFacts {
         veth: built_in("veth", "veth_newlink")
             || Path::new("/sys/class/net").is_dir() && in_own_network(),
         nftables: built_in("nf_tables", "nft_do_chain"),
+        apparmor_alone: Path::new("/sys/kernel/security/apparmor").exists()
+            && !host::has_program("apparmor_parser"),
         memory_bytes: host::memory_bytes().map_or(0, |(total, _)| total),
         data_dir: input.paths.data.display().to_string(),
         data_free_bytes: file_system.as_ref().map_or(0, |found| found.free_bytes),

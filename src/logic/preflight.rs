@@ -42,6 +42,8 @@ pub struct HostFacts {
     pub bridge: bool,
     pub veth: bool,
     pub nftables: bool,
+    /// The kernel has AppArmor and the host no program that loads its profiles.
+    pub apparmor_alone: bool,
     pub memory_bytes: u64,
     pub data_dir: String,
     pub data_free_bytes: u64,
@@ -148,6 +150,12 @@ fn judge_kernel(facts: &HostFacts, found: &mut Vec<Finding>) {
             found.push(finding(code, what, place, fix));
         }
     }
+    if facts.apparmor_alone {
+        let what = "AppArmor is on and there is no apparmor_parser, so that no container could \
+                    start";
+        let fix = "install the distribution's package apparmor, or boot with apparmor=0";
+        found.push(finding("apparmor", what.into(), "/sys/kernel/security/apparmor", fix));
+    }
 }
 
 fn mib(bytes: u64) -> u64 {
@@ -237,6 +245,7 @@ mod tests {
             bridge: true,
             veth: true,
             nftables: true,
+            apparmor_alone: false,
             memory_bytes: 8 << 30,
             data_dir: "/var/lib/holdfast".into(),
             data_free_bytes: 100 << 30,
@@ -280,6 +289,7 @@ mod tests {
         facts.bridge = false;
         facts.veth = false;
         facts.nftables = false;
+        facts.apparmor_alone = true;
         facts.memory_bytes = 1 << 20;
         facts.data_free_bytes = 1 << 30;
         facts.engine_free_bytes = Some(16 << 20);
@@ -303,6 +313,7 @@ mod tests {
             "bridge",
             "veth",
             "nftables",
+            "apparmor",
             "memory",
             "disk-space",
             "file-system",

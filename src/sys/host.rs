@@ -189,6 +189,15 @@ pub fn has_kernel_symbol(name: &str) -> bool {
         .is_ok_and(|text| text.lines().any(|line| line.split_whitespace().nth(2) == Some(name)))
 }
 
+/// Where a distribution puts its programs, and our services look for them.
+const PROGRAM_DIRS: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Whether the host has a program of that name, whatever this process's PATH says.
+pub fn has_program(name: &str) -> bool {
+    PROGRAM_DIRS.iter().any(|dir| Path::new(dir).join(name).is_file())
+}
+
 /// Whether a kernel module could be loaded: its file is there.
 pub fn can_load_module(name: &str) -> bool {
     let release = system_name().kernel;
@@ -260,6 +269,7 @@ mod tests {
         assert!(file_system(Path::new("/tmp/none/such")).expect("has disks").free_bytes > 0);
         assert!(interface_addresses().iter().any(|(_, ip)| ip.is_loopback()));
         assert!(mounts_below(Path::new("/proc")).contains(&PathBuf::from("/proc")));
+        assert!(has_program("sh") && !has_program("no-such-program"));
     }
 
     #[test]

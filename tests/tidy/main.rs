@@ -44,7 +44,7 @@ fn collect(dir: &Path, into: &mut Vec<Source>) {
 
 fn sources() -> Vec<Source> {
     let mut all = Vec::new();
-    for folder in ["src", "tests", "images"] {
+    for folder in ["src", "tests", "vm-test", "images"] {
         collect(&root().join(folder), &mut all);
     }
     assert!(all.len() > 10, "the walk found only {} files", all.len());

@@ -1,0 +1,50 @@
+//! How a scenario says what went wrong, and how it waits.
+
+use std::fmt::Display;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Failed;
+
+pub(crate) type Outcome = Result<(), Failed>;
+
+/// Turns any error into a test failure that says what was being done.
+pub(crate) fn failed(doing: impl Display, error: impl Display) -> Failed {
+    format!("{doing}: {error}").into()
+}
+
+/// Fails with the text unless the condition holds.
+pub(crate) fn ensure(condition: bool, text: impl FnOnce() -> String) -> Outcome {
+    if condition { Ok(()) } else { Err(text().into()) }
+}
+
+/// Asks again until the check answers `Ok` or patience ends; then reports the last answer.
+pub(crate) fn eventually<T>(
+    what: &str,
+    patience: Duration,
+    mut check: impl FnMut() -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    let started = Instant::now();
+    loop {
+        match check() {
+            Ok(value) => return Ok(value),
+            Err(error) if started.elapsed() > patience => {
+                let text = error.message().unwrap_or_default().to_owned();
+                return Err(format!("not within {patience:?}: {what}: {text}").into());
+            }
+            // Each look costs an emulated processor time that the awaited thing needs.
+            Err(_) => std::thread::park_timeout(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// Runs a command of this machine that must succeed and returns its stdout.
+pub(crate) fn succeed(command: &mut Command) -> Result<String, Failed> {
+    let output = command.output().map_err(|error| failed(format!("{command:?}"), error))?;
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(out);
+    }
+    let err = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{:?}: exit {:?}\n{out}{err}", command.get_program(), output.status.code()).into())
+}
