@@ -1,12 +1,15 @@
 //! Who is calling, as the TLS client certificate says it.
 
 use crate::pki::CONTROL_UNIT;
+use crate::sys::tls_keys;
 
 /// User and groups: the certificate's common name, and its organizations and units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity {
     pub user: String,
     pub groups: Vec<String>,
+    /// SHA-256 of the certificate's public key (SPKI DER), hexadecimal.
+    pub key_fingerprint: String,
 }
 
 impl PeerIdentity {
@@ -20,7 +23,8 @@ impl PeerIdentity {
             .chain(subject.iter_organizational_unit())
             .filter_map(|name| name.as_str().ok().map(str::to_owned))
             .collect();
-        Some(Self { user, groups })
+        let key_fingerprint = tls_keys::fingerprint(certificate.public_key().raw);
+        Some(Self { user, groups, key_fingerprint })
     }
 
     /// The certificate of one of the cluster's own nodes.

@@ -43,7 +43,7 @@ impl std::fmt::Debug for JoinRoutes {
     }
 }
 
-struct Refusal(JoinRefused);
+pub(super) struct Refusal(pub(super) JoinRefused);
 
 impl From<JoinRefused> for Refusal {
     fn from(refused: JoinRefused) -> Self {
@@ -60,25 +60,22 @@ impl IntoResponse for Refusal {
 }
 
 /// The caller, if there is a certificate.
-struct Known(Option<PeerIdentity>);
+pub(super) struct Known(pub(super) Option<PeerIdentity>);
 
-impl FromRequestParts<JoinRoutes> for Known {
+impl<S: Send + Sync> FromRequestParts<S> for Known {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(
-        parts: &mut Parts,
-        _: &JoinRoutes,
-    ) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(Self(parts.extensions.get::<PeerIdentity>().cloned()))
     }
 }
 
 impl Known {
-    fn is_node(&self) -> bool {
+    pub(super) fn is_node(&self) -> bool {
         self.0.as_ref().is_some_and(PeerIdentity::is_node)
     }
 
-    fn demand_admin(&self) -> Result<(), JoinRefused> {
+    pub(super) fn demand_admin(&self) -> Result<(), JoinRefused> {
         if self.0.as_ref().is_some_and(PeerIdentity::is_admin) {
             return Ok(());
         }
@@ -87,7 +84,7 @@ impl Known {
     }
 }
 
-type Answer = Result<Response, Refusal>;
+pub(super) type Answer = Result<Response, Refusal>;
 
 /// All routes of this file.
 pub fn router(routes: JoinRoutes) -> Router {
@@ -142,7 +139,7 @@ async fn create_token(
 ) -> Answer {
     who.demand_admin()?;
     let ttl = request.ttl_seconds.map(Duration::from_secs);
-    let answer = routes.tokens.create(request.role, ttl).await?;
+    let answer = routes.tokens.create(request.role, request.center.as_deref(), ttl).await?;
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 

@@ -8,9 +8,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::api::nodes;
 use crate::base::ids::{ClusterId, Generation, MemberId};
-use crate::install::fake::{FakeKv, FakeMembership};
+use crate::client::fake::FakeApi;
+use crate::client::{ApiError, HttpApi, HttpConfig};
+use crate::install::fake::{Alone, FakeKv, FakeMembership};
 use crate::install::join_service::JoinServiceInput;
+use crate::install::node_service::{NodeService, NodeServiceInput};
 use crate::install::ports::{Credentials, Remote, RemoteError};
 use crate::install::remote::HttpsRemote;
 use crate::model::cluster::Cluster;
@@ -87,16 +91,26 @@ impl Bench {
         let dir = tempfile::tempdir().expect("temp dir");
         let authority = Arc::new(Authority::create("lab", clock::now()).expect("authority"));
         let kv = Arc::new(FakeKv::default());
+        let membership = Arc::new(FakeMembership::default());
         let service = Arc::new(JoinService::new(JoinServiceInput {
             kv: Arc::clone(&kv) as _,
             authority: Arc::clone(&authority),
             admin: None,
-            membership: Arc::new(FakeMembership::default()),
+            membership: Arc::clone(&membership) as _,
             ports: Ports::default(),
+            clock: Arc::new(clock::now),
+        }));
+        let nodes = Arc::new(NodeService::new(NodeServiceInput {
+            kv: Arc::clone(&kv) as _,
+            api: FakeApi::new().shared(),
+            membership,
+            own_name: "a1".into(),
+            others: Arc::new(Alone),
             clock: Arc::new(clock::now),
         }));
         let book = TokenBook::new(kv, authority.fingerprint(), Arc::new(clock::now));
         let routes = router(JoinRoutes { service, tokens: Arc::new(book) });
+        let routes = nodes::guard(routes.merge(nodes::router(Arc::clone(&nodes))), nodes);
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let server = socket.local_addr().expect("address");
         let own = credentials(&authority, dir.path(), "a1");
@@ -149,6 +163,7 @@ fn bootstrap() -> ClusterBootstrap {
             pod_range: "10.244.0.0/24".parse().expect("range"),
             key_fingerprint: "first".into(),
             joined: true,
+            leaving: false,
         },
         admin_password_hash: "$argon2id$x".into(),
     }
@@ -166,7 +181,7 @@ async fn a_node_joins_over_tls_that_it_knows_only_by_the_pin() {
     let bench = Bench::new().await;
     let remote = HttpsRemote;
     let (server, admin) = (bench.server, bench.admin());
-    let asked = TokenRequest { role: Role::Control, ttl_seconds: None };
+    let asked = TokenRequest { role: Role::Control, center: None, ttl_seconds: None };
     let token = remote.create_token(server, &admin, &asked).await.expect("token").token;
     let token: JoinToken = token.parse().expect("a token");
     let request = bench.join_request(&token);
@@ -187,6 +202,53 @@ async fn a_node_joins_over_tls_that_it_knows_only_by_the_pin() {
     assert_eq!(reason(other), "Forbidden");
     let time = remote.server_time(server, &token.authority).await.expect("a clock");
     assert!((time.as_second() - clock::now().as_second()).abs() < 30);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_removed_node_is_told_so_and_its_certificate_opens_nothing() {
+    let bench = Bench::new().await;
+    let (remote, server, admin) = (HttpsRemote, bench.server, bench.admin());
+    remote.record_cluster(server, &admin, &bootstrap()).await.expect("records");
+    let asked = TokenRequest { role: Role::Control, center: None, ttl_seconds: None };
+    let token = remote.create_token(server, &admin, &asked).await.expect("token").token;
+    let token: JoinToken = token.parse().expect("a token");
+    let request = bench.join_request(&token);
+    let answer = remote.request_join(server, &token.authority, &request).await.expect("joins");
+    let own = Credentials {
+        authority: answer.ca_certificate,
+        certificate: answer.certificate,
+        key: files::read_text(&bench.dir.path().join("joiner.key")).expect("key"),
+    };
+    remote.joined(server, &own, "a2").await.expect("counted in");
+    let client = |who: &Credentials| {
+        let identity = Some((who.certificate.clone().into_bytes(), who.key.clone().into_bytes()));
+        let servers = vec![format!("https://{server}")];
+        let ca_pem = who.authority.clone().into_bytes();
+        HttpApi::new(HttpConfig { servers, ca_pem, identity }).expect("client")
+    };
+    let (node, admin) = (client(&own), client(&admin));
+    let list =
+        async |who: &HttpApi| who.get_raw("/holdfast/v1/nodes", &[], "application/json").await;
+    assert_eq!(list(&node).await.expect("nodes may")["nodes"][1]["memberId"], 2);
+    let remove = async |who: &HttpApi, path: &str| {
+        let path = format!("/holdfast/v1/nodes/{path}");
+        let none = serde_json::json!({});
+        match who.write_raw(http::Method::DELETE, &path, "application/json", &none).await {
+            Ok(_) => "done".to_owned(),
+            Err(ApiError::Refused(status)) => status.reason,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(remove(&node, "a2?force=true").await, "Forbidden");
+    assert_eq!(remove(&admin, "a2").await, "NodeAlive");
+    assert_eq!(remove(&admin, "a2?force=true").await, "done");
+    let Err(ApiError::Refused(told)) = list(&node).await else { panic!("it was let in") };
+    assert_eq!(told.reason, "NodeRemoved");
+    assert!(told.message.contains("holdfast reset"), "{}", told.message);
+    assert_eq!(reason(remote.joined(server, &own, "a2").await.expect_err("no")), "NodeRemoved");
+    // To leave once more is no error: that is how a killed reset finishes.
+    assert!(remote.leave(server, &own, "a2").await.expect("has left").already_done);
     bench.stop().await;
 }
 

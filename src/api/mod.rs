@@ -5,5 +5,6 @@ pub mod identity;
 pub mod join;
 pub mod kube;
 pub mod listener;
+pub mod nodes;
 pub mod oci;
 pub mod peer;

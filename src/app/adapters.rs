@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::io::ReaderStream;
 
+use super::status::SILENCE_MAX_MS;
 use crate::agent::ports::{ImageError, ImageSource, PodNetwork, PodNetworkError, ResolvedImage};
 use crate::api::admin::{self, AdminBackend};
 use crate::api::oci::PasswordCheck;
@@ -16,9 +18,13 @@ use crate::api::peer::{HttpPeers, PeerServices};
 use crate::base::chain::chain;
 use crate::base::ids::MemberId;
 use crate::install::join_service::Membership;
+use crate::model::node_list::MemberSeat;
 use crate::network::PodNet;
 use crate::registry::{BlobPeers, BlobStream, Digest, PeerFetchError, Registry, RegistryError};
-use crate::store::Store;
+use crate::store::{MemberInfo, Store};
+
+/// How long the leader may take to tell who answers it.
+const SEATS_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The agent's network port over [`PodNet`].
 #[derive(Debug)]
@@ -92,6 +98,31 @@ impl Membership for StoreMembership {
         voter: bool,
     ) -> Result<(), String> {
         self.0.add_member(member, name, peer_address, voter).await.map_err(|error| chain(&error))
+    }
+
+    async fn remove_member(&self, member: MemberId) -> Result<(), String> {
+        self.0.remove_member(member).await.map_err(|error| chain(&error))
+    }
+
+    async fn seats(&self) -> Result<Vec<MemberSeat>, String> {
+        let status = self.0.status_with_lag(SEATS_DEADLINE).await;
+        let Some(leader) = status.leader else {
+            return Err("the store has no leader, so no majority of its members answers".into());
+        };
+        // Only what the leader said tells who answers it.
+        if status.members.iter().all(|member| member.silent_ms.is_none()) {
+            return Err("the store's leader does not tell who answers it; try again".into());
+        }
+        let seat = |member: MemberInfo| MemberSeat {
+            id: member.member,
+            answers: member.silent_ms.is_some_and(|silent| silent <= SILENCE_MAX_MS),
+            leader: member.member == leader,
+            name: member.name,
+            address: member.address,
+            voter: member.voter,
+            lag_entries: member.lag,
+        };
+        Ok(status.members.into_iter().map(seat).collect())
     }
 }
 

@@ -3,6 +3,7 @@
 mod adapters;
 pub mod clean_up;
 mod config;
+pub mod control_nodes;
 mod image_gc;
 mod image_import;
 mod in_process;
@@ -10,6 +11,7 @@ mod leadership;
 pub mod node;
 mod pod_logs;
 mod remote_images;
+mod removed_node;
 pub mod serve;
 mod status;
 pub mod supervise;

@@ -24,6 +24,7 @@ use super::adapters::{
     AgentNetwork, MemberBlobs, NodePeerServices, RegistryImages, RegistryPasswords, StoreMembership,
 };
 use super::config::{self, ConfigError};
+use super::control_nodes::{ControlNodes, OtherControlNodes, node_api, note_removal};
 use super::image_gc::ImageGc;
 use super::image_import;
 use super::in_process::InProcessApi;
@@ -37,11 +38,13 @@ use crate::api::admin::{self, AdminBackend};
 use crate::api::join::{self, JoinRoutes};
 use crate::api::kube::{self, KubeState};
 use crate::api::peer::{self, HttpPeers, PeerClientError};
-use crate::api::{listener, oci};
+use crate::api::{listener, nodes, oci};
 use crate::base::limits::SHUTDOWN_DEADLINE;
-use crate::client::{HttpApi, HttpConfig, SharedApi};
+use crate::client::SharedApi;
 use crate::engine::DockerEngine;
 use crate::install::join_service::{JoinService, JoinServiceInput};
+use crate::install::node_service::{NodeService, NodeServiceInput};
+use crate::install::remote::HttpsRemote;
 use crate::install::tokens::TokenBook;
 use crate::model::node_config::{NodeConfig, Role};
 use crate::network::{Network, NetworkConfig, NetworkError};
@@ -80,8 +83,9 @@ pub enum NodeError {
     Seed(#[source] StoreError),
     #[error(
         "the store in {path} is empty although it was made before: this member has forgotten \
-         what it acknowledged and must not vote again; the others go on without it. Replacing \
-         a member is not served yet"
+         what it acknowledged and must not vote again; the others go on without it. Run `holdfast \
+         node remove` with this node's name on another control node, `holdfast reset` here, then \
+         `holdfast join` with a new token"
     )]
     Forgotten { path: PathBuf },
     #[error(transparent)]
@@ -116,6 +120,7 @@ struct Parts {
     objects: Arc<Objects>,
     registry: Arc<Registry>,
     status: Arc<dyn AdminBackend>,
+    nodes: Arc<NodeService>,
 }
 
 /// Runs a control node until `stop` resolves.
@@ -150,12 +155,15 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
     )
     .await?;
     let store = Arc::new(store);
-    let kept = store.clone();
+    let (kept, own) = (store.clone(), config.clone());
     supervisor.start("store", move |cancel| async move {
         let ended = tokio::select! {
             () = cancel.cancelled() => Ok(()),
             error = kept.failed() => Err(error),
         };
+        if matches!(ended, Err(StoreError::Removed)) {
+            note_removal(&own, "the store's group has no such member any more");
+        }
         kept.shutdown().await;
         ended
     });
@@ -166,9 +174,18 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
         kv.clone(),
         Arc::new(blobs),
     )?;
-    let objects = Arc::new(Objects::new(kv, ObjectsOptions { service_range }));
+    let objects = Arc::new(Objects::new(kv.clone(), ObjectsOptions { service_range }));
+    let nodes = Arc::new(NodeService::new(NodeServiceInput {
+        kv,
+        api: Arc::new(InProcessApi::new(objects.clone())),
+        membership: Arc::new(StoreMembership(store.clone())),
+        own_name: config.node_name.clone(),
+        others: Arc::new(OtherControlNodes { config: config.clone(), remote: HttpsRemote }),
+        clock: Arc::new(clock::now),
+    }));
     let status = Arc::new(NodeStatus { config: config.clone(), store: store.clone() });
-    Ok(Parts { config, identity, http, store, objects, registry: Arc::new(registry), status })
+    let registry = Arc::new(registry);
+    Ok(Parts { config, identity, http, store, objects, registry, status, nodes })
 }
 
 /// A client for other nodes that shows this node's certificate.
@@ -232,6 +249,7 @@ async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeEr
     seed(parts).await?;
     let passwords = Arc::new(RegistryPasswords(parts.status.clone()));
     let registry = oci::router(parts.registry.clone(), passwords);
+    let registry = nodes::guard(registry, parts.nodes.clone());
     start_listener(supervisor, "registry", registry_socket, tls.clone(), registry);
     let replicated = parts.registry.clone();
     supervisor.start("registry replication", move |cancel| async move {
@@ -253,10 +271,14 @@ async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeEr
         api: Arc::new(InProcessApi::new(parts.objects.clone())),
     };
     supervisor.start("leadership", move |cancel| leadership.run(cancel));
+    let node_api = node_api(config)?;
+    let others =
+        ControlNodes { config: config.clone(), api: node_api.clone(), registries: Arc::default() };
+    supervisor.start("control nodes", move |cancel| others.run(cancel));
     let pods = if config.has_role(Role::Worker) {
         let registry = parts.registry.clone();
         let images = RegistryImages { registry, endpoint: config.registry_endpoint() };
-        Some(pods(config, node_api(config)?, Arc::new(images))?)
+        Some(pods(config, Arc::new(node_api), Arc::new(images))?)
     } else {
         None
     };
@@ -266,24 +288,6 @@ async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeEr
         pods.start(supervisor);
     }
     Ok(())
-}
-
-/// The API as this node's agent and network use it: over HTTPS, own server first.
-pub(super) fn node_api(config: &NodeConfig) -> Result<SharedApi, NodeError> {
-    let files = config::tls_files(config);
-    let own = config.has_role(Role::Control);
-    let own = own.then(|| format!("https://127.0.0.1:{}", config.ports.api));
-    let own_address = SocketAddr::new(config.address, config.ports.api);
-    let others = config.servers.iter().filter(|server| **server != own_address);
-    let servers = own.into_iter().chain(others.map(|server| format!("https://{server}")));
-    let api = HttpApi::new(HttpConfig {
-        servers: servers.collect(),
-        ca_pem: files::read(&files.authority)?,
-        identity: Some((files::read(&files.certificate)?, files::read(&files.key)?)),
-    });
-    let api =
-        api.map_err(|error| NodeError::Client { reason: crate::base::chain::chain(&error) })?;
-    Ok(Arc::new(api))
 }
 
 /// What makes a node run pods.
@@ -360,7 +364,9 @@ fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeEr
         api_port: config.ports.api,
     };
     let kubernetes = KubeState { objects: parts.objects.clone(), logs: Arc::new(logs) };
-    Ok(kube::router(kubernetes)
+    let router = kube::router(kubernetes)
         .merge(join::router(joining))
-        .merge(admin::router(parts.status.clone())))
+        .merge(nodes::router(parts.nodes.clone()))
+        .merge(admin::router(parts.status.clone()));
+    Ok(nodes::guard(router, parts.nodes.clone()))
 }

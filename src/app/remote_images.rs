@@ -5,8 +5,10 @@
 //! answer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use reqwest::StatusCode;
 use reqwest::header::ACCEPT;
@@ -29,7 +31,7 @@ pub(super) struct RemoteImages {
     /// Shows this node's certificate.
     pub http: reqwest::Client,
     /// In the order in which they are asked.
-    pub registries: Vec<SocketAddr>,
+    pub registries: Arc<ArcSwap<Vec<SocketAddr>>>,
 }
 
 impl RemoteImages {
@@ -80,7 +82,7 @@ impl ImageSource for RemoteImages {
             .parse()
             .map_err(|error| ImageError::Invalid { image: image.into(), reason: chain(&error) })?;
         let mut silent = Vec::new();
-        for registry in &self.registries {
+        for registry in self.registries.load_full().iter() {
             match self.find(*registry, &name).await {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => return Err(ImageError::Absent { image: image.into() }),

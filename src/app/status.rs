@@ -32,7 +32,7 @@ const CERTIFICATE_DAYS_MIN: i64 = 30;
 /// Less free space than this share of the disk is a problem, percent.
 const DISK_FREE_MIN_PERCENT: u64 = 10;
 /// Silence of a member towards the leader that is a problem, milliseconds.
-const SILENCE_MAX_MS: u64 = 3_000;
+pub(super) const SILENCE_MAX_MS: u64 = 3_000;
 /// Entries behind the leader that are a problem.
 const LAG_MAX_ENTRIES: u64 = 10_000;
 

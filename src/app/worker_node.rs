@@ -11,11 +11,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Node;
 
 use super::config;
-use super::node::{NodeError, bind, http_client, node_api, pods, start_listener};
+use super::control_nodes::{ControlNodes, node_api, registries};
+use super::node::{NodeError, bind, http_client, pods, start_listener};
 use super::pod_logs;
 use super::remote_images::RemoteImages;
 use super::supervise::Supervisor;
@@ -41,7 +43,11 @@ pub(super) async fn run(
     let identity = TlsIdentity::load(config::tls_files(&config))?;
     let api = node_api(&config)?;
     let http = http_client(&identity)?;
-    let images = RemoteImages { http, registries: config.registries() };
+    let registries = Arc::new(ArcSwap::from_pointee(registries(&config)));
+    let images = RemoteImages { http, registries: registries.clone() };
+    let following = ControlNodes { config: config.clone(), api: api.clone(), registries };
+    supervisor.start("control nodes", move |cancel| following.run(cancel));
+    let api: SharedApi = Arc::new(api);
     let pods = pods(&config, api.clone(), Arc::new(images))?;
     let any = std::net::Ipv4Addr::UNSPECIFIED.into();
     let socket = bind("health and logs", SocketAddr::new(any, config.ports.api)).await?;

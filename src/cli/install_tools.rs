@@ -187,7 +187,7 @@ pub(crate) fn settle(result: Result<InstallReport, InstallError>, json: bool) ->
     Exit::Done
 }
 
-fn exit_of(error: &InstallError) -> Exit {
+pub(crate) fn exit_of(error: &InstallError) -> Exit {
     match error {
         InstallError::Cluster(_)
         | InstallError::NoSuchNode { .. }
@@ -196,9 +196,13 @@ fn exit_of(error: &InstallError) -> Exit {
             Exit::TryAgain
         }
         InstallError::Remote(error) => remote_exit(error),
+        InstallError::NobodyToAsk { .. } => Exit::Unreachable,
         InstallError::Bundle(_)
         | InstallError::OlderBundle { .. }
         | InstallError::Preflight(_)
+        | InstallError::WasRemoved
+        | InstallError::MustStay { .. }
+        | InstallError::LastNode { .. }
         | InstallError::OtherInstallation { .. }
         | InstallError::File(_)
         | InstallError::Pki(_)

@@ -74,7 +74,7 @@ enum LabVerb {
         #[arg(short, long, value_enum, default_value = "text")]
         output: Output,
     },
-    /// Kill, stop or start a host
+    /// Kill, stop, wipe or start a host
     Fault {
         #[arg(value_enum)]
         fault: FaultName,
@@ -110,6 +110,8 @@ enum FaultName {
     Kill,
     /// Freeze everything in it
     Stop,
+    /// Kill it and take all that was on its disk; it stays down
+    Wipe,
     /// Thaw a stopped host, boot a killed one
     Start,
 }
@@ -141,6 +143,7 @@ pub fn run(args: LabArgs) -> anyhow::Result<Exit> {
             let fault = match fault {
                 FaultName::Kill => Fault::Kill,
                 FaultName::Stop => Fault::Stop,
+                FaultName::Wipe => Fault::Wipe,
                 FaultName::Start => Fault::Start,
             };
             open(&dir)?.fault(fault, &node)?;

@@ -14,6 +14,7 @@ mod install_tools;
 pub mod join;
 pub mod lab;
 pub mod logs;
+pub mod node;
 pub mod preflight;
 pub mod printer;
 pub mod probe;
@@ -49,6 +50,7 @@ enum Verb {
     Join(join::JoinArgs),
     Reset(reset::ResetArgs),
     Token(token::TokenArgs),
+    Node(node::NodeArgs),
     Serve(serve::ServeArgs),
     Status(status::StatusArgs),
     Get(get::GetArgs),
@@ -90,6 +92,7 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Join(args) => ended(blocking(join::run(args))),
         Verb::Reset(args) => ended(blocking(reset::run(args))),
         Verb::Token(args) => ended(blocking(token::run(args))),
+        Verb::Node(args) => blocking(node::run(args)).into(),
         Verb::Serve(args) => blocking(serve::run(args)).into(),
         Verb::Status(args) => blocking(status::run(args)).into(),
         Verb::Get(args) => blocking(get::run(args)).into(),

@@ -38,6 +38,10 @@ enum Action {
         /// `control` for a master, `worker` for a node that only runs pods.
         #[arg(long, value_parser = parse_role)]
         role: Role,
+        /// Lets a node join that the cluster file does not list, or lists with another
+        /// address: in this center.
+        #[arg(long)]
+        center: Option<String>,
         /// How long it is valid, such as 30m; one hour unless given.
         #[arg(long, value_parser = humantime::parse_duration)]
         ttl: Option<std::time::Duration>,
@@ -57,9 +61,9 @@ pub async fn run(args: TokenArgs) -> anyhow::Result<Exit> {
     let json = args.output == "json";
     let remote = HttpsRemote;
     let result = match args.action {
-        Action::Create { role, ttl } => {
+        Action::Create { role, center, ttl } => {
             let ttl_seconds = ttl.map(|ttl| ttl.as_secs());
-            let request = TokenRequest { role, ttl_seconds };
+            let request = TokenRequest { role, center, ttl_seconds };
             remote.create_token(server, &own, &request).await.map(|answer| {
                 if json { printer::document(&answer) } else { printer::text(&answer.token) }
             })
@@ -70,10 +74,11 @@ pub async fn run(args: TokenArgs) -> anyhow::Result<Exit> {
             }
             let mut table = Table::new();
             table.load_style(presets::NOTHING);
-            table.set_header(["ID", "ROLE", "EXPIRES", "STATE"]);
+            table.set_header(["ID", "ROLE", "CENTER", "EXPIRES", "STATE"]);
             for token in tokens {
                 let role = format!("{:?}", token.role).to_lowercase();
-                table.add_row([token.id, role, token.expires_at.to_string(), token.state]);
+                let center = token.center.unwrap_or_else(|| "-".to_owned());
+                table.add_row([token.id, role, center, token.expires_at.to_string(), token.state]);
             }
             printer::text(&table.to_string());
         }),

@@ -29,6 +29,7 @@ use crate::sys::services::{ServiceError, ServiceManager};
 use super::phases::{COMPLETE, PhaseLog};
 use super::ports::{BundleSource, Credentials, Release, Remote, RemoteError, as_files};
 use super::preflight::{PreflightInput, preflight};
+use super::removal_note::REMOVED_TEXT;
 use super::tokens::Clock;
 
 /// The service that runs our container engine.
@@ -130,6 +131,25 @@ pub enum InstallError {
         "this host is being made node {found} by `{command}` from other inputs; give the same ones again, or run `holdfast reset`"
     )]
     OtherInstallation { found: String, command: String },
+    #[error("{REMOVED_TEXT}")]
+    WasRemoved,
+    #[error(
+        "node {name} cannot leave the cluster: {reason}. Nothing was changed here. To wipe this \
+         host all the same give --force, and then run `holdfast node remove {name}` on a control \
+         node that is left"
+    )]
+    MustStay { name: String, reason: String },
+    #[error(
+        "no control node could take {name} out of the cluster ({reason}). Nothing was changed \
+         here. To wipe this host all the same give --force, and then run `holdfast node remove \
+         {name}` on a control node that is left"
+    )]
+    NobodyToAsk { name: String, reason: String },
+    #[error(
+        "{name} is the last control node: with it all that the cluster knows is lost. Nothing was \
+         changed here. To wipe this host all the same give --force"
+    )]
+    LastNode { name: String },
     #[error("another holdfast command is installing on this host")]
     Busy,
     #[error(transparent)]

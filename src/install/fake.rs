@@ -10,9 +10,11 @@ use tokio::sync::mpsc;
 
 use crate::base::ids::MemberId;
 use crate::model::kv::*;
+use crate::model::node_list::{MemberSeat, Removed};
 use crate::store::{Kv, StoreError};
 
 use super::join_service::Membership;
+use super::node_service::Others;
 use super::tokens::Clock;
 
 /// A store of one map; enough of etcd's rules for mod-revision guards.
@@ -81,10 +83,14 @@ impl Kv for FakeKv {
     }
 }
 
-/// Remembers who was added.
+/// A group of members that obeys at once; member 1, `a1`, is in it from the start.
 #[derive(Debug, Default)]
 pub(crate) struct FakeMembership {
     pub(crate) added: Mutex<Vec<(MemberId, String, String, bool)>>,
+    pub(crate) removed: Mutex<Vec<MemberId>>,
+    pub(crate) silent: Mutex<Vec<MemberId>>,
+    /// Fails the next so many removals.
+    pub(crate) failures: Mutex<usize>,
 }
 
 #[async_trait]
@@ -96,12 +102,59 @@ impl Membership for FakeMembership {
         peer_address: &str,
         voter: bool,
     ) -> Result<(), String> {
+        if self.removed.lock().expect("lock").contains(&member) {
+            return Err("the id was used before".into());
+        }
         let entry = (member, name.to_owned(), peer_address.to_owned(), voter);
         let mut added = self.added.lock().expect("lock");
         if !added.contains(&entry) {
             added.push(entry);
         }
         Ok(())
+    }
+
+    async fn remove_member(&self, member: MemberId) -> Result<(), String> {
+        let mut failures = self.failures.lock().expect("lock");
+        if *failures > 0 {
+            *failures -= 1;
+            return Err("the leader changed".into());
+        }
+        let mut removed = self.removed.lock().expect("lock");
+        if !removed.contains(&member) {
+            removed.push(member);
+        }
+        Ok(())
+    }
+
+    async fn seats(&self) -> Result<Vec<MemberSeat>, String> {
+        let first = (MemberId(1), "a1".to_owned(), "10.77.0.11:2380".to_owned(), true);
+        let (removed, silent) =
+            (self.removed.lock().expect("lock"), self.silent.lock().expect("lock"));
+        let added = self.added.lock().expect("lock");
+        let seats =
+            std::iter::once(&first).chain(added.iter()).map(|(id, name, address, voter)| {
+                MemberSeat {
+                    id: *id,
+                    name: name.clone(),
+                    address: address.clone(),
+                    voter: *voter,
+                    leader: id.0 == 1,
+                    answers: !silent.contains(id),
+                    lag_entries: Some(0),
+                }
+            });
+        Ok(seats.filter(|seat| !removed.contains(&seat.id)).collect())
+    }
+}
+
+/// Nobody else is there.
+#[derive(Debug)]
+pub(crate) struct Alone;
+
+#[async_trait]
+impl Others for Alone {
+    async fn take_out(&self, _: &str) -> Result<Removed, String> {
+        Err("nobody else is there".into())
     }
 }
 

@@ -25,6 +25,7 @@ use super::apply::{InstallError, Sequence, Tools, admin_credentials, read_config
 use super::phases::{PhaseLog, Purpose};
 use super::preflight::PreflightInput;
 use super::release;
+use super::removal_note::RemovalNote;
 
 /// What the operator asks for.
 #[derive(Clone, Debug)]
@@ -74,6 +75,9 @@ pub async fn init(request: &InitRequest, tools: &Tools) -> Result<InstallReport,
     let purpose = purpose(request, &cluster)?;
     let placed = cluster.node(&request.node_name).expect("`purpose` found it");
     let address = placed.node.address;
+    if RemovalNote::find(&request.paths)?.is_some() {
+        return Err(InstallError::WasRemoved);
+    }
     let found = PhaseLog::find(&request.paths.config)?;
     if let Some(log) = &found {
         same_purpose(log, &purpose)?;
@@ -262,6 +266,7 @@ async fn record(config: &NodeConfig, cluster: &Cluster, tools: &Tools) -> Result
             pod_range: config.pod_range,
             key_fingerprint: key.fingerprint(),
             joined: true,
+            leaving: false,
         },
         admin_password_hash: password_hash(&password_path(&config.paths))?,
     };

@@ -19,6 +19,7 @@ use super::phases::{PhaseLog, Purpose};
 use super::ports::RemoteError;
 use super::preflight::PreflightInput;
 use super::release;
+use super::removal_note::RemovalNote;
 
 /// What the operator asks for.
 #[derive(Clone, Debug)]
@@ -46,6 +47,9 @@ pub async fn join(command: &JoinCommand, tools: &Tools) -> Result<InstallReport,
         node_name: command.node_name.clone(),
         identity: command.token.authority.clone(),
     };
+    if RemovalNote::find(paths)?.is_some() {
+        return Err(InstallError::WasRemoved);
+    }
     let found = PhaseLog::find(&paths.config)?;
     if let Some(log) = &found {
         same_purpose(log, &purpose)?;

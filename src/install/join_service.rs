@@ -16,9 +16,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use ipnet::IpNet;
 
 use crate::base::ids::MemberId;
-use crate::model::cluster::PlacedNode;
 use crate::model::cluster_record::{
     ADMIN_PASSWORD_KEY, CLUSTER_KEY, ClusterBootstrap, ClusterRecord, NEXT_MEMBER_KEY,
     NODES_PREFIX, NodeRecord, TokenRecord,
@@ -26,16 +26,19 @@ use crate::model::cluster_record::{
 use crate::model::join::{JoinAnswer, JoinRequest};
 use crate::model::kv::{Op, RangeRequest, TxnRequest};
 use crate::model::node_config::{Ports, Role};
+use crate::model::node_list::MemberSeat;
 use crate::pki::{Authority, JoinToken, NodeNames, PkiError, key_fingerprint};
 use crate::store::Kv;
 
+use super::node_service::removed_key;
+use super::place::{Place, place, roles_asked};
 use super::tokens::{Clock, JoinRefused, judge, put_record, read_record, token_key, unchanged};
 
 /// How often a transaction that lost a race is tried again.
 const ATTEMPTS: usize = 16;
 
-/// Adds members to the store's group; wired to `store/`. Idempotent: adding a member
-/// that is part of the group succeeds.
+/// The store's group; wired to `store/`. Idempotent: adding a member that is part of the
+/// group succeeds.
 #[async_trait]
 pub trait Membership: Send + Sync + std::fmt::Debug {
     async fn add_member(
@@ -45,6 +48,12 @@ pub trait Membership: Send + Sync + std::fmt::Debug {
         peer_address: &str,
         voter: bool,
     ) -> Result<(), String>;
+
+    /// Takes a member out for good; one that is not part of the group is no error.
+    async fn remove_member(&self, member: MemberId) -> Result<(), String>;
+
+    /// The group as its leader sees it; an error while no leader tells.
+    async fn seats(&self) -> Result<Vec<MemberSeat>, String>;
 }
 
 /// What the service needs.
@@ -76,8 +85,35 @@ impl std::fmt::Debug for JoinService {
     }
 }
 
-fn node_key(name: &str) -> String {
+pub(crate) fn node_key(name: &str) -> String {
     format!("{NODES_PREFIX}{name}")
+}
+
+/// The record of a node that is admitted now, with the next free range and id.
+fn new_node(
+    request: &JoinRequest,
+    placed: &Place<'_>,
+    pod_range: IpNet,
+    fingerprint: &str,
+    next_member: Option<u64>,
+) -> Result<NodeRecord, JoinRefused> {
+    let member_id = match (placed.roles.contains(&Role::Control), next_member) {
+        (true, Some(next)) => Some(MemberId(next)),
+        (true, None) => return Err(JoinRefused::NotReady),
+        (false, _) => None,
+    };
+    Ok(NodeRecord {
+        name: request.node_name.clone(),
+        address: request.address,
+        site: placed.site.to_owned(),
+        center: placed.center.name.clone(),
+        roles: placed.roles.clone(),
+        member_id,
+        pod_range,
+        key_fingerprint: fingerprint.to_owned(),
+        joined: false,
+        leaving: false,
+    })
 }
 
 fn refused(error: PkiError) -> JoinRefused {
@@ -164,25 +200,22 @@ impl JoinService {
         let node_key = node_key(&request.node_name);
         let token = read_record::<TokenRecord>(kv, &token_key).await?;
         let record = self.cluster().await?;
-        let placed = record.cluster.node(&request.node_name);
-        let listed = placed.as_ref().map(|placed| placed.node.roles.clone());
-        let asked = if request.roles.is_empty() { listed } else { Some(request.roles.clone()) };
-        // An unknown node asks for nothing that the token could forbid; it is refused below.
-        let asked = asked.or(token.value.as_ref().map(|token| vec![token.role]));
+        let asked = roles_asked(&record.cluster, token.value.as_ref(), request);
         let now = (self.input.clock)();
         // The token comes first, so that nobody learns about the cluster without one.
         let used_before = token.value.as_ref().is_some_and(|token| token.redeemed.is_some());
-        let redeemed = judge(
-            token.value,
-            secret_hash,
-            &asked.unwrap_or_default(),
-            &request.node_name,
-            fingerprint,
-            now,
-        )?;
-        let placed = self.check_node(&record, placed, request)?;
+        let redeemed =
+            judge(token.value, secret_hash, &asked, &request.node_name, fingerprint, now)?;
+        if let Some(gone) = removed_key(kv, fingerprint, true).await? {
+            return Err(JoinRefused::NodeRemoved { at: gone.at });
+        }
+        let admitted = self.nodes().await?;
+        let placed = place(&record.cluster, &admitted, &redeemed, request)?;
         let existing = read_record::<NodeRecord>(kv, &node_key).await?;
         if let Some(node) = existing.value {
+            if node.leaving {
+                return Err(JoinRefused::NodeLeaving { node_name: node.name });
+            }
             if node.key_fingerprint != fingerprint {
                 return Err(JoinRefused::NodeTaken { node_name: node.name });
             }
@@ -199,7 +232,9 @@ impl JoinService {
             return Ok(self.input.kv.txn(txn).await?.succeeded.then_some((record, node)));
         }
         let next = read_record::<u64>(kv, NEXT_MEMBER_KEY).await?;
-        let node = self.new_node(request, &record, &placed, fingerprint, next.value).await?;
+        let taken: Vec<_> = admitted.iter().map(|node| node.pod_range).collect();
+        let pod_range = placed.pod_range(&record.cluster, &request.node_name, &taken)?;
+        let node = new_node(request, &placed, pod_range, fingerprint, next.value)?;
         let member_id = node.member_id;
         let mut success = vec![put_record(&token_key, &redeemed), put_record(&node_key, &node)];
         // Written also for workers: two joins at once must not take the same pod range.
@@ -215,69 +250,6 @@ impl JoinService {
             failure: Vec::new(),
         };
         Ok(self.input.kv.txn(txn).await?.succeeded.then_some((record, node)))
-    }
-
-    /// The record of a node that is admitted now, with the next free range and id.
-    async fn new_node(
-        &self,
-        request: &JoinRequest,
-        record: &ClusterRecord,
-        placed: &PlacedNode<'_>,
-        fingerprint: &str,
-        next_member: Option<u64>,
-    ) -> Result<NodeRecord, JoinRefused> {
-        let taken: Vec<_> = self.nodes().await?.iter().map(|node| node.pod_range).collect();
-        let pod_range = record
-            .cluster
-            .pod_range_for(placed, &taken)
-            .ok_or_else(|| JoinRefused::NoRange { center: placed.center.name.clone() })?;
-        let control = placed.node.roles.contains(&Role::Control);
-        let member_id = match (control, next_member) {
-            (true, Some(next)) => Some(MemberId(next)),
-            (true, None) => return Err(JoinRefused::NotReady),
-            (false, _) => None,
-        };
-        Ok(NodeRecord {
-            name: request.node_name.clone(),
-            address: request.address,
-            site: placed.site.to_owned(),
-            center: placed.center.name.clone(),
-            roles: placed.node.roles.clone(),
-            member_id,
-            pod_range,
-            key_fingerprint: fingerprint.to_owned(),
-            joined: false,
-        })
-    }
-
-    /// The node must be the one that the cluster file describes.
-    fn check_node<'a>(
-        &self,
-        record: &'a ClusterRecord,
-        placed: Option<PlacedNode<'a>>,
-        request: &JoinRequest,
-    ) -> Result<PlacedNode<'a>, JoinRefused> {
-        let node_name = request.node_name.clone();
-        let Some(placed) = placed else {
-            let known: Vec<&str> =
-                record.cluster.nodes().map(|placed| placed.node.name.as_str()).collect();
-            return Err(JoinRefused::NodeUnknown { node_name, known: known.join(", ") });
-        };
-        if placed.node.address != request.address {
-            return Err(JoinRefused::NodeAddress {
-                node_name,
-                listed: placed.node.address.to_string(),
-                asked: request.address.to_string(),
-            });
-        }
-        let mut asked = request.roles.clone();
-        let mut listed = placed.node.roles.clone();
-        asked.sort();
-        listed.sort();
-        if !asked.is_empty() && asked != listed {
-            return Err(JoinRefused::NodeRoles { node_name });
-        }
-        Ok(placed)
     }
 
     async fn answer(
@@ -341,10 +313,14 @@ impl JoinService {
                 let reason = format!("node {node_name} was never admitted");
                 return Err(JoinRefused::BadRequest { reason });
             };
+            if node.leaving {
+                return Err(JoinRefused::NodeLeaving { node_name: node.name });
+            }
             if let Some(member) = node.member_id {
                 let peer = SocketAddr::new(node.address, self.input.ports.peer).to_string();
                 let added = self.input.membership.add_member(member, node_name, &peer, true).await;
                 added.map_err(|reason| JoinRefused::Membership { reason })?;
+                self.still_wanted(node_name, member).await?;
             }
             if node.joined {
                 return Ok(());
@@ -360,5 +336,20 @@ impl JoinService {
             }
         }
         Err(JoinRefused::Contended)
+    }
+
+    /// A removal that began while the member was being added did not find it in the group;
+    /// so it is taken out again here.
+    async fn still_wanted(&self, node_name: &str, member: MemberId) -> Result<(), JoinRefused> {
+        let key = node_key(node_name);
+        let found = read_record::<NodeRecord>(self.input.kv.as_ref(), &key).await?;
+        let wanted =
+            found.value.is_some_and(|node| !node.leaving && node.member_id == Some(member));
+        if wanted {
+            return Ok(());
+        }
+        let removed = self.input.membership.remove_member(member).await;
+        removed.map_err(|reason| JoinRefused::Membership { reason })?;
+        Err(JoinRefused::NodeLeaving { node_name: node_name.to_owned() })
     }
 }

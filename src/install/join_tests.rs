@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::fake::{FakeKv, FakeMembership, clock};
+use super::fake::{Alone, FakeKv, FakeMembership, clock};
 use super::join_service::*;
+use super::node_service::{NodeService, NodeServiceInput};
 use super::tokens::*;
 use crate::base::ids::{ClusterId, Generation, MemberId};
+use crate::client::fake::FakeApi;
 use crate::model::cluster::Cluster;
 use crate::model::cluster_record::{ClusterBootstrap, ClusterRecord, NodeRecord};
 use crate::model::join::JoinRequest;
@@ -31,16 +33,19 @@ spec:
             - {name: a4, address: 10.77.0.14, roles: [control]}
 ";
 
-struct Bench {
-    service: JoinService,
-    book: TokenBook,
-    membership: Arc<FakeMembership>,
+pub(super) struct Bench {
+    pub(super) service: JoinService,
+    pub(super) nodes: NodeService,
+    pub(super) book: TokenBook,
+    pub(super) membership: Arc<FakeMembership>,
+    pub(super) kv: Arc<FakeKv>,
+    pub(super) api: FakeApi,
     now: Arc<Mutex<Timestamp>>,
     dir: tempfile::TempDir,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let start = crate::sys::clock::now();
         let (clock, now) = clock(start);
         let kv = Arc::new(FakeKv::default());
@@ -54,14 +59,23 @@ impl Bench {
             ports: Ports::default(),
             clock: Arc::clone(&clock),
         });
-        let book = TokenBook::new(kv, authority.fingerprint(), clock);
-        let bench =
-            Self { service, book, membership, now, dir: tempfile::tempdir().expect("temp dir") };
+        let api = FakeApi::new();
+        let nodes = NodeService::new(NodeServiceInput {
+            kv: Arc::clone(&kv) as _,
+            api: api.shared(),
+            membership: Arc::clone(&membership) as _,
+            own_name: "a1".into(),
+            others: Arc::new(Alone),
+            clock: Arc::clone(&clock),
+        });
+        let book = TokenBook::new(Arc::clone(&kv) as _, authority.fingerprint(), clock);
+        let dir = tempfile::tempdir().expect("temp dir");
+        let bench = Self { service, nodes, book, membership, kv, api, now, dir };
         bench.service.bootstrap(&bootstrap(1)).await.expect("records");
         bench
     }
 
-    fn request(&self, token: &str, name: &str, address: &str, key: &str) -> JoinRequest {
+    pub(super) fn request(&self, token: &str, name: &str, address: &str, key: &str) -> JoinRequest {
         let key = NodeKey::load_or_create(&self.dir.path().join(key)).expect("key");
         let token: JoinToken = token.parse().expect("a token");
         JoinRequest {
@@ -73,11 +87,11 @@ impl Bench {
         }
     }
 
-    async fn token(&self, role: Role) -> String {
-        self.book.create(role, None).await.expect("creates").token
+    pub(super) async fn token(&self, role: Role) -> String {
+        self.book.create(role, None, None).await.expect("creates").token
     }
 
-    async fn refusal(&self, request: &JoinRequest) -> String {
+    pub(super) async fn refusal(&self, request: &JoinRequest) -> String {
         self.service.handle(request).await.expect_err("refused").status().reason
     }
 }
@@ -94,6 +108,7 @@ fn bootstrap(id: u128) -> ClusterBootstrap {
         pod_range: "10.244.0.0/24".parse().expect("range"),
         key_fingerprint: "first".into(),
         joined: true,
+        leaving: false,
     };
     let record = ClusterRecord {
         cluster_id: ClusterId(uuid::Uuid::from_u128(id)),
@@ -163,7 +178,8 @@ async fn expired_foreign_revoked_and_wrong_role_have_their_own_refusals() {
     assert!(!bench.book.revoke(&id).await.expect("asks"));
     let request = bench.request(&control, "a2", "10.77.0.12", "k2");
     assert_eq!(bench.refusal(&request).await, "TokenUnknown");
-    let short = bench.book.create(Role::Control, Some(Duration::from_secs(5))).await.expect("ok");
+    let short =
+        bench.book.create(Role::Control, None, Some(Duration::from_secs(5))).await.expect("ok");
     *bench.now.lock().expect("lock") += SignedDuration::from_secs(5);
     let request = bench.request(&short.token, "a2", "10.77.0.12", "k2");
     assert_eq!(bench.refusal(&request).await, "TokenExpired");
@@ -221,4 +237,45 @@ async fn a_cluster_is_recorded_once_and_not_replaced() {
     bench.service.bootstrap(&bootstrap(1)).await.expect("the same again");
     let refused = bench.service.bootstrap(&bootstrap(2)).await.expect_err("another");
     assert_eq!(refused.status().reason, "OtherCluster");
+}
+
+#[tokio::test]
+async fn a_token_with_a_place_admits_a_node_that_the_file_does_not_list() {
+    let bench = Bench::new().await;
+    let unknown = bench.book.create(Role::Worker, Some("z"), None).await.expect_err("no such");
+    assert_eq!(unknown.status().reason, "CenterUnknown");
+    let placed =
+        async |role| bench.book.create(role, Some("a"), None).await.expect("creates").token;
+    let token = placed(Role::Worker).await;
+    // What is taken or unfit stays so, and costs no token.
+    for (name, address, reason) in [
+        ("a9", "10.77.0.12", "AddressTaken"),
+        ("a9", "10.77.0.11", "AddressTaken"),
+        ("a9", "10.244.3.1", "AddressUnfit"),
+        ("a9", "127.0.0.1", "AddressUnfit"),
+        ("A_9", "10.77.0.19", "NodeName"),
+    ] {
+        let request = bench.request(&token, name, address, "k9");
+        assert_eq!(bench.refusal(&request).await, reason, "{name} {address}");
+    }
+    let request = bench.request(&token, "a9", "10.77.0.19", "k9");
+    let answer = bench.service.handle(&request).await.expect("admitted");
+    assert_eq!((answer.roles, answer.center.as_str()), (vec![Role::Worker], "a"));
+    // Behind the slices of the four listed nodes.
+    assert_eq!(answer.pod_range.to_string(), "10.244.4.0/24");
+    assert_eq!(answer.member_id, None);
+    let again = bench.request(&placed(Role::Worker).await, "b9", "10.77.0.19", "k10");
+    assert_eq!(bench.refusal(&again).await, "AddressTaken");
+    // The role is the token's, whatever the node asks for.
+    let mut request = bench.request(&placed(Role::Worker).await, "c9", "10.77.0.20", "k11");
+    request.roles = vec![Role::Control];
+    assert_eq!(bench.refusal(&request).await, "TokenRole");
+    // A listed node may come with another address, for its host was replaced.
+    let request = bench.request(&placed(Role::Control).await, "a2", "10.77.0.22", "k2");
+    let answer = bench.service.handle(&request).await.expect("admitted");
+    assert_eq!(
+        (answer.member_id, answer.pod_range.to_string().as_str()),
+        (Some(MemberId(2)), "10.244.1.0/24")
+    );
+    assert_eq!(answer.roles, [Role::Control, Role::Worker]);
 }

@@ -14,11 +14,18 @@ pub mod bundle_source;
 pub mod init;
 pub mod join;
 pub mod join_service;
+mod leave;
+pub mod node_service;
+mod node_view;
 pub mod phases;
+mod place;
 pub mod ports;
 pub mod preflight;
+pub mod refused;
+pub mod registry_trust;
 mod release;
 pub mod remote;
+pub mod removal_note;
 pub mod reset;
 pub mod tokens;
 
@@ -26,5 +33,9 @@ pub mod tokens;
 pub(crate) mod fake;
 #[cfg(test)]
 mod join_tests;
+#[cfg(test)]
+mod removal_tests;
+#[cfg(test)]
+mod reset_tests;
 #[cfg(test)]
 mod sequence_tests;

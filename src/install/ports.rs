@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::cluster_record::ClusterBootstrap;
 use crate::model::join::{JoinAnswer, JoinRequest};
+use crate::model::node_list::Removed;
 use crate::playbook::{BundleFileError, BundleFiles};
 
 /// A release of the product; a greater serial is newer.
@@ -110,6 +111,13 @@ pub trait Remote: Send + Sync + std::fmt::Debug {
         own: &Credentials,
         node_name: &str,
     ) -> Result<(), RemoteError>;
+    /// Asks the server to take this node out of the cluster.
+    async fn leave(
+        &self,
+        server: SocketAddr,
+        own: &Credentials,
+        node_name: &str,
+    ) -> Result<Removed, RemoteError>;
 }
 
 /// Undoes something outside files and services: containers, or the pod network.

@@ -16,11 +16,13 @@ use crate::model::cluster_record::ClusterBootstrap;
 use crate::model::join::{
     JoinAnswer, JoinRequest, JoinedRequest, TokenAnswer, TokenInfo, TokenRequest,
 };
+use crate::model::node_list::{LeaveRequest, Removed};
 use crate::model::status::Status;
 use crate::sys::tls_keys;
 
 use super::ports::{Credentials, Remote, RemoteError};
 
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
 /// Adding a member takes as long as its copy of the state takes to arrive.
 const JOINED_DEADLINE: Duration = Duration::from_secs(330);
@@ -39,10 +41,12 @@ struct Connection {
 impl Connection {
     fn new(server: SocketAddr, tls: rustls::ClientConfig) -> Result<Self, RemoteError> {
         let server = server.to_string();
-        let client =
-            reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().map_err(
-                |error| RemoteError::Keys { server: server.clone(), reason: chain(&error) },
-            )?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .connect_timeout(CONNECT_DEADLINE)
+            .build()
+            .map_err(|error| RemoteError::Keys { server: server.clone(), reason: chain(&error) })?;
         Ok(Self { server, client, deadline: CALL_DEADLINE })
     }
 
@@ -186,6 +190,17 @@ impl Remote for HttpsRemote {
             .call::<_, Value>(Method::POST, path, Some(&request))
             .await
             .map(drop)
+    }
+
+    async fn leave(
+        &self,
+        server: SocketAddr,
+        own: &Credentials,
+        node_name: &str,
+    ) -> Result<Removed, RemoteError> {
+        let connection = Connection::with_keys(server, own)?;
+        let request = LeaveRequest { node_name: node_name.to_owned() };
+        connection.call(Method::POST, "/holdfast/v1/leave", Some(&request)).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! `reset`: undoes an installation and leaves the host as it was.
 //!
 //! ```text
-//!  stop holdfast ► containers ► network ► stop engine ► unmount ► undo log ► directories
+//!  leave the cluster ► stop holdfast ► containers ► network ► stop engine ► unmount ► undo log ► directories
 //! ```
 //! Goes on past failures and says all of them at the end, except that it goes no further
 //! while containers of ours are left; what is needed to try again
@@ -9,6 +9,7 @@
 //! Invariant: touches only what the undo log, our service names and our directories
 //! name; a host's own Docker and its files are none of them.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,8 +25,9 @@ use crate::sys::systemd::Systemd;
 
 use super::apply::{ENGINE_SERVICE, InstallError, NODE_SERVICE, undo_path};
 use super::init::lock;
+use super::leave::{Left, leave};
 use super::phases::PhaseLog;
-use super::ports::CleanUp;
+use super::ports::{CleanUp, Remote};
 
 /// What reset works with.
 #[derive(Clone, Debug)]
@@ -35,6 +37,12 @@ pub struct ResetTools {
     pub containers: Arc<dyn CleanUp>,
     /// Removes bridge, routes and tables.
     pub network: Arc<dyn CleanUp>,
+    /// The cluster that this node leaves first.
+    pub remote: Arc<dyn Remote>,
+    /// Control nodes beside this one, to ask.
+    pub others: Vec<SocketAddr>,
+    /// Goes on although the node cannot leave.
+    pub force: bool,
 }
 
 /// What was done and what was not.
@@ -43,6 +51,8 @@ pub struct ResetTools {
 pub struct ResetReport {
     /// False when nothing was installed here.
     pub was_installed: bool,
+    /// What is left to do elsewhere.
+    pub advice: Vec<String>,
     pub done: Vec<String>,
     /// Empty when the host is as it was.
     pub failed: Vec<String>,
@@ -65,6 +75,7 @@ pub async fn reset(paths: &Paths, tools: &ResetTools) -> Result<ResetReport, Ins
     }
     report.was_installed = true;
     let lock = lock(paths)?;
+    go(paths, tools, &mut report).await?;
     stop(tools, NODE_SERVICE, &mut report).await;
     report.step(tools.containers.name(), tools.containers.clean_up().await);
     if !report.failed.is_empty() {
@@ -99,6 +110,39 @@ pub async fn reset(paths: &Paths, tools: &ResetTools) -> Result<ResetReport, Ins
         remove(&paths.config, &mut report);
     }
     Ok(report)
+}
+
+/// Leaves the cluster, or says what must be done there instead.
+async fn go(
+    paths: &Paths,
+    tools: &ResetTools,
+    report: &mut ResetReport,
+) -> Result<(), InstallError> {
+    let name = match leave(paths, tools.remote.as_ref(), &tools.others).await {
+        Ok(Left::Out) => {
+            report.done.push("leave the cluster".to_owned());
+            return Ok(());
+        }
+        Ok(Left::NeverIn) => return Ok(()),
+        Ok(Left::Unknown { node_name }) => node_name,
+        Err(InstallError::LastNode { .. }) if tools.force => return Ok(()),
+        Err(error) if tools.force => {
+            tracing::warn!(error = chain(&error), "the node did not leave the cluster");
+            match error {
+                InstallError::MustStay { name, .. } | InstallError::NobodyToAsk { name, .. } => {
+                    name
+                }
+                // Its configuration cannot be read, so nobody was asked.
+                _ => "NAME".to_owned(),
+            }
+        }
+        Err(error) => return Err(error),
+    };
+    report.advice.push(format!(
+        "the cluster may still count on this node: run `holdfast node remove {name}` on a control \
+         node that is left"
+    ));
+    Ok(())
 }
 
 async fn stop(tools: &ResetTools, name: &str, report: &mut ResetReport) {

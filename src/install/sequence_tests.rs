@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -11,20 +11,23 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::*;
-use super::fake::{FakeKv, FakeMembership};
+use super::fake::{Alone, FakeKv, FakeMembership};
 use super::init::{InitRequest, init, password_path};
 use super::join::{JoinCommand, join};
 use super::join_service::{JoinService, JoinServiceInput};
+use super::node_service::{NodeService, NodeServiceInput};
 use super::ports::*;
 use super::reset::{ResetTools, reset};
 use super::tokens::TokenBook;
 use crate::model::cluster_record::ClusterBootstrap;
 use crate::model::join::{JoinAnswer, JoinRequest};
 use crate::model::node_config::{Paths, Ports, Role};
+use crate::model::node_list::Removed;
 use crate::pki::{Authority, JoinToken};
 use crate::playbook::{BundleFileError, BundleFiles};
 use crate::sys::files;
 use crate::sys::services::{ServiceError, ServiceManager};
+use crate::sys::tls_keys;
 
 const CLUSTER: &str = "\
 apiVersion: holdfast.io/v1
@@ -42,7 +45,7 @@ spec:
 
 /// The repository's playbooks, without what would change the machine of the test.
 #[derive(Debug, Default)]
-struct Bundle {
+pub(super) struct Bundle {
     broken: bool,
     serial: u64,
 }
@@ -135,11 +138,13 @@ impl ServiceManager for Services {
 
 /// The cluster, answered in process.
 #[derive(Debug)]
-struct Cluster {
+pub(super) struct Cluster {
     service: Mutex<Option<Arc<JoinService>>>,
-    kv: Arc<FakeKv>,
-    membership: Arc<FakeMembership>,
+    pub(super) kv: Arc<FakeKv>,
+    pub(super) membership: Arc<FakeMembership>,
     recorded: Mutex<Vec<ClusterBootstrap>>,
+    /// Whether a node that wants to leave reaches anybody.
+    pub(super) reachable: AtomicBool,
 }
 
 impl Cluster {
@@ -149,6 +154,7 @@ impl Cluster {
             kv: Arc::new(FakeKv::default()),
             membership: Arc::new(FakeMembership::default()),
             recorded: Mutex::new(Vec::new()),
+            reachable: AtomicBool::new(true),
         })
     }
 
@@ -209,17 +215,40 @@ impl Remote for Cluster {
     async fn joined(&self, _: SocketAddr, _: &Credentials, name: &str) -> Result<(), RemoteError> {
         self.service().joined(name).await.map_err(refused)
     }
+    async fn leave(
+        &self,
+        server: SocketAddr,
+        own: &Credentials,
+        name: &str,
+    ) -> Result<Removed, RemoteError> {
+        if !self.reachable.load(Ordering::SeqCst) {
+            let (server, reason) = (server.to_string(), "unplugged".into());
+            return Err(RemoteError::Unreachable { server, reason });
+        }
+        let nodes = NodeService::new(NodeServiceInput {
+            kv: Arc::clone(&self.kv) as _,
+            api: crate::client::fake::FakeApi::new().shared(),
+            membership: Arc::clone(&self.membership) as _,
+            own_name: "a1".into(),
+            others: Arc::new(Alone),
+            clock: Arc::new(crate::sys::clock::now),
+        });
+        let certificate = &tls_keys::certificates(&own.certificate).expect("a certificate")[0];
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).expect("parses");
+        let key = tls_keys::fingerprint(parsed.public_key().raw);
+        nodes.leave(name, &key).await.map_err(refused)
+    }
 }
 
 /// One host in a temporary directory.
-struct Host {
+pub(super) struct Host {
     dir: tempfile::TempDir,
     services: Arc<Services>,
     remote: Arc<Cluster>,
 }
 
 impl Host {
-    fn new(remote: &Arc<Cluster>) -> Self {
+    pub(super) fn new(remote: &Arc<Cluster>) -> Self {
         let dir = tempfile::tempdir().expect("temp dir");
         let program = dir.path().join("running");
         files::write_atomic(&program, b"program", 0o755).expect("writes");
@@ -233,12 +262,12 @@ impl Host {
         self.dir.path().join(name)
     }
 
-    fn paths(&self) -> Paths {
+    pub(super) fn paths(&self) -> Paths {
         Paths { config: self.at("etc/holdfast"), data: self.at("data"), run: self.at("run") }
     }
 
     /// Tools that are interrupted at the `stop_at`th event.
-    fn tools(&self, bundle: Bundle, stop_at: usize) -> Tools {
+    pub(super) fn tools(&self, bundle: Bundle, stop_at: usize) -> Tools {
         let cancel = CancellationToken::new();
         let (count, token) = (AtomicUsize::new(0), cancel.clone());
         Tools {
@@ -279,7 +308,7 @@ impl Host {
         init(&self.init_request(), &self.tools(Bundle::default(), stop_at)).await
     }
 
-    fn assert_node(&self, name: &str) {
+    pub(super) fn assert_node(&self, name: &str) {
         let config = read_config(&self.paths().node_config()).expect("node.yaml");
         assert_eq!(config.node_name, name);
         assert!(self.at("opt/engine/bin/dockerd").exists());
@@ -298,12 +327,19 @@ impl Host {
         assert_eq!(names, [ENGINE_SERVICE, NODE_SERVICE]);
     }
 
-    async fn reset(&self) {
-        let tools = ResetTools {
+    pub(super) fn reset_tools(&self, force: bool) -> ResetTools {
+        ResetTools {
             services: Arc::clone(&self.services) as _,
             containers: Arc::new(Nothing),
             network: Arc::new(Nothing),
-        };
+            remote: Arc::clone(&self.remote) as _,
+            others: vec!["10.77.0.11:6443".parse().expect("address")],
+            force,
+        }
+    }
+
+    async fn reset(&self) {
+        let tools = self.reset_tools(true);
         let report = reset(&self.paths(), &tools).await.expect("resets");
         assert_eq!(report.failed, Vec::<String>::new());
         let left = files::list_dir(self.dir.path()).expect("lists");
@@ -409,7 +445,7 @@ async fn a_bad_bundle_or_cluster_file_leaves_no_trace() {
 }
 
 /// A cluster of one node, and a token for a second.
-async fn cluster_of_one() -> (Arc<Cluster>, Host, String) {
+pub(super) async fn cluster_of_one() -> (Arc<Cluster>, Host, String) {
     let cluster = Cluster::new();
     let first = Host::new(&cluster);
     first.init(0).await.expect("installs");
@@ -418,11 +454,11 @@ async fn cluster_of_one() -> (Arc<Cluster>, Host, String) {
     cluster.service().bootstrap(&bootstrap).await.expect("records");
     let clock: super::tokens::Clock = Arc::new(crate::sys::clock::now);
     let book = TokenBook::new(Arc::clone(&cluster.kv) as _, authority.fingerprint(), clock);
-    let token = book.create(Role::Control, None).await.expect("token").token;
+    let token = book.create(Role::Control, None, None).await.expect("token").token;
     (cluster, first, token)
 }
 
-fn join_command(host: &Host, token: &str) -> JoinCommand {
+pub(super) fn join_command(host: &Host, token: &str) -> JoinCommand {
     JoinCommand {
         token: token.parse::<JoinToken>().expect("a token"),
         server: "10.77.0.11:6443".parse().expect("address"),

@@ -11,84 +11,20 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::base::chain::chain;
 use crate::base::limits::JOIN_TOKEN_TTL;
-use crate::model::cluster_record::{Redemption, TOKENS_PREFIX, TokenRecord};
+use crate::model::cluster_record::{
+    CLUSTER_KEY, ClusterRecord, Redemption, TOKENS_PREFIX, TokenRecord,
+};
 use crate::model::join::{TokenAnswer, TokenInfo};
 use crate::model::kv::{Compare, Op, RangeRequest, Revision, TxnRequest};
 use crate::model::node_config::Role;
-use crate::model::status::Status;
-use crate::pki::{JoinToken, PkiError};
-use crate::store::{Kv, StoreError};
+use crate::pki::JoinToken;
+use crate::store::Kv;
+
+pub use super::refused::JoinRefused;
 
 /// The wall clock, injected so that expiry can be tested.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// Why the cluster did not do what a joiner or the administrator asked.
-#[derive(Debug, thiserror::Error)]
-pub enum JoinRefused {
-    #[error("the token is not one of this cluster, or it was revoked")]
-    TokenUnknown,
-    #[error("the token has been used by node {node_name}")]
-    TokenUsed { node_name: String },
-    #[error("the token expired at {expired_at}; make a new one with `holdfast token create`")]
-    TokenExpired { expired_at: Timestamp },
-    #[error("the token is for the role {allowed}, the node asks for {asked}")]
-    TokenRole { allowed: &'static str, asked: &'static str },
-    #[error("the cluster file has no node named {node_name}; it lists {known}")]
-    NodeUnknown { node_name: String, known: String },
-    #[error("the cluster file gives node {node_name} the address {listed}, not {asked}")]
-    NodeAddress { node_name: String, listed: String, asked: String },
-    #[error("the cluster file gives node {node_name} other roles than it asks for")]
-    NodeRoles { node_name: String },
-    #[error("a node named {node_name} is already part of the cluster with another key")]
-    NodeTaken { node_name: String },
-    #[error("no pod range is free in center {center}")]
-    NoRange { center: String },
-    #[error("bad request: {reason}")]
-    BadRequest { reason: String },
-    #[error("{reason}")]
-    Forbidden { reason: String },
-    #[error("the cluster has not been recorded yet; try again")]
-    NotReady,
-    #[error("the host holds another cluster, {found}")]
-    OtherCluster { found: String },
-    #[error("too many writers at once; try again")]
-    Contended,
-    #[error("the store holds something unreadable under {key}: {reason}")]
-    Damaged { key: String, reason: String },
-    #[error("the store refused")]
-    Store(#[from] StoreError),
-    #[error("cannot sign")]
-    Pki(#[source] PkiError),
-    #[error("cannot add the member: {reason}")]
-    Membership { reason: String },
-}
-
-impl JoinRefused {
-    /// How the API says it. `reason` is stable and what clients match on.
-    pub fn status(&self) -> Status {
-        let (code, reason) = match self {
-            Self::TokenUnknown => (401, "TokenUnknown"),
-            Self::TokenUsed { .. } => (403, "TokenUsed"),
-            Self::TokenExpired { .. } => (403, "TokenExpired"),
-            Self::TokenRole { .. } => (403, "TokenRole"),
-            Self::NodeUnknown { .. } => (403, "NodeUnknown"),
-            Self::NodeAddress { .. } => (403, "NodeAddress"),
-            Self::NodeRoles { .. } => (403, "NodeRoles"),
-            Self::NodeTaken { .. } => (409, "NodeTaken"),
-            Self::NoRange { .. } => (409, "NoRange"),
-            Self::BadRequest { .. } => (400, "BadRequest"),
-            Self::Forbidden { .. } => (403, "Forbidden"),
-            Self::NotReady => (503, "ServiceUnavailable"),
-            Self::OtherCluster { .. } => (409, "OtherCluster"),
-            Self::Contended => (503, "ServiceUnavailable"),
-            Self::Damaged { .. } | Self::Pki(_) => (500, "InternalError"),
-            Self::Store(_) | Self::Membership { .. } => (503, "ServiceUnavailable"),
-        };
-        Status::failure(code, reason, chain(self))
-    }
-}
 
 /// A record with the revision it was read at (0: absent).
 pub(crate) struct Read<T> {
@@ -187,12 +123,17 @@ impl TokenBook {
         Self { kv, authority: authority.to_owned(), clock }
     }
 
-    /// Makes a token; the answer is the only place where its secret ever appears.
+    /// Makes a token; the answer is the only place where its secret ever appears. With a
+    /// center it also admits a node that the cluster file does not list.
     pub async fn create(
         &self,
         role: Role,
+        center: Option<&str>,
         ttl: Option<Duration>,
     ) -> Result<TokenAnswer, JoinRefused> {
+        if let Some(center) = center {
+            self.check_center(center).await?;
+        }
         let bad = |reason: &str| JoinRefused::BadRequest { reason: reason.to_owned() };
         let ttl = ttl.unwrap_or(JOIN_TOKEN_TTL);
         if ttl.is_zero() || ttl > Duration::from_secs(7 * 86_400) {
@@ -205,6 +146,7 @@ impl TokenBook {
             id: token.id.clone(),
             secret_hash: token.secret_hash(),
             role,
+            center: center.map(str::to_owned),
             created_at: now,
             expires_at: now + ttl,
             redeemed: None,
@@ -219,6 +161,16 @@ impl TokenBook {
             return Err(JoinRefused::Contended);
         }
         Ok(TokenAnswer { token: token.to_string(), info: self.info(&record) })
+    }
+
+    /// Said when the token is made and not only when a host shows it.
+    async fn check_center(&self, center: &str) -> Result<(), JoinRefused> {
+        let found = read_record::<ClusterRecord>(self.kv.as_ref(), CLUSTER_KEY).await?;
+        let cluster = found.value.ok_or(JoinRefused::NotReady)?.cluster;
+        cluster.center(center).map(drop).ok_or_else(|| JoinRefused::CenterUnknown {
+            center: center.to_owned(),
+            known: cluster.center_names(),
+        })
     }
 
     /// All tokens, oldest first.
@@ -262,6 +214,7 @@ impl TokenBook {
         TokenInfo {
             id: record.id.clone(),
             role: record.role,
+            center: record.center.clone(),
             created_at: record.created_at,
             expires_at: record.expires_at,
             state,

@@ -1,13 +1,14 @@
-//! Faults: a host is killed, stopped, or started again.
+//! Faults: a host is killed, stopped, wiped, or started again.
 //!
 //! Why SIGKILL to PID 1: the kernel then ends everything in the host at once, which is as
 //! near to a power cut as a namespace comes. A stop freezes: connections stay open and
 //! nobody answers, as with a host whose disk hangs.
 
-use super::error::LabError;
+use super::error::{LabError, files};
 use super::host::Host;
 use super::{Lab, require_root};
 use crate::base::limits;
+use crate::sys::{mounts, tree};
 
 /// What to do to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Fault {
     Kill,
     /// Freezes everything in it.
     Stop,
+    /// Kills it and takes all that was on its disk; it stays down.
+    Wipe,
     /// Thaws a stopped host, boots a killed one.
     Start,
 }
@@ -28,6 +31,7 @@ impl Lab {
         match fault {
             Fault::Kill => kill(&host),
             Fault::Stop => stop(&host),
+            Fault::Wipe => wipe(&host),
             Fault::Start => self.start(&host),
         }
     }
@@ -44,6 +48,13 @@ impl Lab {
 fn kill(host: &Host<'_>) -> Result<(), LabError> {
     // The group holds PID 1 as well as those that `lab exec` brought in.
     Ok(host.group().kill_all(limits::LAB_KILL)?)
+}
+
+/// What the host mounted went with its mount namespace, so only its own files are met.
+fn wipe(host: &Host<'_>) -> Result<(), LabError> {
+    kill(host)?;
+    mounts::unmount_below(&host.root())?;
+    tree::remove(&host.root()).map_err(files("remove a host's disk"))
 }
 
 fn stop(host: &Host<'_>) -> Result<(), LabError> {

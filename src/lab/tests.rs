@@ -254,6 +254,10 @@ fn a_host_keeps_its_disk_and_its_services_come_back() {
     lab.fault(Fault::Kill, "a1").unwrap();
     lab.fault(Fault::Start, "a1").unwrap();
     assert!(request(status).unwrap().running, "an enabled service starts with its host");
+    lab.fault(Fault::Wipe, "a1").unwrap();
+    assert_eq!(lab.status().unwrap().hosts[0].state, HostState::Down);
+    lab.fault(Fault::Start, "a1").unwrap();
+    assert!(!path.exists() && root.join("etc/hostname").exists(), "a wiped host boots bare");
     let ghost = init().ask(&ServiceRequest::Start { name: "ghost".to_owned() });
     assert!(ghost.unwrap_err().to_string().contains("cannot start service ghost"));
 }

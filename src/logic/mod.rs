@@ -1,6 +1,7 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
 pub mod balance;
+pub mod departure;
 pub mod dns_records;
 pub mod endpoints;
 pub mod gc;

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::model::cluster_rules::is_label;
 use crate::model::node_config::{ClusterNetwork, Role};
 
 /// The whole cluster as asked for.
@@ -145,6 +146,28 @@ impl Cluster {
         self.nodes().find(|placed| placed.node.name == name)
     }
 
+    /// A center with the name of its site.
+    pub fn center(&self, name: &str) -> Option<(&str, &Center)> {
+        self.sites.iter().find_map(|site| {
+            let center = site.centers.iter().find(|center| center.name == name)?;
+            Some((site.name.as_str(), center))
+        })
+    }
+
+    /// All centers, for people.
+    pub fn center_names(&self) -> String {
+        let centers = self.sites.iter().flat_map(|site| &site.centers);
+        centers.map(|center| center.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The pod range for a node that the file does not list: the first free slice behind
+    /// those of the listed ones, else any that is free.
+    pub fn pod_range_beside(&self, center: &Center, taken: &[IpNet]) -> Option<IpNet> {
+        let mut slices = center.pod_range.subnets(self.network.node_prefix).ok()?;
+        let free = |slice: &IpNet| !taken.iter().any(|other| overlap(slice, other));
+        slices.clone().skip(center.nodes.len()).find(free).or_else(|| slices.find(free))
+    }
+
     /// The pod range for a node: its position's slice of the center's aggregate, or the
     /// first free one when that was given away; `None` when the aggregate is used up.
     pub fn pod_range_for(&self, placed: &PlacedNode<'_>, taken: &[IpNet]) -> Option<IpNet> {
@@ -155,6 +178,11 @@ impl Cluster {
         }
         slices.find(free)
     }
+}
+
+/// Whether a text may name a node: an RFC 1123 label.
+pub fn is_node_name(name: &str) -> bool {
+    is_label(name)
 }
 
 /// Whether two networks share an address.

@@ -5,6 +5,7 @@
 //!  /holdfast/nodes/<name>     NodeRecord
 //!  /holdfast/members/next     the next member id, a JSON number
 //!  /holdfast/tokens/<id>      TokenRecord
+//!  /holdfast/removed/<key>    RemovedKey, by the key's fingerprint
 //!  /holdfast/admin-password   PHC string (argon2id)
 //! ```
 //! JSON, because people read it with any etcd client when things are bad.
@@ -23,6 +24,7 @@ pub const CLUSTER_KEY: &str = "/holdfast/cluster";
 pub const NODES_PREFIX: &str = "/holdfast/nodes/";
 pub const NEXT_MEMBER_KEY: &str = "/holdfast/members/next";
 pub const TOKENS_PREFIX: &str = "/holdfast/tokens/";
+pub const REMOVED_PREFIX: &str = "/holdfast/removed/";
 pub const ADMIN_PASSWORD_KEY: &str = "/holdfast/admin-password";
 
 /// The cluster as it was made.
@@ -51,6 +53,9 @@ pub struct NodeRecord {
     pub key_fingerprint: String,
     /// Its services have answered once and its member is part of the group.
     pub joined: bool,
+    /// Its removal has begun; only the removal may go on from here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 /// Who used a token.
@@ -70,6 +75,9 @@ pub struct TokenRecord {
     /// SHA-256 of the secret.
     pub secret_hash: String,
     pub role: Role,
+    /// Admits a node that the cluster file does not list, into this center.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub center: Option<String>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]

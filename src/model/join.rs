@@ -64,6 +64,9 @@ pub struct JoinedRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TokenRequest {
     pub role: Role,
+    /// Lets a node join that the cluster file does not list, in this center.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub center: Option<String>,
     /// Absent takes the default of one hour.
     #[serde(default)]
     pub ttl_seconds: Option<u64>,
@@ -75,6 +78,8 @@ pub struct TokenRequest {
 pub struct TokenInfo {
     pub id: String,
     pub role: Role,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub center: Option<String>,
     pub created_at: jiff::Timestamp,
     pub expires_at: jiff::Timestamp,
     /// `open`, `used by NAME`, `expired`.

@@ -13,4 +13,5 @@ pub mod kinds;
 pub mod kv;
 pub mod located;
 pub mod node_config;
+pub mod node_list;
 pub mod status;

@@ -9,7 +9,8 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 /// For reads and writes.
 pub(super) fn of(error: StoreError) -> Status {
     match error {
-        StoreError::NoLeader { .. } | StoreError::ShuttingDown => {
+        // Another control node answers in the place of one that was removed.
+        StoreError::NoLeader { .. } | StoreError::ShuttingDown | StoreError::Removed => {
             Status::unavailable(error.to_string()).retry_after(RETRY_AFTER_SECONDS)
         }
         StoreError::Unknown { .. } => Status::timeout(error.to_string()),
@@ -42,6 +43,7 @@ mod tests {
         for (error, code, name, retry) in [
             (StoreError::NoLeader { reason: reason() }, 503, "ServiceUnavailable", Some(1)),
             (StoreError::ShuttingDown, 503, "ServiceUnavailable", Some(1)),
+            (StoreError::Removed, 503, "ServiceUnavailable", Some(1)),
             (StoreError::Unknown { reason: reason() }, 504, "Timeout", None),
             (StoreError::Compacted { requested: 3, compacted: 7 }, 410, "Expired", None),
             (StoreError::Future { requested: 9, current: 7 }, 504, "Timeout", Some(1)),

@@ -45,6 +45,7 @@ pub use inventory::ImageEntry;
 pub use manifests::{Reference, ResolvedName, StoredManifest};
 pub use name::{Digest, ImageName, Repository, Tag};
 pub use peers::{BlobPeers, BlobStream, PeerFetchError};
+pub use records::forget_node;
 pub use uploads::UploadStatus;
 
 use crate::store::Kv;

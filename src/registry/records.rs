@@ -348,3 +348,10 @@ impl Records {
         Ok(())
     }
 }
+
+/// Forgets all that a node has said it holds; repeating it is no error.
+pub async fn forget_node(kv: Arc<dyn Kv>, node: &str) -> Result<(), RegistryError> {
+    let records = Records::new(kv);
+    let held: Vec<Digest> = records.presence(node).await?.into_iter().collect();
+    records.set_presence(node, &[], &held).await
+}

@@ -36,6 +36,12 @@ pub enum StoreError {
     /// there is space again, which takes people or deletions, so repeating is no use.
     #[error("the write was refused for want of space: {reason}")]
     NoSpace { reason: String },
+    /// The others took this member out of the group; it never takes part again.
+    #[error(
+        "this node was removed from the cluster; run `holdfast reset`, then `holdfast join` \
+         with a new token"
+    )]
+    Removed,
     /// The member is stopping.
     #[error("the store is shutting down")]
     ShuttingDown,
@@ -54,6 +60,7 @@ impl StoreError {
             | StoreError::Future { .. }
             | StoreError::BadRequest { .. }
             | StoreError::NoSpace { .. }
+            | StoreError::Removed
             | StoreError::ShuttingDown
             | StoreError::Fatal { .. } => false,
         }

@@ -14,6 +14,8 @@ pub(crate) enum Health {
     Forgotten {
         reason: String,
     },
+    /// The others took it out of the group.
+    Removed,
     /// The disk or Raft failed.
     Failed {
         reason: String,
@@ -28,6 +30,7 @@ impl Health {
             Health::Forgotten { reason } | Health::Failed { reason } => {
                 Err(StoreError::Fatal { reason: reason.clone() })
             }
+            Health::Removed => Err(StoreError::Removed),
             Health::Stopping => Err(StoreError::ShuttingDown),
         }
     }
@@ -50,6 +53,13 @@ impl Health {
         Self::worsen(health, Health::Forgotten { reason: reason.to_owned() });
     }
 
+    pub(crate) fn removed(health: &watch::Sender<Health>) {
+        if *health.borrow() == Health::Serving {
+            tracing::error!("this member stops: {}", StoreError::Removed);
+        }
+        Self::worsen(health, Health::Removed);
+    }
+
     pub(crate) fn failed(health: &watch::Sender<Health>, reason: &str) {
         if *health.borrow() == Health::Serving {
             tracing::error!(reason, "this member stops: its storage or its log failed");
@@ -66,6 +76,7 @@ impl Health {
         match self {
             Health::Serving => "serving".into(),
             Health::Forgotten { reason } => format!("forgotten: {reason}"),
+            Health::Removed => format!("removed: {}", StoreError::Removed),
             Health::Failed { reason } => format!("failed: {reason}"),
             Health::Stopping => "stopping".into(),
         }

@@ -369,7 +369,10 @@ impl Shared {
                 self.leader.send_replace(None);
                 return;
             }
-            if matches!(*health.borrow_and_update(), Health::Forgotten { .. }) {
+            if self.state.is_removed(self.identity.member.0) {
+                Health::removed(&self.health);
+            }
+            if matches!(*health.borrow_and_update(), Health::Forgotten { .. } | Health::Removed) {
                 self.raft.runtime_config().elect(false);
             }
             tokio::select! {

@@ -129,4 +129,9 @@ pub(crate) enum Rejection {
          must rejoin under a new id"
     )]
     SenderForgot { member: MemberId, detail: String },
+    /// The sender was taken out of the group, and this member has applied that.
+    #[error("member {member} was removed from the cluster")]
+    SenderRemoved { member: MemberId },
+    #[error("member {member} was removed from the cluster and answers nothing any more")]
+    ReceiverRemoved { member: MemberId },
 }

@@ -109,8 +109,12 @@ impl Outbound {
         let bytes = self.network.call(&target, message, deadline).await?;
         match decode::<Answer>(&bytes) {
             Ok(Answer::Rejected(rejection)) => {
-                if matches!(rejection, Rejection::SenderForgot { .. }) {
-                    Health::forgotten(&self.health, &rejection.to_string());
+                match &rejection {
+                    Rejection::SenderForgot { .. } => {
+                        Health::forgotten(&self.health, &rejection.to_string());
+                    }
+                    Rejection::SenderRemoved { .. } => Health::removed(&self.health),
+                    _ => {}
                 }
                 Err(CallError::Rejected { member, rejection })
             }

@@ -45,6 +45,10 @@ impl Shared {
         if envelope.to != own.member {
             return Err(Rejection::Member { expected: envelope.to, found: own.member });
         }
+        // Only what is committed and applied counts: a removal may still be undone before.
+        if self.state.is_removed(envelope.from.0) {
+            return Err(Rejection::SenderRemoved { member: envelope.from });
+        }
         self.admit_sender(envelope)?;
         let foreign = envelope.to_incarnation != 0 && envelope.to_incarnation != own.incarnation;
         let overtaken = envelope.to_start.is_some_and(|newest| own.note().is_overtaken_by(&newest));
@@ -53,12 +57,14 @@ impl Shared {
             Health::forgotten(&self.health, &rejection.to_string());
             return Err(rejection);
         }
-        if matches!(*self.health.borrow(), Health::Forgotten { .. })
-            && !matches!(envelope.request, Request::Hello | Request::Status)
-        {
-            return Err(Rejection::ReceiverForgot { member: own.member });
+        if matches!(envelope.request, Request::Hello | Request::Status) {
+            return Ok(());
         }
-        Ok(())
+        match *self.health.borrow() {
+            Health::Forgotten { .. } => Err(Rejection::ReceiverForgot { member: own.member }),
+            Health::Removed => Err(Rejection::ReceiverRemoved { member: own.member }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the sender's disk is the one this member knows, and no older.

@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use openraft::Instant as _;
-use openraft::{Raft, RaftMetrics};
 use openraft::async_runtime::WatchReceiver;
+use openraft::{Raft, RaftMetrics};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -55,7 +55,11 @@ impl Server {
         let state = KubeState { objects: objects.clone(), logs: Arc::new(EchoLogs) };
         let mut app = router(state);
         if let Some((user, group)) = identity {
-            let peer = PeerIdentity { user: user.to_owned(), groups: vec![group.to_owned()] };
+            let peer = PeerIdentity {
+                user: user.to_owned(),
+                groups: vec![group.to_owned()],
+                key_fingerprint: String::new(),
+            };
             app = app.layer(Extension(peer));
         }
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

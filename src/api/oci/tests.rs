@@ -53,7 +53,12 @@ impl Server {
 
     async fn master() -> Self {
         let groups = vec!["system:masters".into()];
-        Self::start(Some(PeerIdentity { user: "root".into(), groups })).await
+        Self::start(Some(PeerIdentity {
+            user: "root".into(),
+            groups,
+            key_fingerprint: String::new(),
+        }))
+        .await
     }
 
     fn url(&self, path: &str) -> String {
@@ -118,7 +123,12 @@ async fn strangers_are_asked_nodes_read_and_masters_write() {
         assert_eq!(request.send().await.unwrap().status(), expected);
     }
     let groups = vec!["system:nodes".into()];
-    let server = Server::start(Some(PeerIdentity { user: "a1".into(), groups })).await;
+    let server = Server::start(Some(PeerIdentity {
+        user: "a1".into(),
+        groups,
+        key_fingerprint: String::new(),
+    }))
+    .await;
     assert_eq!(server.get("/v2/").await.status(), StatusCode::OK);
     let post = server.client.post(server.url("/v2/a/blobs/uploads/")).send().await.unwrap();
     assert_eq!(code(post).await, (StatusCode::FORBIDDEN, "DENIED".into()));

@@ -136,6 +136,15 @@ impl StateStore {
     pub(crate) fn remembered_start(&self, member: u64) -> Option<StartNote> {
         self.read().boots.get(&member).copied()
     }
+
+    /// Whether a member took part once and was removed since, by all that is applied. An
+    /// id is noted only after it was added, so a member that is still being added never
+    /// looks removed.
+    pub(crate) fn is_removed(&self, member: u64) -> bool {
+        let inner = self.read();
+        inner.boots.contains_key(&member)
+            && inner.marks.membership.membership().get_node(&member).is_none()
+    }
 }
 
 impl Inner {

@@ -50,6 +50,42 @@ async fn a_removed_member_is_gone_for_good_and_so_is_its_id() {
     until("two voters are left", || voters(&asked_store) == vec![asked, 4]).await;
 }
 
+#[tokio::test]
+async fn a_removed_member_learns_it_whether_it_saw_the_change_or_not() {
+    let mut cluster = Cluster::three().await;
+    let leader = cluster.leader().await;
+    let others: Vec<u64> = [1, 2, 3].into_iter().filter(|member| *member != leader).collect();
+    // One is down while it is removed and comes back with its old membership.
+    let (away, asked) = (others[0], others[1]);
+    cluster.kill(away);
+    cluster.stores[&asked].remove_member(MemberId(away)).await.unwrap();
+    let back = cluster.open(away).await;
+    let error = tokio::time::timeout(PATIENCE, back.failed()).await.unwrap();
+    assert!(matches!(error, StoreError::Removed), "{error}");
+    assert!(matches!(back.txn(put("c", "1")).await, Err(StoreError::Removed)));
+    assert!(error.to_string().contains("holdfast reset"), "{error}");
+    // The others elect and write as before.
+    cluster.stores[&asked].txn(put("a", "1")).await.unwrap();
+    // The leader itself sees the change.
+    let left = cluster.stores[&leader].clone();
+    cluster.stores[&asked].remove_member(MemberId(leader)).await.unwrap();
+    let error = tokio::time::timeout(PATIENCE, left.failed()).await.unwrap();
+    assert!(matches!(error, StoreError::Removed), "{error}");
+    cluster.stores[&asked].txn(put("b", "1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_that_is_being_added_never_looks_removed() {
+    let mut cluster = Cluster::three().await;
+    for member in 4..8 {
+        let fresh = cluster.open(member).await;
+        let leader = cluster.leader().await;
+        cluster.stores[&leader].add_member(MemberId(member), "new", "x", true).await.unwrap();
+        fresh.txn(put("x", "1")).await.unwrap();
+        assert_eq!(fresh.status().health, "serving");
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

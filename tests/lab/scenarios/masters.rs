@@ -23,13 +23,17 @@ pub(crate) fn three_are_ready(lab: &Lab) -> Outcome {
 }
 
 /// Asks the sample's Service address from inside a host.
-fn ask_sample(lab: &Lab, node: &str, address: &str) -> Result<Value, libtest_mimic::Failed> {
+pub(crate) fn ask_sample(
+    lab: &Lab,
+    node: &str,
+    address: &str,
+) -> Result<Value, libtest_mimic::Failed> {
     let url = format!("http://{address}");
     let text = succeed(&mut lab.on(node, &["holdfast", "probe", "fetch", &url]))?;
     serde_json::from_str(&text).map_err(|error| failed(format!("{node}: {text}"), error))
 }
 
-fn deploy_sample(lab: &Lab) -> Result<String, libtest_mimic::Failed> {
+pub(crate) fn deploy_sample(lab: &Lab) -> Result<String, libtest_mimic::Failed> {
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/bundle/samples/hello.yaml");
     succeed(&mut lab.holdfast(&["apply", "-f", sample])?)?;
     lab.pods_ready("hello", 3, |_| true)?;
@@ -74,13 +78,13 @@ pub(crate) fn names_resolve(lab: &Lab) -> Outcome {
 }
 
 /// Creates config maps one after another until told to stop; keeps what was acknowledged.
-struct Writer {
+pub(crate) struct Writer {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<Vec<(String, Instant)>>,
 }
 
 impl Writer {
-    fn start(lab: &Lab, prefix: &'static str) -> Result<Self, libtest_mimic::Failed> {
+    pub(crate) fn start(lab: &Lab, prefix: &'static str) -> Result<Self, libtest_mimic::Failed> {
         let api = HttpApi::from_kubeconfig(&lab.kubeconfig()?)
             .map_err(|error| failed("client", error))?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -112,14 +116,14 @@ impl Writer {
         Ok(Self { stop, thread })
     }
 
-    fn finish(self) -> Result<Vec<(String, Instant)>, libtest_mimic::Failed> {
+    pub(crate) fn finish(self) -> Result<Vec<(String, Instant)>, libtest_mimic::Failed> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| "the writer panicked".into())
     }
 }
 
 /// Every acknowledged name is still there.
-fn nothing_lost(lab: &Lab, acknowledged: &[(String, Instant)]) -> Outcome {
+pub(crate) fn nothing_lost(lab: &Lab, acknowledged: &[(String, Instant)]) -> Outcome {
     let present: BTreeSet<String> = eventually("the config maps can be listed", PATIENCE, || {
         let list = lab.objects("configmaps")?;
         Ok(list
@@ -134,7 +138,7 @@ fn nothing_lost(lab: &Lab, acknowledged: &[(String, Instant)]) -> Outcome {
     })
 }
 
-fn clean_up(lab: &Lab, written: &[(String, Instant)]) -> Outcome {
+pub(crate) fn clean_up(lab: &Lab, written: &[(String, Instant)]) -> Outcome {
     for names in written.chunks(100) {
         let mut arguments = vec!["delete", "configmap"];
         arguments.extend(names.iter().map(|(name, _)| name.as_str()));

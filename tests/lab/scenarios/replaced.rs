@@ -1,0 +1,146 @@
+//! A control node is lost for good, taken out, and its name joins again.
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use crate::harness::{Lab, Outcome, PATIENCE, ensure, eventually, failed, output, succeed, text};
+use crate::scenarios::masters::{Writer, ask_sample, clean_up, deploy_sample, nothing_lost};
+
+const NODES: [(&str, &str); 3] = [("a1", "10.77.0.11"), ("b1", "10.77.0.21"), ("c1", "10.77.0.31")];
+
+/// `holdfast node …` on a host must end with this code and say this.
+fn says(lab: &Lab, on: &str, verb: &[&str], exit: i32, needle: &str) -> Outcome {
+    let answer = output(&mut lab.on(on, &[&["holdfast"], verb].concat()))?;
+    let said = text(&answer);
+    ensure(answer.status.code() == Some(exit) && said.contains(needle), || {
+        format!("{verb:?} on {on} does not end with {exit} and {needle:?}:\n{said}")
+    })
+}
+
+fn nodes(lab: &Lab, on: &str) -> Result<Vec<Value>, Failed> {
+    let made = succeed(&mut lab.on(on, &["holdfast", "node", "list", "-o", "json"]))?;
+    let list: Value = serde_json::from_str(&made).map_err(|error| failed(made.clone(), error))?;
+    Ok(list["nodes"].as_array().cloned().unwrap_or_default())
+}
+
+fn member_id(lab: &Lab, on: &str, name: &str) -> Result<u64, Failed> {
+    let list = nodes(lab, on)?;
+    let node = list.iter().find(|node| node["name"] == name);
+    node.and_then(|node| node["memberId"].as_u64())
+        .ok_or_else(|| format!("no member of {name} in {list:?}").into())
+}
+
+/// Joins with a token made on `from`.
+fn join(lab: &Lab, name: &str, from: (&str, &str)) -> Outcome {
+    let create = ["holdfast", "token", "create", "--role", "control", "-o", "json"];
+    let made = succeed(&mut lab.on(from.0, &create))?;
+    let token: Value = serde_json::from_str(&made).map_err(|e| failed(made.clone(), e))?;
+    let token = token["token"].as_str().ok_or("no token")?.to_owned();
+    let server = format!("https://{}:6443", from.1);
+    let join = [
+        "holdfast",
+        "join",
+        "--server",
+        &server,
+        "--token",
+        &token,
+        "--bundle",
+        "/bundle.hfb",
+        "--trust",
+        "/bundle.pub",
+        "--node",
+        name,
+    ];
+    succeed(&mut lab.on(name, &join)).map(|_| ())
+}
+
+/// The sample runs on the node, and answers from there.
+fn serves_pods(lab: &Lab, node: &str, address: &str) -> Outcome {
+    for pod in lab.pods_ready("hello", 3, |_| true)? {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        succeed(&mut lab.holdfast(&["delete", "pod", name])?)?;
+    }
+    eventually(&format!("{node} runs a replica"), PATIENCE, || {
+        let pods = lab.pods_ready("hello", 3, |_| true)?;
+        ensure(pods.iter().any(|pod| pod["spec"]["nodeName"] == node), || {
+            crate::harness::brief(&pods)
+        })
+    })?;
+    eventually(&format!("the Service answers on {node}"), PATIENCE, || {
+        ask_sample(lab, node, address).map(|_| ())
+    })
+}
+
+pub(crate) fn lost_for_good(lab: &Lab) -> Outcome {
+    let address = deploy_sample(lab)?;
+    lab.settled(3)?;
+    let lost = lab.leader("a1")?;
+    let left: Vec<(&str, &str)> = NODES.into_iter().filter(|(name, _)| *name != lost).collect();
+    let (first, second) = (left[0], left[1]);
+    says(lab, first.0, &["node", "remove", "z9"], 1, "it has a1, b1, c1")?;
+    says(lab, first.0, &["node", "remove", &lost], 1, "is still there")?;
+    let before = member_id(lab, first.0, &lost)?;
+    let writer = Writer::start(lab, "replaced")?;
+    lab.fault("kill", &lost)?;
+    // With one of three dead, no live one may go, whatever is forced.
+    eventually("a new leader knows who is silent", PATIENCE, || {
+        let verb = ["node", "remove", second.0, "--force"];
+        says(lab, first.0, &verb, 1, "would lose its majority")
+    })?;
+    eventually("the dead node is removed without --force", PATIENCE, || {
+        succeed(&mut lab.on(first.0, &["holdfast", "node", "remove", &lost])).map(|_| ())
+    })?;
+    says(lab, second.0, &["node", "remove", &lost], 0, "was removed before")?;
+    ensure(nodes(lab, first.0)?.len() == 2, || "the removed node is still listed".into())?;
+    lab.pods_ready("hello", 3, |node| node != lost)?;
+    returns_as_removed(lab, &lost, first)?;
+
+    lab.fault("wipe", &lost)?;
+    lab.fault("start", &lost)?;
+    join(lab, &lost, first)?;
+    lab.settled(3)?;
+    let again = member_id(lab, first.0, &lost)?;
+    ensure(again > before, || format!("member id {again} after {before}"))?;
+    serves_pods(lab, &lost, &address)?;
+
+    // A healthy one leaves by itself when it is reset, and may come back as well.
+    succeed(&mut lab.on(&lost, &["holdfast", "reset", "--yes"]))?;
+    eventually("two voters are left", PATIENCE, || {
+        let list = nodes(lab, first.0)?;
+        ensure(list.len() == 2, || format!("{list:?}"))
+    })?;
+    join(lab, &lost, second)?;
+    lab.settled(3)?;
+    let acknowledged = writer.finish()?;
+    ensure(!acknowledged.is_empty(), || "nothing was acknowledged".into())?;
+    nothing_lost(lab, &acknowledged)?;
+    clean_up(lab, &acknowledged)?;
+    lab.pods_ready("hello", 3, |_| true).map(|_| ())
+}
+
+/// The old disk comes back: it says what it is and serves nothing of the API.
+fn returns_as_removed(lab: &Lab, lost: &str, first: (&str, &str)) -> Outcome {
+    lab.fault("start", lost)?;
+    eventually("the removed node says so", PATIENCE, || {
+        says(lab, lost, &["status"], 2, "was removed from the cluster")
+    })?;
+    says(lab, lost, &["get", "pods"], 75, "was removed from the cluster")?;
+    let server = format!("https://{}:6443", first.1);
+    // Any well-formed token: it is refused before one is looked at.
+    let token = format!("hf1.{}.{}.{}", "0".repeat(12), "0".repeat(40), "0".repeat(64));
+    let verb = [
+        "join",
+        "--server",
+        &server,
+        "--token",
+        &token,
+        "--bundle",
+        "/bundle.hfb",
+        "--trust",
+        "/bundle.pub",
+        "--node",
+        lost,
+    ];
+    says(lab, lost, &verb, 1, "was removed from the cluster")?;
+    ensure(nodes(lab, first.0)?.len() == 2, || "the removed node is back in the list".into())
+}
