@@ -48,16 +48,16 @@ impl PeerNetwork for Hub {
     }
 }
 
-struct Cluster {
+pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     hub: Arc<Hub>,
-    id: ClusterId,
-    stores: BTreeMap<u64, Arc<Store>>,
+    pub(crate) id: ClusterId,
+    pub(crate) stores: BTreeMap<u64, Arc<Store>>,
     tuning: StoreTuning,
 }
 
 impl Cluster {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
             hub: Arc::new(Hub::default()),
@@ -67,9 +67,29 @@ impl Cluster {
         }
     }
 
-    async fn open(&mut self, member: u64) -> Arc<Store> {
-        let dir = self.dir.path().join(member.to_string());
+    /// Where a member keeps its files.
+    pub(crate) fn path(&self, member: u64) -> std::path::PathBuf {
+        self.dir.path().join(member.to_string())
+    }
+
+    pub(crate) async fn open(&mut self, member: u64) -> Arc<Store> {
+        let dir = self.path(member);
         self.open_at(member, &dir).await
+    }
+
+    /// Stops a member in order and waits until its files are free.
+    pub(crate) async fn stop(&mut self, member: u64) {
+        self.hub.members.lock().unwrap().remove(&member);
+        let store = self.stores.remove(&member).unwrap();
+        store.shutdown().await;
+        drop(store);
+        let started = Instant::now();
+        while let Err(super::OfflineError::Running { .. }) =
+            super::StoppedMember::open(&self.path(member))
+        {
+            assert!(started.elapsed() < PATIENCE, "the files are still in use");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn open_at(&mut self, member: u64, dir: &Path) -> Arc<Store> {
@@ -99,7 +119,7 @@ impl Cluster {
         store
     }
 
-    async fn three() -> Self {
+    pub(crate) async fn three() -> Self {
         let mut cluster = Self::new();
         let first = cluster.open(1).await;
         first.initialize_single("n1", "one").await.unwrap();
@@ -110,13 +130,13 @@ impl Cluster {
         cluster
     }
 
-    fn kill(&mut self, member: u64) {
+    pub(crate) fn kill(&mut self, member: u64) {
         self.hub.members.lock().unwrap().remove(&member);
         let store = self.stores.remove(&member).unwrap();
         drop(store);
     }
 
-    async fn leader(&self) -> u64 {
+    pub(crate) async fn leader(&self) -> u64 {
         let started = Instant::now();
         loop {
             for (member, store) in &self.stores {

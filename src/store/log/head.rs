@@ -25,7 +25,7 @@ use crate::store::codec::{decode, encode};
 use crate::store::disk::StoreDisk;
 
 /// The head's file name on the member's disk.
-const HEAD_FILE: &str = "log.head";
+pub(super) const HEAD_FILE: &str = "log.head";
 /// Distance of the slots: no sector of a disk holds parts of both.
 const SLOT_BYTES: usize = 4096;
 
@@ -78,6 +78,11 @@ impl HeadFile {
             None => Head { number: 0, identity: fresh, first: 1, last: 0 },
         };
         Ok(Self { file, head })
+    }
+
+    /// Whether nothing was ever written.
+    pub(super) fn is_new(&self) -> bool {
+        self.head.number == 0
     }
 
     /// Writes the head in the place of the older slot; durable when it returns.

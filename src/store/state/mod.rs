@@ -14,6 +14,7 @@
 mod apply;
 mod disk_view;
 mod flush;
+mod image;
 mod layer;
 mod machine;
 mod reader;
@@ -23,6 +24,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use disk_view::DiskView;
+pub(crate) use image::{Beginning, ImageMarks, begin_state};
 pub(crate) use machine::Machine;
 pub(crate) use reader::Reader;
 pub(crate) use snapshot::{Incoming, Row, SnapshotData, rows_after};

@@ -264,7 +264,7 @@ impl StateStore {
     }
 
     /// The state file at this moment.
-    pub(super) fn view(&self) -> Arc<DiskView> {
+    pub(crate) fn view(&self) -> Arc<DiskView> {
         self.read().view.clone()
     }
 
