@@ -14,5 +14,6 @@ mod remote_images;
 mod removed_node;
 pub mod serve;
 mod status;
+mod store_adapters;
 pub mod supervise;
 mod worker_node;

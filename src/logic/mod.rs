@@ -12,6 +12,7 @@ pub mod patch;
 pub mod pod_phase;
 pub mod preflight;
 pub mod probe;
+pub mod recovery;
 pub mod restart;
 pub mod restart_facts;
 pub mod restart_plan;

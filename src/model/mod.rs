@@ -14,4 +14,5 @@ pub mod kv;
 pub mod located;
 pub mod node_config;
 pub mod node_list;
+pub mod recovery;
 pub mod status;

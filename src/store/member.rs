@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::api::{PeerNetwork, StoreError};
 use super::disk::{HostDisk, StoreDisk, run_on};
+use super::generation::{self, Generations};
 use super::health::Health;
 use super::incoming::IncomingSlot;
 use super::log::{Claim, LogError, LogFile, LogStore, SegmentLog};
@@ -110,6 +111,8 @@ pub enum OpenError {
     Log(#[source] LogError),
     #[error("cannot open the store's state")]
     State(#[source] StateError),
+    #[error(transparent)]
+    Fenced(super::generation::FenceError),
     #[error("Raft refuses its configuration: {reason}")]
     Config { reason: String },
     #[error("cannot start Raft: {reason}")]
@@ -162,10 +165,11 @@ impl Store {
         };
         let (of, fresh, session) = (disk.clone(), random_u64(), random_u64());
         let segment_bytes = config.tuning.segment_bytes;
-        let (log, identity) = run_on(&*disk, move || SegmentLog::open(of, claim, segment_bytes, fresh, session))
-            .await
-            .map_err(OpenError::Disk)?
-            .map_err(OpenError::Log)?;
+        let (log, identity) =
+            run_on(&*disk, move || SegmentLog::open(of, claim, segment_bytes, fresh, session))
+                .await
+                .map_err(OpenError::Disk)?
+                .map_err(OpenError::Log)?;
         let log: Arc<dyn LogFile> = Arc::new(log);
         let of = disk.clone();
         let state = run_on(&*disk, move || StateStore::open(of))
@@ -174,10 +178,18 @@ impl Store {
             .map_err(OpenError::State)?;
         let state = Arc::new(state);
         let tracker = TaskTracker::new();
-        let log_store = LogStore::start(log.clone(), disk.clone(), &tracker).map_err(OpenError::Log)?;
+        let log_store =
+            LogStore::start(log.clone(), disk.clone(), &tracker).map_err(OpenError::Log)?;
         let space = SpaceGuard::new(&disk).await;
+        let ended = generation::noted(&*disk).map_err(OpenError::Fenced)?;
         let health = watch::Sender::new(Health::Serving);
-        let outbound = Arc::new(Outbound::new(network, identity, state.clone(), health.clone()));
+        if let Some(reason) = ended {
+            tracing::error!("{reason}");
+            Health::removed(&health);
+        }
+        let generations = Arc::new(Generations::new(identity, disk.clone(), health.clone()));
+        let outbound = Outbound::new(network, identity, state.clone(), health.clone());
+        let outbound = Arc::new(outbound.with_generations(generations.clone()));
         let raft = Raft::new(
             identity.member.0,
             raft_config(identity.cluster, config.tuning)?,
@@ -204,6 +216,7 @@ impl Store {
             space,
             incoming: tokio::sync::Mutex::<IncomingSlot>::default(),
             changing: tokio::sync::Mutex::new(()),
+            generations,
         });
         shared.start_tasks();
         Ok(Self { shared })

@@ -10,6 +10,7 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{ClusterId, Generation, MemberId};
+use crate::model::recovery::SignedGeneration;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
 use crate::store::types::{Command, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
@@ -57,6 +58,8 @@ pub(crate) enum Request {
     /// Which disk is behind this address?
     Hello,
     Status,
+    /// A later generation was made; this is its record.
+    Fence(SignedGeneration),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +86,10 @@ pub(crate) enum Answer {
     /// The member could not do it; nothing is known about why it would later.
     Failed {
         reason: String,
+    },
+    /// Whether the receiver's generation has ended by the record that it was shown.
+    FenceHeard {
+        ended: bool,
     },
 }
 
@@ -134,4 +141,7 @@ pub(crate) enum Rejection {
     SenderRemoved { member: MemberId },
     #[error("member {member} was removed from the cluster and answers nothing any more")]
     ReceiverRemoved { member: MemberId },
+    /// The sender's generation has ended.
+    #[error("a later generation was made; the sender's has ended")]
+    Fenced { record: SignedGeneration },
 }

@@ -7,9 +7,11 @@ pub mod api;
 mod barrier;
 mod codec;
 mod disk;
+mod generation;
 mod health;
 mod incoming;
 mod kv;
+mod live_copy;
 mod log;
 mod member;
 mod membership;
@@ -34,9 +36,12 @@ mod watch;
 pub use api::{Kv, PeerError, PeerNetwork, PeerTarget, StoreError};
 pub use codec::CodecError;
 pub use disk::{DiskSpace, DiskWork, HostDisk, StoreDisk};
+pub use generation::{FenceError, GenerationTrust};
 pub use log::LogError;
-pub use offline::{Founding, MemberSummary, OfflineError, StoppedMember, found_member};
 pub use member::{OpenError, Store, StoreConfig, StoreDeps, StoreTuning};
+pub use offline::{
+    CheckReport, Finding, Founding, OfflineError, Replay, StoppedMember, found_member,
+};
 pub use runtime::seed_this_thread;
 pub use state::StateError;
 pub use status::{MemberInfo, StoreStatus};

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::api::StoreError;
 use super::disk::StoreDisk;
+use super::generation::Generations;
 use super::health::Health;
 use super::incoming::IncomingSlot;
 use super::log::{Identity, LogFile};
@@ -60,6 +61,7 @@ pub(super) struct Shared {
     pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
     /// Membership changes are made one at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
+    pub(super) generations: Arc<Generations>,
 }
 
 impl Shared {

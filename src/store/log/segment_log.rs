@@ -323,10 +323,12 @@ impl LogFile for SegmentLog {
             let record = open.as_ref().and_then(|(_, changes)| entry_of(changes, index));
             let missing = || LogError::Damaged { what: format!("the place of entry {index}") };
             let entry = decode(record.ok_or_else(missing)?);
-            found.push(entry.map_err(|source| LogError::Decode {
-                what: format!("entry {index}"),
-                source,
-            })?);
+            found.push(
+                entry.map_err(|source| LogError::Decode {
+                    what: format!("entry {index}"),
+                    source,
+                })?,
+            );
         }
         Ok(found)
     }

@@ -59,7 +59,9 @@ pub fn found_member(
     drop(disk);
     std::fs::rename(&building, path).map_err(at)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    std::fs::File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()).map_err(at)?;
+    std::fs::File::open(parent.unwrap_or(Path::new(".")))
+        .and_then(|dir| dir.sync_all())
+        .map_err(at)?;
     Ok(keys)
 }
 
@@ -79,8 +81,7 @@ fn fill(
     let vote = Vote::new(term, founding.member.0);
     let position = LogId::new(vote.leader_id, index);
     let incarnation = random_u64().max(1);
-    let peer =
-        Peer { name: founding.name.clone(), address: founding.address.clone(), incarnation };
+    let peer = Peer { name: founding.name.clone(), address: founding.address.clone(), incarnation };
     let member = founding.member.0;
     let membership =
         Membership::new(vec![BTreeSet::from([member])], BTreeMap::from([(member, peer)]))
@@ -90,8 +91,8 @@ fn fill(
         membership: StoredMembership::new(Some(position), membership),
         revision: founding.revision,
     };
-    let keys = begin_state(&**disk, &beginning, records)
-        .map_err(|source| state_error(path, source))?;
+    let keys =
+        begin_state(&**disk, &beginning, records).map_err(|source| state_error(path, source))?;
     let claim = Claim {
         cluster: founding.cluster,
         generation: founding.generation,

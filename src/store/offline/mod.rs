@@ -7,6 +7,7 @@
 //! Invariants: nothing here writes to a directory that a member ran on; a directory that
 //! is in use is refused.
 
+mod check;
 mod error;
 mod found;
 mod overlay;
@@ -15,8 +16,8 @@ mod summary;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use check::{CheckReport, Finding};
 pub use error::OfflineError;
 pub use found::{Founding, found_member};
 pub(crate) use overlay::OverlayDisk;
 pub use stopped::{Replay, StoppedMember};
-pub use summary::MemberSummary;

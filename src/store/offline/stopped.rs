@@ -7,9 +7,14 @@ use std::sync::Arc;
 
 use super::OverlayDisk;
 use super::error::OfflineError;
+use bytes::Bytes;
+
+use crate::base::ids::{Generation, MemberId};
+use crate::model::kv::KeyValue;
 use crate::store::disk::StoreDisk;
 use crate::store::log::{Claim, Identity, LogError, LogFile, LogHead, SegmentLog};
-use crate::store::state::{DiskView, STATE_FILE, StateError, StateStore};
+use crate::store::snapshot_file::{SnapshotHeader, write_snapshot};
+use crate::store::state::{DiskView, StateError, StateStore};
 use crate::store::types::LogId;
 
 /// Entries that are replayed at once.
@@ -33,7 +38,6 @@ pub struct StoppedMember {
     pub(crate) head: LogHead,
     pub(crate) log: SegmentLog,
     pub(crate) state: StateStore,
-    pub(crate) disk: Arc<dyn StoreDisk>,
 }
 
 impl StoppedMember {
@@ -52,16 +56,12 @@ impl StoppedMember {
         let (log, _) = SegmentLog::open(disk.clone(), claim, 0, 1, 1).map_err(failed)?;
         let head = log.head().map_err(failed)?;
         let state = StateStore::open(disk.clone()).map_err(|source| state_error(path, source))?;
-        Ok(Self { path: path.to_owned(), identity, head, log, state, disk })
+        Ok(Self { path: path.to_owned(), identity, head, log, state })
     }
 
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    pub(crate) fn has_state(&self) -> bool {
-        self.disk.size(STATE_FILE).is_ok_and(|bytes| bytes > 0)
     }
 
     /// Applies the log to the state, in memory, and shows the result.
@@ -80,7 +80,8 @@ impl StoppedMember {
         }
         while next <= upto {
             let to = (next + REPLAY_ENTRIES).min(upto + 1);
-            let entries = self.log.read(next, to).map_err(|source| log_error(&self.path, source))?;
+            let entries =
+                self.log.read(next, to).map_err(|source| log_error(&self.path, source))?;
             let contiguous = entries.iter().zip(next..).all(|(entry, at)| entry.log_id.index == at);
             if !contiguous || entries.len() as u64 != to - next {
                 return Err(OfflineError::Hole { path: self.path.clone(), first_missing: next });
@@ -108,5 +109,55 @@ pub(super) fn state_error(path: &Path, source: StateError) -> OfflineError {
             OfflineError::Running { path }
         }
         source => OfflineError::State { path, source },
+    }
+}
+
+/// Records that are read at once while they are streamed.
+const BATCH: usize = 1_024;
+
+impl StoppedMember {
+    /// Whose store stands in a directory: its generation and member.
+    pub fn owner(path: &Path) -> Result<(Generation, MemberId), OfflineError> {
+        let disk = OverlayDisk::new(path);
+        let owner = SegmentLog::owner(&disk).map_err(|source| log_error(path, source))?;
+        owner
+            .map(|identity| (identity.generation, identity.member))
+            .ok_or_else(|| OfflineError::Empty { path: path.to_owned() })
+    }
+
+    /// All live records with the log applied, in key order.
+    pub async fn live_records(
+        &self,
+        replay: Replay,
+    ) -> Result<impl Iterator<Item = Result<KeyValue, StateError>> + use<>, OfflineError> {
+        let view = self.view(replay).await?;
+        let mut batch = std::collections::VecDeque::new();
+        let mut last: Option<Bytes> = None;
+        let mut ended = false;
+        Ok(std::iter::from_fn(move || {
+            if batch.is_empty() && !ended {
+                match view.live_after(last.as_deref(), BATCH) {
+                    Ok(more) => {
+                        ended = more.len() < BATCH;
+                        last = more.last().map(|kv| kv.key.clone());
+                        batch.extend(more);
+                    }
+                    Err(error) => {
+                        ended = true;
+                        return Some(Err(error));
+                    }
+                }
+            }
+            batch.pop_front().map(Ok)
+        }))
+    }
+
+    /// Writes a snapshot of what the member knew to be committed.
+    pub async fn write_snapshot(
+        &self,
+        out: impl std::io::Write,
+    ) -> Result<SnapshotHeader, OfflineError> {
+        let view = self.view(Replay::Committed).await?;
+        Ok(write_snapshot(&view, &self.identity, out)?)
     }
 }

@@ -1,52 +1,12 @@
 //! What a stopped member has: what the survivors of a lost majority compare.
 
-use serde::{Deserialize, Serialize};
-
 use super::error::OfflineError;
 use super::stopped::{Replay, StoppedMember};
-use crate::base::ids::{BootCount, ClusterId, Generation, MemberId};
-use crate::model::kv::Revision;
+use crate::base::ids::MemberId;
+use crate::model::recovery::{KnownMember, LogEnd, MemberSummary};
+use crate::store::shared::Shared;
 use crate::store::types::StoredMembership;
-
-/// One member of the group as another one knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct KnownMember {
-    pub member: MemberId,
-    pub name: String,
-    pub address: String,
-}
-
-/// Where a log ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct LogEnd {
-    pub term: u64,
-    pub index: u64,
-}
-
-/// What one member has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MemberSummary {
-    pub cluster: ClusterId,
-    pub generation: Generation,
-    pub member: MemberId,
-    pub name: String,
-    pub boot: BootCount,
-    /// Of the newest vote.
-    pub vote_term: u64,
-    pub last: LogEnd,
-    pub committed: LogEnd,
-    pub applied: LogEnd,
-    /// With the whole log applied.
-    pub revision: Revision,
-    pub compacted: Revision,
-    pub keys: u64,
-    /// The newest membership in state or log, and where it stands.
-    pub members: Vec<KnownMember>,
-    pub voters: Vec<Vec<MemberId>>,
-    pub membership_at: LogEnd,
-}
+use openraft::async_runtime::WatchReceiver;
 
 fn end(mark: Option<crate::store::types::LogId>) -> LogEnd {
     mark.map_or(LogEnd::default(), |mark| LogEnd { term: mark.leader_id.term, index: mark.index })
@@ -79,7 +39,38 @@ impl StoppedMember {
             voters: voters(&membership),
             membership_at: end(*membership.log_id()),
             members,
+            running: false,
         })
+    }
+}
+
+impl Shared {
+    /// The same of a running member, which knows no better than what it has applied.
+    pub(crate) fn summary(&self) -> MemberSummary {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.as_ref();
+        let members = known(membership);
+        let own = members.iter().find(|known| known.member == self.identity.member);
+        let revisions = self.state.revisions();
+        let last = self.log.head().ok().and_then(|head| head.last);
+        MemberSummary {
+            cluster: self.identity.cluster,
+            generation: self.identity.generation,
+            member: self.identity.member,
+            name: own.map(|own| own.name.clone()).unwrap_or_default(),
+            boot: self.identity.boot,
+            vote_term: metrics.current_term,
+            last: end(last),
+            committed: end(metrics.local_committed),
+            applied: end(metrics.last_applied),
+            revision: revisions.current,
+            compacted: revisions.compacted,
+            keys: self.state.view().image_marks().map_or(0, |marks| marks.keys),
+            voters: voters(membership),
+            membership_at: end(*membership.log_id()),
+            members,
+            running: true,
+        }
     }
 }
 

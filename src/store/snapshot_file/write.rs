@@ -4,9 +4,7 @@ use std::io::{self, Write};
 
 use sha2::{Digest, Sha256};
 
-use super::{
-    KIND_END, KIND_LIVE, MAGIC, SnapshotError, SnapshotHeader, access,
-};
+use super::{KIND_END, KIND_LIVE, MAGIC, SnapshotError, SnapshotHeader, access};
 use crate::model::kv::KeyValue;
 use crate::store::log::Identity;
 use crate::store::state::DiskView;

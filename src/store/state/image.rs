@@ -6,6 +6,7 @@
 //! durable or not there; its revision is never below that of any record in it.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 
 use redb::ReadableTable;
 
@@ -51,6 +52,25 @@ impl DiskView {
             compacted: marks.compacted,
             keys,
         })
+    }
+
+    /// Up to `count` live records behind `after`, in key order.
+    pub(crate) fn live_after(
+        &self,
+        after: Option<&[u8]>,
+        count: usize,
+    ) -> Result<Vec<KeyValue>, StateError> {
+        let from = match after {
+            Some(after) => Bound::Excluded(after),
+            None => Bound::Unbounded,
+        };
+        let rows = self.current.range::<&[u8]>((from, Bound::Unbounded)).map_err(access("read"))?;
+        rows.take(count)
+            .map(|row| {
+                let (key, bytes) = row.map_err(access("read"))?;
+                decode_kv(key.value(), bytes.value())
+            })
+            .collect()
     }
 
     /// Calls `each` with every live record in key order.

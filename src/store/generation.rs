@@ -1,0 +1,219 @@
+//! How a member learns that its generation has ended.
+//!
+//! ```text
+//!  new generation's member                       member of an old one
+//!    │ Fence(signed record) ─────────────────────► verified, descends from the own
+//!    │ ◄───────────────────────── Fenced             generation: noted on disk, stops
+//!    │ ◄── any message of the old generation (at its start it greets all it knows)
+//!    │ Rejected(Fenced(signed record)) ──────────► the same
+//! ```
+//! Why signed: a number alone must not end a generation, or a restored copy of the whole
+//! cluster in a test room could stop production.
+//! Invariants: a member that learned of a later generation never votes again, also after a
+//! restart; nothing but a verified record that has its generation among the parents makes
+//! it stop. Not here: who makes a generation (`logic/recovery`, `install/recover`).
+
+use std::fmt::Debug;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::api::PeerTarget;
+use super::disk::StoreDisk;
+use super::health::Health;
+use super::log::Identity;
+use super::member::Store;
+use super::message::{Answer, Envelope, Rejection, Request};
+use super::shared::Shared;
+use crate::base::chain::chain;
+use crate::base::ids::MemberId;
+use crate::logic::recovery::fences;
+use crate::model::recovery::{GenerationRecord, KnownMember, SignedGeneration};
+use crate::store::codec::{decode, encode};
+
+/// On the disk of a member whose generation has ended: the record that says so.
+const FENCED_FILE: &str = "fenced";
+/// How long a greeting at the start may take: less than any election does.
+const GREETING: Duration = Duration::from_millis(900);
+/// How often members of older generations are told.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How long one of them may take to answer.
+const TELL_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Whether a record was signed by the cluster's authority; wired to `pki`.
+pub trait GenerationTrust: Send + Sync + Debug + 'static {
+    fn is_signed(&self, record: &SignedGeneration) -> bool;
+}
+
+/// What a member knows of generations, and what ends its own.
+#[derive(Debug)]
+pub(super) struct Generations {
+    identity: Identity,
+    disk: Arc<dyn StoreDisk>,
+    health: watch::Sender<Health>,
+    known: RwLock<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    trust: Option<Arc<dyn GenerationTrust>>,
+    /// The record of its own generation, if it was made by a recovery.
+    own: Option<SignedGeneration>,
+}
+
+const POISON: &str = "no holder of the generations panics";
+
+/// Why the note that a generation has ended cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} the note that this generation has ended")]
+pub struct FenceError {
+    action: &'static str,
+    #[source]
+    source: std::io::Error,
+}
+
+fn text(record: &GenerationRecord) -> String {
+    format!(
+        "generation {} was made from {} at {} ({}); this member is of a generation that has \
+         ended: its data is kept, it serves nothing; take it out and let it join again",
+        record.generation, record.name, record.at, record.reason
+    )
+}
+
+/// The record that ended this disk's generation, if one did.
+pub(super) fn noted(disk: &dyn StoreDisk) -> Result<Option<String>, FenceError> {
+    let failed = |source| FenceError { action: "read", source };
+    if !disk.exists(FENCED_FILE).map_err(failed)? {
+        return Ok(None);
+    }
+    let file = disk.open(FENCED_FILE).map_err(failed)?;
+    let mut bytes = vec![0; usize::try_from(file.len().map_err(failed)?).unwrap_or(0)];
+    file.read(0, &mut bytes).map_err(failed)?;
+    let record = decode::<SignedGeneration>(&bytes).ok().and_then(|signed| signed.parse().ok());
+    // A note that a crash cut short was begun for a reason, too.
+    Ok(Some(record.map_or_else(|| "a later generation was made".into(), |record| text(&record))))
+}
+
+fn note(disk: &dyn StoreDisk, record: &SignedGeneration) -> Result<(), FenceError> {
+    let failed = |source| FenceError { action: "write", source };
+    let file = disk.open(FENCED_FILE).map_err(failed)?;
+    let bytes = encode(record);
+    file.set_len(bytes.len() as u64).map_err(failed)?;
+    file.write(0, &bytes).map_err(failed)?;
+    file.sync_data().map_err(failed)
+}
+
+impl Store {
+    /// Lets signed records end this member's generation, and with `own`, the record of its
+    /// own generation, ends those before it. Without a call nothing ends it.
+    pub fn know_generations(&self, trust: Arc<dyn GenerationTrust>, own: Option<SignedGeneration>) {
+        let shared = self.shared.clone();
+        let known = Known { trust: Some(trust), own: own.clone() };
+        *shared.generations.known.write().expect(POISON) = known;
+        let greeting = shared.clone();
+        shared.tracker.spawn(async move { greeting.greet().await });
+        if let Some(record) = own {
+            let telling = shared.clone();
+            shared.tracker.spawn(async move { telling.tell_former(record).await });
+        }
+    }
+}
+
+impl Generations {
+    pub(super) fn new(
+        identity: Identity,
+        disk: Arc<dyn StoreDisk>,
+        health: watch::Sender<Health>,
+    ) -> Self {
+        Self { identity, disk, health, known: RwLock::default() }
+    }
+
+    /// The record of the own generation, for members of older ones.
+    pub(super) fn own(&self) -> Option<SignedGeneration> {
+        self.known.read().expect(POISON).own.clone()
+    }
+
+    /// Ends this member's generation if the record says so; whether it does.
+    pub(super) fn fence(&self, signed: &SignedGeneration) -> bool {
+        let trust = self.known.read().expect(POISON).trust.clone();
+        let Ok(record) = signed.parse() else { return false };
+        let trusted = trust.is_some_and(|trust| trust.is_signed(signed));
+        if !trusted || !fences(&record, self.identity.cluster, self.identity.generation) {
+            return false;
+        }
+        if self.health.borrow().check().is_ok()
+            && let Err(error) = note(&*self.disk, signed)
+        {
+            tracing::error!(error = chain(&error), "it will be learned again after a restart");
+        }
+        tracing::error!("{}", text(&record));
+        Health::removed(&self.health);
+        true
+    }
+}
+
+impl Shared {
+    /// Greets all that this member knows, before it could stand for election: one of them
+    /// may live in a later generation.
+    async fn greet(self: Arc<Self>) {
+        let (_, membership) = self.state.applied();
+        let others: Vec<u64> = membership.membership().nodes().map(|(id, _)| *id).collect();
+        let greetings = others.into_iter().filter(|id| *id != self.identity.member.0).map(|id| {
+            let peer = membership.membership().get_node(&id).cloned().unwrap_or_default();
+            let outbound = self.outbound.clone();
+            async move { drop(outbound.call(id, &peer, Request::Hello, GREETING).await) }
+        });
+        // Each call looks at its own answer.
+        futures::future::join_all(greetings).await;
+    }
+
+    /// Tells the members of the generation before, until each has understood.
+    async fn tell_former(self: Arc<Self>, signed: SignedGeneration) {
+        let Ok(record) = signed.parse() else { return };
+        let mut left: Vec<KnownMember> = record.former.clone();
+        left.retain(|former| former.member != self.identity.member);
+        while !left.is_empty() {
+            let mut untold = Vec::new();
+            for former in left {
+                if !self.tell(&former, &signed).await {
+                    untold.push(former);
+                }
+            }
+            left = untold;
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return,
+                () = tokio::time::sleep(TELL_EVERY) => {}
+            }
+        }
+    }
+
+    async fn tell(&self, former: &KnownMember, signed: &SignedGeneration) -> bool {
+        let envelope = Envelope {
+            cluster: self.identity.cluster,
+            generation: self.identity.generation,
+            from: self.identity.member,
+            from_start: self.identity.note(),
+            to: former.member,
+            to_incarnation: 0,
+            to_start: None,
+            request: Request::Fence(signed.clone()),
+        };
+        let target = PeerTarget { member: former.member, address: former.address.clone() };
+        let message = bytes::Bytes::from(encode(&envelope));
+        let Ok(answer) = self.outbound.carry(&target, message, TELL_DEADLINE).await else {
+            return false;
+        };
+        match decode::<Answer>(&answer) {
+            // Another member is there now, of this generation: the former one is gone.
+            Ok(Answer::Rejected(Rejection::Member { .. })) => true,
+            Ok(Answer::FenceHeard { ended }) => {
+                let member: MemberId = former.member;
+                tracing::info!(%member, ended, "a member of an older generation was told");
+                ended
+            }
+            _ => false,
+        }
+    }
+}
