@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::api::store_upkeep::StoreUpkeep;
 use crate::install::recover::is_signed_generation;
 use crate::model::recovery::{MemberSummary, SignedGeneration};
-use crate::store::{GenerationTrust, Store, StoreError};
+use crate::store::{GenerationTrust, SnapshotFormat, Store, StoreError};
 
 /// Trusts what the cluster's authority signed.
 #[derive(Debug)]
@@ -34,7 +34,10 @@ impl StoreUpkeep for MemberUpkeep {
         self.0.summary()
     }
 
-    async fn snapshot(&self) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
-        self.0.snapshot_stream().await
+    async fn snapshot(
+        &self,
+        format: SnapshotFormat,
+    ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
+        self.0.snapshot_stream(format).await
     }
 }

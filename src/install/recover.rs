@@ -24,12 +24,14 @@ use crate::model::kv::{KeyValue, Revision};
 use crate::model::node_config::{NodeConfig, Paths};
 use crate::model::recovery::{GenerationRecord, LogEnd, MemberSummary, SignedGeneration};
 use crate::pki::{Authority, PkiError, is_signed};
-use crate::store::snapshot_file::SnapshotFile;
+use crate::store::snapshot_file::AnySnapshot;
 use crate::store::{Founding, OfflineError, Replay, StateError, StoppedMember, found_member};
 use crate::sys::files::{self, FileError};
 
 /// What generation records are signed for.
 const PURPOSE: &str = "generation";
+/// What summaries of survivors are signed for.
+const SURVIVOR_PURPOSE: &str = "survivor";
 /// Keys that say who the cluster is, and not what it runs.
 const OWN_PREFIX: &[u8] = b"/holdfast/";
 
@@ -61,6 +63,10 @@ pub enum RecoverError {
          not be; make a new cluster with `holdfast init`, or see `holdfast store recover`"
     )]
     SameCluster { cluster: ClusterId },
+    #[error(
+        "the summary of {name} was not signed by a control node of this cluster, or was changed"
+    )]
+    NotSigned { name: String },
     #[error("this host's member is {own}, but member {chosen} has most; run this on its host")]
     NotChosen { own: MemberId, chosen: MemberId },
 }
@@ -131,6 +137,37 @@ pub fn is_signed_generation(authority: &str, signed: &SignedGeneration) -> bool 
     is_signed(authority, PURPOSE, &signed.record, &signed.signature)
 }
 
+/// What a survivor has, signed with the authority's key that every control node holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignedSummary {
+    pub summary: MemberSummary,
+    /// Hexadecimal, over the summary's compact JSON.
+    pub signature: String,
+}
+
+fn compact(summary: &MemberSummary) -> String {
+    serde_json::to_string(summary).expect("a summary has only text keys")
+}
+
+impl SignedSummary {
+    /// Signs a summary for the way to another host.
+    pub fn sign(paths: &Paths, summary: MemberSummary) -> Result<Self, RecoverError> {
+        let authority = Authority::load(&paths.pki())?;
+        let signature = authority.sign(SURVIVOR_PURPOSE, &compact(&summary))?;
+        Ok(Self { summary, signature })
+    }
+
+    /// The summary, if a control node of this cluster signed it.
+    pub fn verified(self, paths: &Paths) -> Result<MemberSummary, RecoverError> {
+        let authority = files::read_text(&paths.pki().join("ca.crt"))?;
+        if is_signed(&authority, SURVIVOR_PURPOSE, &compact(&self.summary), &self.signature) {
+            return Ok(self.summary);
+        }
+        Err(RecoverError::NotSigned { name: self.summary.name })
+    }
+}
+
 /// The order that carries out the plan, for this host's member, which is stopped.
 pub fn recovery_order(
     paths: &Paths,
@@ -163,7 +200,7 @@ pub fn restore_order(
         return Err(RecoverError::NotAlone { members: own.members.len() });
     }
     let file = open_snapshot(snapshot)?;
-    if file.header.cluster == own.cluster {
+    if file.header().cluster == own.cluster {
         return Err(RecoverError::SameCluster { cluster: own.cluster });
     }
     let path = std::path::absolute(snapshot).map_err(|source| FileError {
@@ -175,10 +212,10 @@ pub fn restore_order(
     let wanted = Wanted {
         to: plan.0,
         new_member: plan.1,
-        revision: file.header.revision.max(own.revision) + leap,
+        revision: file.header().revision.max(own.revision) + leap,
         snapshot: Some(path),
     };
-    let reason = format!("restored from a snapshot of cluster {}", file.header.cluster);
+    let reason = format!("restored from a snapshot of cluster {}", file.header().cluster);
     order(paths, wanted, own, &reason, at)
 }
 
@@ -314,13 +351,13 @@ fn facts(paths: &Paths, order: &Order, config: &NodeConfig) -> Result<Facts, Rec
     })
 }
 
-fn open_snapshot(path: &Path) -> Result<SnapshotFile<File>, RecoverError> {
+fn open_snapshot(path: &Path) -> Result<AnySnapshot<File>, RecoverError> {
     let file = File::open(path).map_err(|source| FileError {
         action: "open",
         path: path.to_owned(),
         source,
     })?;
-    SnapshotFile::open(file).map_err(|source| RecoverError::Store(source.into()))
+    AnySnapshot::open(file).map_err(|source| RecoverError::Store(source.into()))
 }
 
 async fn build_next(
@@ -350,9 +387,7 @@ async fn build_next(
     let is_own = |kv: &KeyValue| kv.key.starts_with(OWN_PREFIX);
     let mut file = open_snapshot(snapshot)?;
     let theirs = file.records().map_err(OfflineError::from)?;
-    let theirs = theirs
-        .map(|record| record.map_err(StateError::from))
-        .filter(|record| record.as_ref().map_or(true, |kv| !is_own(kv)));
+    let theirs = theirs.filter(|record| record.as_ref().map_or(true, |kv| !is_own(kv)));
     let own = own.filter(|record| record.as_ref().map_or(true, is_own)).map(adapt);
     Ok(found_member(&next, &founding, &mut own.chain(theirs))?)
 }

@@ -5,6 +5,7 @@ use crate::base::ids::ClusterId;
 use crate::logic::recovery::plan;
 use crate::model::node_config::{ClusterNetwork, Ports, Role};
 use crate::model::recovery::KnownMember;
+use crate::store::SnapshotFormat;
 
 struct Host {
     dir: tempfile::TempDir,
@@ -165,7 +166,10 @@ async fn a_snapshot_of_another_cluster_is_restored_on_a_lone_node_and_keeps_who_
     let (from, host) = (Host::new(), Host::new());
     let snapshot = from.dir.path().join("snapshot");
     let source = StoppedMember::open(&from.paths().store()).unwrap();
-    source.write_snapshot(File::create(&snapshot).unwrap()).await.unwrap();
+    source
+        .write_snapshot(SnapshotFormat::Holdfast, File::create(&snapshot).unwrap())
+        .await
+        .unwrap();
     let paths = host.paths();
     files::remove_tree(&paths.store()).unwrap();
     let founding = Founding {
@@ -193,4 +197,20 @@ async fn a_snapshot_of_another_cluster_is_restored_on_a_lone_node_and_keeps_who_
     let own = source.summary().await.unwrap();
     let refused = restore_order(&from.paths(), &snapshot, 1, &own, at).unwrap_err();
     assert!(matches!(refused, RecoverError::SameCluster { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_summary_is_taken_only_as_its_survivor_signed_it() {
+    let (host, stranger) = (Host::new(), Host::new());
+    let member = StoppedMember::open(&host.paths().store()).unwrap();
+    let summary = member.summary().await.unwrap();
+    let signed = SignedSummary::sign(&host.paths(), summary.clone()).unwrap();
+    // It travels as a file.
+    let text = serde_json::to_vec_pretty(&signed).unwrap();
+    let signed: SignedSummary = serde_json::from_slice(&text).unwrap();
+    assert_eq!(signed.clone().verified(&host.paths()).unwrap(), summary);
+    assert!(signed.clone().verified(&stranger.paths()).is_err());
+    let mut forged = signed;
+    forged.summary.last.index += 1;
+    assert!(matches!(forged.verified(&host.paths()), Err(RecoverError::NotSigned { .. })));
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::api::StoreError;
 use super::member::Store;
-use super::snapshot_file::write_snapshot;
+use super::snapshot_file::{write_etcd_db, write_etcd_snapshot, write_snapshot};
 use crate::base::chain::chain;
 use crate::model::kv::RangeRequest;
 use crate::model::recovery::MemberSummary;
@@ -22,16 +22,28 @@ use crate::store::api::Kv;
 const PIECE_BYTES: usize = 64 * 1024;
 const PIECES: usize = 8;
 
+/// What a snapshot is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotFormat {
+    /// [`super::snapshot_file`].
+    Holdfast,
+    /// A bbolt file with its SHA-256, as `etcdctl snapshot save` leaves it.
+    Etcd,
+    /// The bbolt file alone, to which etcd's protocol adds the hash itself.
+    EtcdDb,
+}
+
 impl Store {
     /// What this member has; asks nobody, so it works without a majority.
     pub fn summary(&self) -> MemberSummary {
         self.shared.summary()
     }
 
-    /// The state at one moment, not older than this call, in the format of
-    /// [`super::snapshot_file`]. A piece that is an error is the last one.
+    /// The state at one moment, not older than this call. A piece that is an error is the
+    /// last one.
     pub async fn snapshot_stream(
         &self,
+        format: SnapshotFormat,
     ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
         let barrier = RangeRequest { count_only: true, ..RangeRequest::key(vec![0]) };
         self.range(barrier).await?;
@@ -42,7 +54,14 @@ impl Store {
         let writer = Arc::clone(&shared);
         let work = move || {
             let mut out = Pieces { sender: sender.clone(), piece: Vec::new() };
-            if let Err(error) = write_snapshot(&view, &writer.identity, &mut out) {
+            let of = &writer.identity;
+            let written = match format {
+                SnapshotFormat::Holdfast => write_snapshot(&view, of, &mut out).map(drop),
+                SnapshotFormat::Etcd => write_etcd_snapshot(&view, of, &mut out).map(drop),
+                SnapshotFormat::EtcdDb => write_etcd_db(&view, &mut out),
+            };
+            let written = written.and_then(|()| Ok(out.flush()?));
+            if let Err(error) = written {
                 // The reader may have gone; then there is nobody to tell.
                 let _gone = sender.blocking_send(Err(StoreError::Fatal { reason: chain(&error) }));
             }

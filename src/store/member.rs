@@ -350,6 +350,14 @@ impl Shared {
             tokio::select! {
                 biased;
                 () = shared.cancel.cancelled() => {}
+                () = shared.clone().scrub() => {}
+            }
+        });
+        let shared = self.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                biased;
+                () = shared.cancel.cancelled() => {}
                 () = shared.space.run(&shared.disk) => {}
             }
         });

@@ -5,6 +5,7 @@
 mod announce;
 pub mod api;
 mod barrier;
+mod bolt;
 mod codec;
 mod disk;
 mod generation;
@@ -23,6 +24,7 @@ mod raft_network;
 mod read_gate;
 mod receive;
 mod runtime;
+mod scrub;
 mod shared;
 pub mod snapshot_file;
 mod space;
@@ -37,6 +39,7 @@ pub use api::{Kv, PeerError, PeerNetwork, PeerTarget, StoreError};
 pub use codec::CodecError;
 pub use disk::{DiskSpace, DiskWork, HostDisk, StoreDisk};
 pub use generation::{FenceError, GenerationTrust};
+pub use live_copy::SnapshotFormat;
 pub use log::LogError;
 pub use member::{OpenError, Store, StoreConfig, StoreDeps, StoreTuning};
 pub use offline::{

@@ -1,6 +1,8 @@
 //! Real members on real files over an in-process network.
 
+mod generations;
 mod members;
+mod rot;
 mod space;
 mod speed;
 
@@ -37,7 +39,8 @@ impl PeerNetwork for Hub {
         deadline: Duration,
     ) -> Result<Bytes, PeerError> {
         let (member, address) = (target.member, target.address.clone());
-        let store = self.members.lock().unwrap().get(&member.0).and_then(Weak::upgrade);
+        let known = self.members.lock().unwrap().get(&member.0).cloned();
+        let store = known.and_then(|store| store.upgrade());
         let Some(store) = store else {
             let reason = "it is down".into();
             return Err(PeerError::Unreachable { member, address, reason });
@@ -52,6 +55,7 @@ pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     hub: Arc<Hub>,
     pub(crate) id: ClusterId,
+    pub(crate) generation: Generation,
     pub(crate) stores: BTreeMap<u64, Arc<Store>>,
     tuning: StoreTuning,
 }
@@ -62,6 +66,7 @@ impl Cluster {
             dir: tempfile::tempdir().unwrap(),
             hub: Arc::new(Hub::default()),
             id: ClusterId(uuid::Uuid::new_v4()),
+            generation: Generation(1),
             stores: BTreeMap::new(),
             tuning: StoreTuning::default(),
         }
@@ -100,7 +105,7 @@ impl Cluster {
     async fn open_on(&mut self, member: u64, disk: Arc<dyn StoreDisk>) -> Arc<Store> {
         let config = StoreConfig {
             cluster_id: self.id,
-            generation: Generation(1),
+            generation: self.generation,
             member_id: MemberId(member),
             tuning: self.tuning,
         };

@@ -16,7 +16,9 @@ use crate::cli::install_tools::{PathArgs, services};
 use crate::cli::printer;
 use crate::client::{HttpApi, HttpConfig};
 use crate::install::apply::{NODE_SERVICE, read_config};
-use crate::install::recover::{self, Order, RecoverError, open_order, recovery_order};
+use crate::install::recover::{
+    self, Order, RecoverError, SignedSummary, open_order, recovery_order,
+};
 use crate::logic::recovery::{Loss, NoPlan, Plan, plan};
 use crate::model::node_config::{NodeConfig, Paths};
 use crate::model::recovery::MemberSummary;
@@ -183,7 +185,8 @@ impl Node {
 }
 
 pub(super) async fn summary(args: SummaryArgs) -> Result<Exit, StoreVerbError> {
-    printer::document(&Node::load(&args.paths)?.own_summary().await?);
+    let node = Node::load(&args.paths)?;
+    printer::document(&SignedSummary::sign(&node.paths, node.own_summary().await?)?);
     Ok(Exit::Done)
 }
 
@@ -209,7 +212,7 @@ pub(super) async fn run(args: RecoverArgs) -> Result<Exit, StoreVerbError> {
     let own = node.own_summary().await?;
     let (mut found, silent) = node.others(&own).await;
     for path in &args.survivor {
-        found.push(read_survivor(path)?);
+        found.push(read_survivor(path)?.verified(&node.paths)?);
     }
     found.insert(0, own.clone());
     let made = match plan(&found) {
@@ -247,7 +250,7 @@ pub(super) async fn run(args: RecoverArgs) -> Result<Exit, StoreVerbError> {
     }
 }
 
-fn read_survivor(path: &PathBuf) -> Result<MemberSummary, StoreVerbError> {
+fn read_survivor(path: &PathBuf) -> Result<SignedSummary, StoreVerbError> {
     let bytes = std::fs::read(path)
         .map_err(|source| StoreVerbError::File { path: path.clone(), source })?;
     serde_json::from_slice(&bytes).map_err(|error| {

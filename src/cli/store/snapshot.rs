@@ -20,8 +20,8 @@ use crate::cli::printer;
 use crate::install::recover::{open_order, restore_order};
 use crate::logic::recovery::REVISION_LEAP;
 use crate::model::kv::Revision;
-use crate::store::snapshot_file::{SnapshotFile, SnapshotHeader};
-use crate::store::{Founding, OfflineError, StateError, StoppedMember, found_member};
+use crate::store::snapshot_file::{AnySnapshot, SnapshotHeader};
+use crate::store::{Founding, OfflineError, SnapshotFormat, StoppedMember, found_member};
 use crate::sys::clock;
 
 /// Save, look at and restore snapshots.
@@ -54,6 +54,9 @@ struct SaveArgs {
     /// The file to write; it appears when it is complete
     #[arg(short, long = "output")]
     output: PathBuf,
+    /// `holdfast`, or `etcd` for what `etcdctl snapshot` reads
+    #[arg(long, value_parser = ["holdfast", "etcd"], default_value = "holdfast")]
+    format: String,
     /// The directory of a stopped member, instead of the running cluster
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -119,11 +122,16 @@ async fn save(args: SaveArgs) -> Result<Exit, StoreVerbError> {
         .map_err(at(&args.output))?;
     match &args.data_dir {
         Some(stopped) => {
-            StoppedMember::open(stopped)?.write_snapshot(file.as_file_mut()).await?;
+            let format = match &*args.format {
+                "etcd" => SnapshotFormat::Etcd,
+                _ => SnapshotFormat::Holdfast,
+            };
+            StoppedMember::open(stopped)?.write_snapshot(format, file.as_file_mut()).await?;
         }
         None => {
             let api = args.connection.api()?;
-            let answer = api.get_stream(SNAPSHOT_PATH, &[], "application/octet-stream").await;
+            let format = [("format", args.format.clone())];
+            let answer = api.get_stream(SNAPSHOT_PATH, &format, "application/octet-stream").await;
             let mut pieces = answer.map_err(VerbError::from)?;
             while let Some(piece) = pieces.next().await {
                 file.write_all(&piece.map_err(VerbError::from)?).map_err(at(&args.output))?;
@@ -131,9 +139,9 @@ async fn save(args: SaveArgs) -> Result<Exit, StoreVerbError> {
         }
     }
     // A stream that broke off is noticed here.
-    let mut written = SnapshotFile::open(file.as_file_mut()).map_err(OfflineError::from)?;
+    let mut written = AnySnapshot::open(file.as_file_mut()).map_err(OfflineError::from)?;
     written.check().map_err(OfflineError::from)?;
-    let header = written.header.clone();
+    let header = written.header().clone();
     file.as_file().sync_all().map_err(at(&args.output))?;
     file.persist(&args.output).map_err(|error| at(&args.output)(error.error))?;
     File::open(directory).and_then(|dir| dir.sync_all()).map_err(at(&args.output))?;
@@ -150,31 +158,33 @@ async fn save(args: SaveArgs) -> Result<Exit, StoreVerbError> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Seen<'a> {
+    /// `holdfast` or `etcd`.
+    format: &'static str,
     hash: String,
     size_bytes: u64,
     #[serde(flatten)]
     header: &'a SnapshotHeader,
 }
 
-fn open(path: &Path) -> Result<SnapshotFile<File>, StoreVerbError> {
+fn open(path: &Path) -> Result<AnySnapshot<File>, StoreVerbError> {
     let file = File::open(path).map_err(at(path))?;
-    Ok(SnapshotFile::open(file).map_err(OfflineError::from)?)
+    Ok(AnySnapshot::open(file).map_err(OfflineError::from)?)
 }
 
 fn status(args: &StatusArgs) -> Result<Exit, StoreVerbError> {
     let mut file = open(&args.file)?;
     file.check().map_err(OfflineError::from)?;
-    let header = &file.header;
-    let hash = hex::encode(file.hash);
+    let (header, format) = (file.header(), file.format());
+    let hash = hex::encode(file.hash());
     if args.output == "json" {
-        printer::document(&Seen { hash, size_bytes: file.bytes, header });
+        printer::document(&Seen { format, hash, size_bytes: file.bytes(), header });
     } else {
         printer::text(&format!(
-            "Hash:       {hash}\nRevision:   {}\nKeys:       {}\nSize:       {}\nCluster:    {}\n\
+            "Format:     {format}\nHash:       {hash}\nRevision:   {}\nKeys:       {}\nSize:       {}\nCluster:    {}\n\
              Generation: {}\nMember:     {}\nLog:        term {}, index {}\nWritten by: {}",
             header.revision,
             header.keys,
-            HumanBytes(file.bytes),
+            HumanBytes(file.bytes()),
             header.cluster,
             header.generation,
             header.member,
@@ -199,7 +209,7 @@ async fn restore(args: RestoreArgs) -> Result<Exit, StoreVerbError> {
 fn restore_directory(args: &RestoreArgs, path: &Path) -> Result<Exit, StoreVerbError> {
     let mut file = open(&args.file)?;
     let cluster = args.cluster_id.unwrap_or_else(|| ClusterId(uuid::Uuid::new_v4()));
-    if cluster == file.header.cluster {
+    if cluster == file.header().cluster {
         return Err(StoreVerbError::Usage("a restored cluster gets a new id".into()));
     }
     let founding = Founding {
@@ -208,11 +218,10 @@ fn restore_directory(args: &RestoreArgs, path: &Path) -> Result<Exit, StoreVerbE
         member: MemberId(args.member_id),
         name: args.name.clone().unwrap_or_default(),
         address: args.address.clone().unwrap_or_default(),
-        revision: file.header.revision + args.bump_revision,
+        revision: file.header().revision + args.bump_revision,
         log_position: (1, 1),
     };
-    let records = file.records().map_err(OfflineError::from)?;
-    let mut records = records.map(|record| record.map_err(StateError::from));
+    let mut records = file.records().map_err(OfflineError::from)?;
     let keys = found_member(path, &founding, &mut records)?;
     printer::text(&format!(
         "{} holds cluster {cluster}, generation 1, member {}, with {keys} keys at revision {}",
@@ -229,7 +238,7 @@ async fn restore_node(args: &RestoreArgs) -> Result<Exit, StoreVerbError> {
     if let Some(order) = open_order(&node.paths)? {
         return node.carry_out(&order, "text").await;
     }
-    let header = open(&args.file)?.header;
+    let header = open(&args.file)?.header().clone();
     let own = node.own_summary().await?;
     let to = own.generation.0 + 1;
     printer::note(&format!(

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use crate::base::ids::{Generation, MemberId};
 use crate::model::kv::KeyValue;
 use crate::store::disk::StoreDisk;
+use crate::store::live_copy::SnapshotFormat;
 use crate::store::log::{Claim, Identity, LogError, LogFile, LogHead, SegmentLog};
-use crate::store::snapshot_file::{SnapshotHeader, write_snapshot};
+use crate::store::snapshot_file::{write_etcd_db, write_etcd_snapshot, write_snapshot};
 use crate::store::state::{DiskView, StateError, StateStore};
 use crate::store::types::LogId;
 
@@ -155,9 +156,17 @@ impl StoppedMember {
     /// Writes a snapshot of what the member knew to be committed.
     pub async fn write_snapshot(
         &self,
-        out: impl std::io::Write,
-    ) -> Result<SnapshotHeader, OfflineError> {
+        format: SnapshotFormat,
+        mut out: impl std::io::Write,
+    ) -> Result<(), OfflineError> {
         let view = self.view(Replay::Committed).await?;
-        Ok(write_snapshot(&view, &self.identity, out)?)
+        match format {
+            SnapshotFormat::Holdfast => write_snapshot(&view, &self.identity, out).map(drop)?,
+            SnapshotFormat::Etcd => {
+                write_etcd_snapshot(&view, &self.identity, &mut out).map(drop)?;
+            }
+            SnapshotFormat::EtcdDb => write_etcd_db(&view, &mut out)?,
+        }
+        Ok(())
     }
 }

@@ -26,7 +26,7 @@ fn content(dir: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-async fn stopped_with(keys: usize) -> Cluster {
+pub(crate) async fn stopped_with(keys: usize) -> Cluster {
     let mut cluster = Cluster::new();
     let store = cluster.open(1).await;
     store.initialize_single("n1", "one").await.unwrap();

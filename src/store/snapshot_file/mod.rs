@@ -14,8 +14,10 @@
 //! by releases whose state looks different.
 //! Invariants: nothing of a file is used before its SHA-256 was found right; a file without
 //! the end record is not whole.
-//! Not here: etcd's format, which holds the history too.
+//! Not here: etcd's format (`etcd`), which both sides read and write as well.
 
+mod any;
+mod etcd;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,9 @@ use serde::{Deserialize, Serialize};
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::kv::Revision;
 
+pub use any::{AnySnapshot, LiveRecords};
+pub use etcd::EtcdSnapshot;
+pub(crate) use etcd::{write_etcd_db, write_etcd_snapshot};
 pub use read::{Records, SnapshotFile};
 pub(crate) use write::write_snapshot;
 

@@ -87,7 +87,8 @@ fn damaged(reason: impl Into<String>) -> SnapshotError {
     SnapshotError::Damaged { reason: reason.into() }
 }
 
-struct HashOnly<'a>(&'a mut Sha256);
+/// Hashes what is written to it.
+pub(super) struct HashOnly<'a>(pub(super) &'a mut Sha256);
 
 impl io::Write for HashOnly<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -7,15 +7,28 @@ use sha2::{Digest, Sha256};
 use super::{KIND_END, KIND_LIVE, MAGIC, SnapshotError, SnapshotHeader, access};
 use crate::model::kv::KeyValue;
 use crate::store::log::Identity;
-use crate::store::state::DiskView;
+use crate::store::state::{DiskView, ImageMarks};
 
 /// Strength of the compression: the fastest, because the store waits for nothing longer.
 const LEVEL: i32 = 1;
 
 /// Hashes what passes through.
-struct Hashing<W> {
+pub(super) struct Hashing<W> {
     out: W,
     hash: Sha256,
+}
+
+impl<W: Write> Hashing<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, hash: Sha256::new() }
+    }
+
+    /// Writes the hash of all that passed behind it.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        let hash = self.hash.finalize();
+        self.out.write_all(&hash)?;
+        self.out.flush()
+    }
 }
 
 impl<W: Write> Write for Hashing<W> {
@@ -37,22 +50,12 @@ pub(crate) fn write_snapshot(
     out: impl Write,
 ) -> Result<SnapshotHeader, SnapshotError> {
     let marks = view.image_marks()?;
-    let header = SnapshotHeader {
-        cluster: of.cluster,
-        generation: of.generation,
-        member: of.member,
-        revision: marks.revision,
-        compacted: marks.compacted,
-        term: marks.applied.map_or(0, |applied| applied.leader_id.term),
-        index: marks.applied.map_or(0, |applied| applied.index),
-        keys: marks.keys,
-        program: format!("holdfast {}", env!("CARGO_PKG_VERSION")),
-    };
+    let header = header_of(&marks, of);
     let json = serde_json::to_vec(&header).map_err(|error| SnapshotError::Access {
         action: "describe",
         source: io::Error::other(error),
     })?;
-    let mut out = Hashing { out, hash: Sha256::new() };
+    let mut out = Hashing::new(out);
     let mut begin = MAGIC.to_vec();
     put(&mut begin, &json);
     out.write_all(&begin).map_err(access("write"))?;
@@ -69,9 +72,23 @@ pub(crate) fn write_snapshot(
     end.extend(records.to_le_bytes());
     stream.write_all(&end).map_err(access("write"))?;
     stream.finish().map_err(access("write"))?;
-    let hash = out.hash.finalize();
-    out.out.write_all(&hash).and_then(|()| out.out.flush()).map_err(access("write"))?;
+    out.finish().map_err(access("write"))?;
     Ok(header)
+}
+
+/// What a snapshot of a state at these marks says of itself.
+pub(super) fn header_of(marks: &ImageMarks, of: &Identity) -> SnapshotHeader {
+    SnapshotHeader {
+        cluster: of.cluster,
+        generation: of.generation,
+        member: of.member,
+        revision: marks.revision,
+        compacted: marks.compacted,
+        term: marks.applied.map_or(0, |applied| applied.leader_id.term),
+        index: marks.applied.map_or(0, |applied| applied.index),
+        keys: marks.keys,
+        program: format!("holdfast {}", env!("CARGO_PKG_VERSION")),
+    }
 }
 
 fn put_live(record: &mut Vec<u8>, kv: &KeyValue) {

@@ -2,7 +2,8 @@
 //!
 //! Invariant: every row is read and decoded; the walk holds one key's history at a time.
 
-use redb::ReadableTable;
+use bytes::Bytes;
+use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::disk_view::{DiskView, decode_kv};
 use super::store::{CACHE_BYTES, STATE_FILE};
@@ -32,7 +33,61 @@ fn name(key: &[u8]) -> String {
     format!("{:?}", String::from_utf8_lossy(key))
 }
 
+/// How a piece of the scrub ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ScrubStep {
+    /// All is well up to this key.
+    More(Bytes),
+    /// All is well and there is no more.
+    End,
+    Problem(String),
+}
+
 impl DiskView {
+    /// Rows of history and current records.
+    pub(crate) fn rows(&self) -> Result<u64, StateError> {
+        let history = self.history.len().map_err(access("count"))?;
+        Ok(history + self.current.len().map_err(access("count"))?)
+    }
+
+    /// Reads the history of the keys behind `after`, at least `rows` rows if there are so
+    /// many, and compares it with their current records.
+    pub(crate) fn scrub(&self, after: Option<&[u8]>, rows: usize) -> Result<ScrubStep, StateError> {
+        let mut found = None;
+        let mut problem = |what: String| drop(found.get_or_insert(what));
+        // The smallest key after another is that key and a zero byte.
+        let from = after.map_or_else(Vec::new, |after| [after, &[0]].concat());
+        let mut newest: Option<KeyValue> = None;
+        let mut seen = 0;
+        let mut more = false;
+        for row in self.history.range((&from[..], 0)..).map_err(access("read"))? {
+            let (id, bytes) = row.map_err(access("read"))?;
+            let (key, revision) = id.value();
+            let moved = newest.as_ref().is_some_and(|newest| newest.key != key);
+            if moved && seen >= rows {
+                more = true;
+                break;
+            }
+            let record = decode_kv(key, bytes.value())?;
+            if record.mod_revision != revision {
+                problem(format!("history of {} at {revision} is of another", name(key)));
+            }
+            if let Some(last) = newest.replace(record).filter(|_| moved) {
+                self.check_newest(&last, &mut problem)?;
+            }
+            seen += 1;
+        }
+        let last = newest.as_ref().map(|newest| newest.key.clone());
+        if let Some(newest) = &newest {
+            self.check_newest(newest, &mut problem)?;
+        }
+        Ok(match (found, last) {
+            (Some(what), _) => ScrubStep::Problem(what),
+            (None, Some(last)) if more => ScrubStep::More(last),
+            (None, _) => ScrubStep::End,
+        })
+    }
+
     /// Compares current records, history and changes; `problem` is told what cannot be.
     pub(crate) fn check(&self, problem: &mut dyn FnMut(String)) -> Result<StateCheck, StateError> {
         let marks = self.marks()?;

@@ -25,9 +25,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use check::{StateCheck, check_pages};
+pub(crate) use check::{ScrubStep, StateCheck, check_pages};
 pub(crate) use disk_view::DiskView;
-pub(crate) use image::{Beginning, begin_state};
+pub(crate) use image::{Beginning, ImageMarks, begin_state};
 pub(crate) use machine::Machine;
 pub(crate) use reader::Reader;
 pub(crate) use snapshot::{Incoming, Row, SnapshotData, rows_after};
