@@ -225,6 +225,8 @@ pub(super) async fn run(args: RecoverArgs) -> Result<Exit, StoreVerbError> {
     };
     if args.output == "json" && args.plan {
         printer::document(&Shown { plan: &made, survivors: &found, silent: &silent });
+    } else if args.plan {
+        printer::text(&render(&made, &found, &silent));
     } else {
         printer::note(&render(&made, &found, &silent));
     }

@@ -145,7 +145,7 @@ async fn save(args: SaveArgs) -> Result<Exit, StoreVerbError> {
     file.as_file().sync_all().map_err(at(&args.output))?;
     file.persist(&args.output).map_err(|error| at(&args.output)(error.error))?;
     File::open(directory).and_then(|dir| dir.sync_all()).map_err(at(&args.output))?;
-    printer::note(&format!(
+    printer::text(&format!(
         "saved {} with {} keys at revision {}",
         args.output.display(),
         header.keys,

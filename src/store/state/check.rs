@@ -54,7 +54,9 @@ impl DiskView {
     /// many, and compares it with their current records.
     pub(crate) fn scrub(&self, after: Option<&[u8]>, rows: usize) -> Result<ScrubStep, StateError> {
         let mut found = None;
-        let mut problem = |what: String| drop(found.get_or_insert(what));
+        let mut problem = |what: String| {
+            let _first = found.get_or_insert(what);
+        };
         // The smallest key after another is that key and a zero byte.
         let from = after.map_or_else(Vec::new, |after| [after, &[0]].concat());
         let mut newest: Option<KeyValue> = None;

@@ -55,6 +55,7 @@ pub(crate) fn all() -> Vec<Trial> {
         Trial::test("t61_bad_hosts_are_refused_and_change_nothing", bad_input::hosts),
         on("t65_a_lost_control_node_is_removed_and_its_name_joins_again", replaced::lost_for_good),
         on("t66_a_survivor_of_a_lost_majority_goes_on_as_a_new_generation", recovery::survivor),
+        on("t67_a_snapshot_becomes_another_cluster_with_the_same_objects", recovery::restored),
         Trial::test("t70_init_and_join_finish_after_kills", interrupted::init_and_join),
         {
             let shared = shared.clone();

@@ -73,3 +73,21 @@ pub(crate) fn survivor(lab: &Lab) -> Outcome {
     nothing_lost(lab, &acknowledged)?;
     clean_up(lab, &acknowledged)
 }
+
+/// The snapshot that [`survivor`] saved becomes the content of a cluster of its own.
+pub(crate) fn restored(old: &Lab) -> Outcome {
+    let saved = old.dir().join("hosts/c1/root/root/before.hfs");
+    ensure(saved.exists(), || format!("{} is not there", saved.display()))?;
+    let lab = Lab::up("one", false)?;
+    let to = lab.dir().join("hosts/a1/root/root/before.hfs");
+    std::fs::copy(&saved, &to).map_err(|error| failed(to.display(), error))?;
+    let verb = ["store", "snapshot", "restore", "/root/before.hfs", "--yes-generation", "2"];
+    says(&lab, "a1", &verb, 0, "stands, with member")?;
+    eventually("the objects are there", PATIENCE, || {
+        says(&lab, "a1", &["get", "configmaps"], 0, "recovery")
+    })?;
+    let (ours, theirs) = (lab.status("a1")?, old.status("c1")?);
+    ensure(ours["clusterId"] != theirs["clusterId"], || format!("{ours} and {theirs}"))?;
+    let revision = |status: &Value| status["store"]["revision"].as_i64().unwrap_or_default();
+    ensure(revision(&ours) > 1_000_000_000, || ours.to_string())
+}
