@@ -23,6 +23,7 @@ mod labels;
 mod launch;
 mod logs;
 mod node;
+mod node_lease;
 mod pod_dns;
 mod pod_end;
 mod pod_source;
@@ -55,6 +56,7 @@ use context::Context;
 use dispatch::Dispatcher;
 use events::EventWriter;
 use node::NodeReporter;
+use node_lease::NodeLease;
 use pod_source::PodSource;
 use ports::{ImageSource, PodNetwork};
 
@@ -108,6 +110,7 @@ impl Agent {
         let (source, desired) = PodSource::new(context.api.clone(), name, copies);
         tasks.spawn(source.run(cancel.child_token()));
         tasks.spawn(NodeReporter::new(Arc::clone(context)).run(cancel.child_token()));
+        tasks.spawn(NodeLease::new(Arc::clone(context)).run(cancel.child_token()));
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             tasks.spawn(writer.run(cancel.child_token()));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::io::ReaderStream;
 
-use super::status::SILENCE_MAX_MS;
+use super::status_view::SILENCE_MAX_MS;
 use crate::agent::ports::{ImageError, ImageSource, PodNetwork, PodNetworkError, ResolvedImage};
 use crate::api::admin::{self, AdminBackend};
 use crate::api::oci::PasswordCheck;

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::config;
-use super::node::NodeError;
 use crate::base::chain::chain;
+use crate::client::http::HttpSetupError;
 use crate::client::{ApiError, HttpApi, HttpConfig};
 use crate::install::apply::{Places, node_credentials};
 use crate::install::node_service::Others;
@@ -33,7 +33,7 @@ use crate::install::removal_note::{REMOVED_TEXT, RemovalNote};
 use crate::model::node_config::{NodeConfig, Paths, Role};
 use crate::model::node_list::{NodeList, Removed, Stage};
 use crate::sys::clock;
-use crate::sys::files;
+use crate::sys::files::{self, FileError};
 
 /// How often the set is asked for.
 const ASK_INTERVAL: Duration = Duration::from_secs(15);
@@ -42,6 +42,15 @@ const ASK_INTERVAL: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 #[error("{REMOVED_TEXT}")]
 pub(crate) struct WasRemoved;
+
+/// Why there is no client for the API.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiSetupError {
+    #[error("cannot read this node's keys")]
+    Keys(#[from] FileError),
+    #[error("cannot reach the API of this node")]
+    Client(#[from] HttpSetupError),
+}
 
 /// The set on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,14 +98,13 @@ fn servers(config: &NodeConfig, others: &[SocketAddr]) -> Vec<String> {
 }
 
 /// The API as this node's agent and network use it: over HTTPS, own server first.
-pub(super) fn node_api(config: &NodeConfig) -> Result<HttpApi, NodeError> {
+pub(super) fn node_api(config: &NodeConfig) -> Result<HttpApi, ApiSetupError> {
     let files = config::tls_files(config);
-    let api = HttpApi::new(HttpConfig {
+    Ok(HttpApi::new(HttpConfig {
         servers: servers(config, &known(config)),
         ca_pem: files::read(&files.authority)?,
         identity: Some((files::read(&files.certificate)?, files::read(&files.key)?)),
-    });
-    api.map_err(|error| NodeError::Client { reason: chain(&error) })
+    })?)
 }
 
 /// Follows the set until cancelled.

@@ -14,6 +14,7 @@ mod remote_images;
 mod removed_node;
 pub mod serve;
 mod status;
+mod status_view;
 mod store_adapters;
 pub mod supervise;
 mod worker_node;

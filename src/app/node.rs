@@ -24,7 +24,9 @@ use super::adapters::{
     AgentNetwork, MemberBlobs, NodePeerServices, RegistryImages, RegistryPasswords, StoreMembership,
 };
 use super::config::{self, ConfigError};
-use super::control_nodes::{ControlNodes, OtherControlNodes, node_api, note_removal};
+use super::control_nodes::{
+    ApiSetupError, ControlNodes, OtherControlNodes, node_api, note_removal,
+};
 use super::image_gc::ImageGc;
 use super::image_import;
 use super::in_process::InProcessApi;
@@ -103,8 +105,8 @@ pub enum NodeError {
     Pki(#[from] PkiError),
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("cannot reach the API of this node: {reason}")]
-    Client { reason: String },
+    #[error(transparent)]
+    Api(#[from] ApiSetupError),
     #[error(transparent)]
     Network(#[from] NetworkError),
     #[error(transparent)]

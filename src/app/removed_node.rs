@@ -123,6 +123,8 @@ impl AdminBackend for RemovedStatus {
             generation: *generation,
             answered_by: node_name.clone(),
             quorum: false,
+            as_of: self.note.learned_at.to_string(),
+            quorum_loss: None,
             store: StoreView {
                 member: *member_id,
                 boot: BootCount(0),

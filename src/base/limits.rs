@@ -22,6 +22,9 @@ pub const JOIN_TOKEN_TTL: Duration = Duration::from_secs(3_600);
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
 /// How often a node says that it lives.
 pub const NODE_HEARTBEAT: Duration = Duration::from_secs(2);
+/// How often a node renews its Lease, and how long it holds (the kubelet's).
+pub const NODE_LEASE_RENEWAL: Duration = Duration::from_secs(10);
+pub const NODE_LEASE_DURATION: Duration = Duration::from_secs(40);
 /// Silence after which a node is taken for dead and its pods are replaced.
 pub const NODE_DEAD_AFTER: Duration = Duration::from_secs(10);
 /// How long a client waits for a connection to one API server before it tries the next.

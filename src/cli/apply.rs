@@ -27,7 +27,8 @@ const STRICT: &str = "?fieldValidation=Strict";
 pub struct ApplyArgs {
     #[command(flatten)]
     pub scope: ObjectScope,
-    /// Manifest files (YAML or JSON, many documents each); `-` reads standard input
+    /// Manifest files (YAML or JSON, many documents each) or directories of them; `-`
+    /// reads standard input
     #[arg(short, long = "filename", required = true)]
     pub files: Vec<PathBuf>,
 }
@@ -41,15 +42,31 @@ pub async fn run(args: ApplyArgs) -> Exit {
 /// before anything is sent.
 pub(super) fn manifests(files: &[PathBuf]) -> Result<Vec<Value>, VerbError> {
     let mut objects = Vec::new();
+    let cannot_read = |file: &Path, error: std::io::Error| {
+        VerbError::Usage(format!("cannot read {}: {error}", file.display()))
+    };
+    let mut all = Vec::new();
     for file in files {
+        if file.is_dir() {
+            let found = documents::manifests_in(file).map_err(|error| cannot_read(file, error))?;
+            if found.is_empty() {
+                return Err(VerbError::Usage(format!(
+                    "{} holds no .yaml, .yml or .json file",
+                    file.display()
+                )));
+            }
+            all.extend(found);
+        } else {
+            all.push(file.clone());
+        }
+    }
+    for file in &all {
         let text = if file == Path::new("-") {
             documents::read_stdin()
         } else {
             documents::read_text(file)
         };
-        let text = text.map_err(|error| {
-            VerbError::Usage(format!("cannot read {}: {error}", file.display()))
-        })?;
+        let text = text.map_err(|error| cannot_read(file, error))?;
         let parsed: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|error| {
             VerbError::Usage(format!("cannot parse {}: {error}", file.display()))
         })?;

@@ -14,6 +14,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use self::progress::TerminalProgress;
 use crate::bundle::build::{self, BuildOptions};
 use crate::bundle::{Bundle, KeyPair, TrustedKeys};
+use crate::cli::exit::require_files;
 use crate::model::bundle_manifest::{EntryBody, Manifest};
 
 /// Build, sign, check and look into bundles.
@@ -107,6 +108,7 @@ pub fn run(arguments: BundleArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         Action::Build(arguments) => build(arguments, out),
         Action::Lock(arguments) => lock(&arguments, out),
         Action::Verify { bundle, trust } => {
+            require_files(trust.iter().chain([&bundle]))?;
             let bundle = Bundle::open(&bundle, &TrustedKeys::load(&trust)?)?;
             bundle.verify_all(&TerminalProgress::new())?;
             let count = bundle.manifest().entries.len();
@@ -121,6 +123,7 @@ pub fn run(arguments: BundleArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             Ok(())
         }
         Action::Inspect { bundle, trust, output } => {
+            require_files(trust.iter().chain([&bundle]))?;
             let bundle = Bundle::open(&bundle, &TrustedKeys::load(&trust)?)?;
             match output {
                 OutputFormat::Json => inspect_json(&bundle, out),
@@ -140,6 +143,7 @@ fn keygen(path: &std::path::Path, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 fn build(arguments: BuildArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    require_files([&arguments.key, &arguments.appliance, &arguments.lock])?;
     let key = KeyPair::load(&arguments.key)?;
     let binary = match arguments.binary {
         Some(path) => path,

@@ -32,7 +32,7 @@ impl Connection {
         result.map_err(|source| VerbError::Setup { kubeconfig: self.path(), source })
     }
 
-    fn target(&self) -> Result<Target, VerbError> {
+    pub(super) fn target(&self) -> Result<Target, VerbError> {
         self.setup(kubeconfig::load(&self.path()).map_err(HttpSetupError::from))
     }
 
@@ -81,7 +81,8 @@ impl Client {
         })
     }
 
-    /// `KIND NAME…` or `KIND/NAME…` to resources and names; no name means all.
+    /// `KIND NAME…`, `KIND/NAME…` or a category such as `all` to resources and names; no
+    /// name means all.
     pub(super) fn targets(
         &self,
         kinds: &str,
@@ -100,6 +101,11 @@ impl Client {
         }
         let mut targets = Vec::new();
         for kind in kinds.split(',') {
+            let category = self.catalogue.category(kind);
+            if !category.is_empty() && names.is_empty() {
+                targets.extend(category.into_iter().map(|served| (served, None)));
+                continue;
+            }
             let served = self.resource(kind)?;
             if names.is_empty() {
                 targets.push((served, None));

@@ -7,6 +7,7 @@ use super::printer;
 use crate::base::chain::chain;
 use crate::client::ApiError;
 use crate::client::http::HttpSetupError;
+use crate::lab::LabError;
 
 /// How a verb ended. Source: `sysexits.h` for 64, 69 and 75.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,30 @@ impl VerbError {
             }
             VerbError::Api(_) | VerbError::Failed(_) | VerbError::Output(_) => Exit::Failed,
         }
+    }
+}
+
+/// Fails with wrong usage unless all files are there.
+pub(super) fn require_files<'p>(
+    files: impl IntoIterator<Item = &'p PathBuf>,
+) -> Result<(), VerbError> {
+    match files.into_iter().find(|file| !file.exists()) {
+        Some(absent) => Err(VerbError::Usage(format!(
+            "there is no file {}; check the path on the command line",
+            absent.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The code that an error of any verb ends the program with.
+pub(super) fn code_of(error: &anyhow::Error) -> Exit {
+    if let Some(verb) = error.downcast_ref::<VerbError>() {
+        return verb.exit();
+    }
+    match error.downcast_ref::<LabError>() {
+        Some(lab) if lab.is_usage() => Exit::Usage,
+        _ => Exit::Failed,
     }
 }
 

@@ -28,7 +28,7 @@ pub enum Format {
 pub struct GetArgs {
     #[command(flatten)]
     pub scope: ObjectScope,
-    /// KIND[,KIND…] or KIND/NAME
+    /// KIND[,KIND…], KIND/NAME (also several), or `all`
     pub kinds: String,
     /// Names; all objects if none is given
     pub names: Vec<String>,
@@ -63,22 +63,34 @@ async fn get(args: GetArgs) -> Result<(), VerbError> {
     let as_table = matches!(args.output, None | Some(Format::Wide));
     let mut documents = Vec::new();
     let mut rows = 0;
-    for (served, name) in &targets {
-        let answer = fetch(&client, &args, served, name.as_deref(), as_table).await?;
+    // Where there are several kinds, each name says of which kind it is.
+    let several = targets.iter().any(|(served, _)| *served != targets[0].0);
+    let mut rest = targets.as_slice();
+    while let Some((served, name)) = rest.first() {
+        let same = rest.iter().take_while(|(other, _)| other == served).count();
+        let mut answer = Value::Null;
+        for (_, name) in &rest[..same] {
+            let one = fetch(&client, &args, served, name.as_deref(), as_table).await?;
+            if as_table { append(&mut answer, one) } else { documents.push(one) }
+        }
         if as_table {
-            if rows > 0 && targets.len() > 1 {
+            if several {
+                name_kinds(&mut answer, served);
+            }
+            let found = answer["rows"].as_array().map_or(0, Vec::len);
+            if rows > 0 && found > 0 {
                 writeln!(printer::stdout())?;
             }
             rows += print_table(&args, &answer, true)?;
-        } else {
-            documents.push(answer.clone());
         }
         if args.watch {
+            let seen = if as_table { answer } else { documents[0].clone() };
             if !as_table {
                 print_documents(&args, std::mem::take(&mut documents))?;
             }
-            return watch(&client, &args, served, name.as_deref(), &answer, as_table).await;
+            return watch(&client, &args, served, name.as_deref(), &seen, as_table).await;
         }
+        rest = &rest[same..];
     }
     if as_table {
         if rows == 0 {
@@ -92,6 +104,24 @@ async fn get(args: GetArgs) -> Result<(), VerbError> {
         return Ok(());
     }
     print_documents(&args, documents)
+}
+
+/// Adds the rows of another Table of the same kind.
+fn append(table: &mut Value, mut more: Value) {
+    match (table["rows"].as_array_mut(), more["rows"].as_array_mut()) {
+        (Some(rows), Some(more)) => rows.append(more),
+        _ => *table = more,
+    }
+}
+
+/// `web` to `deployment.apps/web` in the column that names the object.
+fn name_kinds(table: &mut Value, served: &Served) {
+    for row in table["rows"].as_array_mut().into_iter().flatten() {
+        let cell = row["cells"].get_mut(0);
+        if let Some(Value::String(name)) = cell {
+            *name = served.display(name);
+        }
+    }
 }
 
 fn path(client: &Client, args: &GetArgs, served: &Served, name: Option<&str>) -> String {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::exit::Exit;
+use super::exit::{Exit, require_files};
 use super::printer;
 use crate::base::chain::chain;
 use crate::lab::{
@@ -123,10 +123,11 @@ pub fn run(args: LabArgs) -> anyhow::Result<Exit> {
             let layout: Layout = match layout.parse() {
                 Ok(layout) => layout,
                 Err(error @ (LayoutError::NotServed | LayoutError::Unknown(_))) => {
-                    printer::note(&error.to_string());
+                    printer::error(&error.to_string());
                     return Ok(Exit::Usage);
                 }
             };
+            require_files(bundle.iter().chain(&trust).chain(&sample))?;
             let bundle = bundle.zip(trust).map(|(file, trust)| Bundle { file, trust });
             let program = Program::current()?;
             let options = UpOptions { layout, dir: dir.dir, bundle, sample, bare, program };
@@ -147,6 +148,12 @@ pub fn run(args: LabArgs) -> anyhow::Result<Exit> {
                 FaultName::Start => Fault::Start,
             };
             open(&dir)?.fault(fault, &node)?;
+            printer::text(&match fault {
+                Fault::Kill => format!("{node} is dead: everything in it was killed"),
+                Fault::Wipe => format!("{node} is dead and its disk is empty"),
+                Fault::Stop => format!("{node} is frozen: nothing in it answers"),
+                Fault::Start => format!("{node} runs; the cluster takes it back by itself"),
+            });
             Ok(Exit::Done)
         }
         LabVerb::Exec { node, dir, command } => {
@@ -177,8 +184,12 @@ fn bring_up(options: &UpOptions, keep: bool, output: Output) -> anyhow::Result<E
             }
             Ok(Exit::Done)
         }
+        Err(error) if error.is_usage() => {
+            printer::error(&chain(&error));
+            Ok(Exit::Usage)
+        }
         Err(error) => {
-            printer::note(&format!("lab up failed: {}", chain(&error)));
+            printer::error(&format!("lab up failed: {}", chain(&error)));
             show_last_words(options);
             if was_there || keep {
                 printer::note("everything is kept as it is; `holdfast lab down` removes it");

@@ -20,6 +20,7 @@ pub mod printer;
 pub mod probe;
 pub mod registry;
 pub mod reset;
+pub mod run_engine;
 pub mod serve;
 pub mod status;
 pub mod store;
@@ -67,6 +68,8 @@ enum Verb {
     #[command(hide = true)]
     HostInit,
     #[command(hide = true)]
+    RunEngine(run_engine::RunEngineArgs),
+    #[command(hide = true)]
     Probe(probe::ProbeArgs),
 }
 
@@ -106,6 +109,7 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Registry(args) => ended(blocking(registry::run(args))),
         Verb::Lab(args) => ended(lab::run(args)),
         Verb::HostInit => ended(host_init::run()),
+        Verb::RunEngine(args) => ended(run_engine::run(&args)),
         Verb::Probe(args) => match blocking(probe::run(args)) {
             Ok(code) => Exit::Command(code).into(),
             Err(reason) => {
@@ -126,7 +130,7 @@ fn blocking<T>(work: impl Future<Output = T>) -> T {
 fn ended(result: anyhow::Result<Exit>) -> ExitCode {
     let exit = result.unwrap_or_else(|error| {
         printer::error(&format!("{error:#}"));
-        Exit::Failed
+        exit::code_of(&error)
     });
     exit.into()
 }

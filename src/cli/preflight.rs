@@ -3,15 +3,19 @@
 use std::net::IpAddr;
 
 use clap::Args;
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::cli::exit::Exit;
 use crate::cli::install_tools::PathArgs;
 use crate::cli::printer;
+use crate::install::apply::Places;
 use crate::install::preflight::{PreflightInput, preflight};
 use crate::logic::preflight::passes;
 use crate::model::node_config::Ports;
 use crate::sys::host;
+
+/// Columns of a terminal that the table fits, whatever it is printed to.
+const WIDTH: u16 = 100;
 
 /// Check this host and say everything that is wrong at once.
 #[derive(Debug, Args)]
@@ -39,6 +43,7 @@ pub fn run(args: PreflightArgs) -> Exit {
         address: args.address,
         paths: args.paths.paths(),
         ports: Ports::default(),
+        engine: Places::default().engine,
         space_bytes: args.space_mib * 1_048_576,
         resuming: false,
         cluster_time: None,
@@ -50,6 +55,7 @@ pub fn run(args: PreflightArgs) -> Exit {
     } else {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
         table.set_header(["SEVERITY", "CODE", "WHERE", "WHAT", "FIX"]);
         for finding in &findings {
             let severity = format!("{:?}", finding.severity).to_lowercase();

@@ -24,7 +24,7 @@ pub fn stdout() -> StdoutLock<'static> {
 
 /// What went wrong, and what to do.
 pub fn error(message: &str) {
-    note(&format!("holdfast: {message}"));
+    note(&format!("error: {message}"));
 }
 
 /// Anything for people that is no result: a step of a long operation, a complaint.

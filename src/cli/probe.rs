@@ -20,6 +20,8 @@ use crate::sys::{adverse, files};
 
 /// The user id of `nobody` on every distribution.
 const NOBODY: u32 = 65_534;
+/// Too little for anything.
+const SMALL_DISK_MIB: u32 = 16;
 
 /// Looks at a host from inside, or runs a command under an adverse condition.
 #[derive(Debug, Args)]
@@ -53,6 +55,10 @@ enum Action {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Cover a directory by an empty file system until `uncover`.
+    Cover { path: PathBuf, mib: u32 },
+    /// Show again what `cover` has hidden.
+    Uncover { path: PathBuf },
 }
 
 /// Runs one of them; the exit code of a command is passed on.
@@ -77,13 +83,22 @@ pub async fn run(args: ProbeArgs) -> Result<u8, String> {
         Action::SmallDisk { path, command } => {
             let existed = path.exists();
             files::create_dir(&path, 0o755).map_err(|error| chain(&error))?;
-            adverse::mount_small_disk(&path).map_err(|error| chain(&error))?;
+            adverse::mount_small_disk(&path, SMALL_DISK_MIB).map_err(|error| chain(&error))?;
             let code = execute(&mut program(&command));
             adverse::unmount(&path).map_err(|error| chain(&error))?;
             if !existed {
                 files::remove_dir_if_empty(&path).map_err(|error| chain(&error))?;
             }
             code
+        }
+        Action::Cover { path, mib } => {
+            files::create_dir(&path, 0o755).map_err(|error| chain(&error))?;
+            adverse::mount_small_disk(&path, mib).map_err(|error| chain(&error))?;
+            Ok(Exit::Done.code())
+        }
+        Action::Uncover { path } => {
+            adverse::unmount(&path).map_err(|error| chain(&error))?;
+            Ok(Exit::Done.code())
         }
     }
 }

@@ -10,11 +10,13 @@ use crate::base::chain::chain;
 use crate::bundle::{Bundle, TrustedKeys};
 use crate::cli::bundle::progress::TerminalProgress;
 use crate::cli::connection::Connection;
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, require_files};
+use crate::cli::install_tools::PathArgs;
 use crate::cli::printer;
-use crate::client::kubeconfig::{self, Target};
 use crate::client::oci::{OciClient, OciError};
 use crate::client::oci_import::{self, OciImportError};
+use crate::install::ports::Release;
+use crate::install::release;
 
 /// The port of a node's registry unless the address says another.
 const PORT: u16 = 5000;
@@ -31,6 +33,8 @@ struct Which {
     /// The registry; else port 5000 of the kubeconfig's servers.
     #[arg(long, env = "HOLDFAST_REGISTRY", value_name = "HOST:PORT")]
     registry: Option<String>,
+    #[command(flatten)]
+    paths: PathArgs,
     /// Whose client certificate is shown; else $KUBECONFIG, else the administrator's file.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
@@ -42,6 +46,8 @@ struct Which {
 #[derive(Debug, Subcommand)]
 enum RegistryVerb {
     /// Bring the images of a bundle into the registry; moves only what is missing.
+    ///
+    /// On a node, a bundle that is older than the node's own release is refused.
     Import {
         /// The bundle file.
         #[arg(long)]
@@ -63,7 +69,10 @@ enum RegistryVerb {
 pub async fn run(args: RegistryArgs) -> anyhow::Result<Exit> {
     match args.verb {
         RegistryVerb::Import { bundle, trust, which } => {
+            require_files(trust.iter().chain([&bundle]))?;
             let bundle = Arc::new(Bundle::open(&bundle, &TrustedKeys::load(&trust)?)?);
+            let offered = Release { version: bundle.version().into(), serial: bundle.serial() };
+            release::check(&which.paths.paths(), &offered)?;
             import(&bundle, &which).await
         }
         RegistryVerb::List { which } => list(&which).await,
@@ -72,8 +81,9 @@ pub async fn run(args: RegistryArgs) -> anyhow::Result<Exit> {
 
 /// The first of the candidates that answers, or why none does.
 async fn connect(which: &Which) -> anyhow::Result<Result<OciClient, OciError>> {
-    let path = Connection { kubeconfig: which.kubeconfig.clone() }.path();
-    let target: Target = kubeconfig::load(&path)?;
+    let connection = Connection { kubeconfig: which.kubeconfig.clone() };
+    let path = connection.path();
+    let target = connection.target()?;
     let candidates = match &which.registry {
         Some(registry) => vec![registry.clone()],
         None => target.http.servers.iter().filter_map(|server| beside(server)).collect(),

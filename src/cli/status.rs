@@ -4,7 +4,6 @@ use clap::Args;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use indicatif::HumanBytes;
 
-use crate::base::chain::chain;
 use crate::cli::connection::Connection;
 use crate::cli::exit::{Exit, finish};
 use crate::cli::printer;
@@ -32,10 +31,7 @@ pub async fn run(args: StatusArgs) -> Exit {
     let answer = api.get_raw("/holdfast/v1/status", &[], "application/json").await;
     let document = match answer {
         Ok(document) => document,
-        Err(error) => {
-            printer::error(&format!("cannot get the cluster's status: {}", chain(&error)));
-            return Exit::Unreachable;
-        }
+        Err(error) => return finish(Err(error.into())),
     };
     let status: ClusterStatus = match serde_json::from_value(document.clone()) {
         Ok(status) => status,
@@ -63,7 +59,7 @@ fn number(value: impl ToString) -> Cell {
 }
 
 fn members(status: &ClusterStatus) -> Table {
-    let mut members = table(&["MEMBER", "ID", "ROLE", "ADDRESS", "BEHIND"]);
+    let mut members = table(&["MEMBER", "ID", "ROLE", "ADDRESS", "ANSWERS", "BEHIND"]);
     for member in &status.members {
         let role = match (member.leader, member.voter) {
             (true, _) => "leader",
@@ -80,6 +76,7 @@ fn members(status: &ClusterStatus) -> Table {
             Cell::new(member.id),
             Cell::new(role),
             Cell::new(&member.address),
+            Cell::new(if member.answers { "yes" } else { "NO" }),
             number(lag),
         ]);
     }
@@ -108,12 +105,15 @@ fn nodes(status: &ClusterStatus) -> Table {
 fn render(status: &ClusterStatus) -> String {
     let store = &status.store;
     let mut text = format!(
-        "Cluster {} ({}), generation {}, seen from {}\n",
-        status.cluster, status.cluster_id, status.generation, status.answered_by
+        "{}\nCluster {} ({}), generation {}, seen from {}\n",
+        status.headline(),
+        status.cluster,
+        status.cluster_id,
+        status.generation,
+        status.answered_by
     );
-    let quorum = if status.quorum { "a majority answers" } else { "NO MAJORITY ANSWERS" };
     text += &format!(
-        "Store: {quorum}; term {}, revision {}, committed {}, applied {}, log {}, state {}\n",
+        "Store: term {}, revision {}, committed {}, applied {}, log {}, state {}\n",
         store.term,
         store.revision,
         store.committed_index,
@@ -123,10 +123,7 @@ fn render(status: &ClusterStatus) -> String {
     );
     text += &format!("\n{}\n\n{}\n\n", members(status), nodes(status));
     let pods = &status.pods;
-    text += &format!(
-        "Pods: {} of {} ready, {} pending, {} failed\n",
-        pods.ready, pods.total, pods.pending, pods.failed
-    );
+    text += &format!("Pods: {} in all: {}\n", pods.total, pods.text());
     for item in &status.certificates {
         text += &format!("Certificate {}: {} days left\n", item.name, item.days_left);
     }

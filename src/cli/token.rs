@@ -7,11 +7,11 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 
 use crate::base::chain::chain;
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, VerbError};
 use crate::cli::install_tools::{PathArgs, parse_server, remote_exit};
 use crate::cli::join::parse_role;
 use crate::cli::printer;
-use crate::install::apply::{admin_credentials, read_config};
+use crate::install::apply::{InstallError, admin_credentials, read_config};
 use crate::install::remote::HttpsRemote;
 use crate::model::join::TokenRequest;
 use crate::model::node_config::Role;
@@ -55,8 +55,14 @@ enum Action {
 /// Runs the verb.
 pub async fn run(args: TokenArgs) -> anyhow::Result<Exit> {
     let paths = args.paths.paths();
-    let own = admin_credentials(&paths)?;
-    let config = read_config(&paths.node_config())?;
+    let elsewhere = |error: InstallError| {
+        VerbError::Usage(format!(
+            "{}; run this on a master, or say with --config-dir where its configuration is",
+            chain(&error)
+        ))
+    };
+    let own = admin_credentials(&paths).map_err(elsewhere)?;
+    let config = read_config(&paths.node_config()).map_err(elsewhere)?;
     let server = args.server.unwrap_or_else(|| SocketAddr::new(config.address, config.ports.api));
     let json = args.output == "json";
     let remote = HttpsRemote;
@@ -77,8 +83,9 @@ pub async fn run(args: TokenArgs) -> anyhow::Result<Exit> {
             table.set_header(["ID", "ROLE", "CENTER", "EXPIRES", "STATE"]);
             for token in tokens {
                 let role = format!("{:?}", token.role).to_lowercase();
+                let expires = token.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
                 let center = token.center.unwrap_or_else(|| "-".to_owned());
-                table.add_row([token.id, role, center, token.expires_at.to_string(), token.state]);
+                table.add_row([token.id, role, center, expires, token.state]);
             }
             printer::text(&table.to_string());
         }),

@@ -21,6 +21,8 @@ pub struct Served {
     pub namespaced: bool,
     /// Singular and short names.
     aliases: Vec<String>,
+    /// Groups of kinds that it is listed with, such as `all`.
+    categories: Vec<String>,
 }
 
 impl Served {
@@ -100,7 +102,10 @@ impl Catalogue {
             }
             let short = entry["shortNames"].as_array().into_iter().flatten();
             let names = short.chain([&entry["singularName"]]).filter_map(Value::as_str);
+            let categories = entry["categories"].as_array().into_iter().flatten();
+            let categories = categories.filter_map(Value::as_str).map(str::to_owned).collect();
             self.served.push(Served {
+                categories,
                 group: group.to_owned(),
                 version: version.to_owned(),
                 kind: kind.to_owned(),
@@ -115,6 +120,12 @@ impl Catalogue {
     pub fn by_name(&self, text: &str) -> Option<&Served> {
         let text = text.to_lowercase();
         self.served.iter().find(|served| served.answers_to(&text))
+    }
+
+    /// All kinds of a category; none if there is no such category.
+    pub fn category(&self, name: &str) -> Vec<&Served> {
+        let has = |served: &&Served| served.categories.iter().any(|own| own == name);
+        self.served.iter().filter(has).collect()
     }
 
     /// By what a manifest says.

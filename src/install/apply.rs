@@ -34,6 +34,10 @@ use super::tokens::Clock;
 
 /// The service that runs our container engine.
 pub const ENGINE_SERVICE: &str = "holdfast-engine";
+/// The engine's own bridge, which nothing is plugged into; see `run-engine`.
+pub const ENGINE_BRIDGE: &str = "hf-engine";
+/// Of the range for links that lead nowhere (RFC 3927), where no route can be in the way.
+const ENGINE_BRIDGE_ADDRESS: &str = "169.254.254.1/30";
 /// The service that runs `holdfast serve`.
 pub const NODE_SERVICE: &str = "holdfast";
 /// How long a started node may take until it says that it is ready.
@@ -328,6 +332,8 @@ fn variables(tools: &Tools, config: &NodeConfig) -> Map<String, Value> {
         "engine_dir": places.engine,
         "engine_config": paths.config.join("engine.json"),
         "engine_service": ENGINE_SERVICE,
+        "engine_bridge": ENGINE_BRIDGE,
+        "engine_bridge_address": ENGINE_BRIDGE_ADDRESS,
         "node_service": NODE_SERVICE,
         "cgroup_parent": cgroup_parent(&config.node_name),
         "registries": registries(config),

@@ -21,6 +21,8 @@ use super::tokens::Clock;
 #[derive(Debug, Default)]
 pub(crate) struct FakeKv {
     state: Mutex<(Revision, BTreeMap<Bytes, KeyValue>)>,
+    /// How many more writes are done before each one fails, as if the caller had died.
+    pub(crate) writes_left: Mutex<Option<usize>>,
 }
 
 #[async_trait]
@@ -44,6 +46,12 @@ impl Kv for FakeKv {
     }
 
     async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, StoreError> {
+        if let Some(left) = self.writes_left.lock().expect("lock").as_mut() {
+            if *left == 0 {
+                return Err(StoreError::NoLeader { reason: "the test cut it off".into() });
+            }
+            *left -= 1;
+        }
         let mut state = self.state.lock().expect("lock");
         let succeeded = request.compare.iter().all(|compare| {
             let CompareTarget::ModRevision(wanted) = compare.target else {
@@ -89,6 +97,8 @@ pub(crate) struct FakeMembership {
     pub(crate) added: Mutex<Vec<(MemberId, String, String, bool)>>,
     pub(crate) removed: Mutex<Vec<MemberId>>,
     pub(crate) silent: Mutex<Vec<MemberId>>,
+    /// Marks this node's record as leaving while a member is being added.
+    pub(crate) on_add: Mutex<Option<(Arc<FakeKv>, String)>>,
     /// Fails the next so many removals.
     pub(crate) failures: Mutex<usize>,
 }
@@ -104,6 +114,16 @@ impl Membership for FakeMembership {
     ) -> Result<(), String> {
         if self.removed.lock().expect("lock").contains(&member) {
             return Err("the id was used before".into());
+        }
+        let marking = self.on_add.lock().expect("lock").take();
+        if let Some((kv, name)) = marking {
+            let key = format!("/holdfast/nodes/{name}");
+            let found = kv.range(RangeRequest::key(key.clone())).await.expect("reads");
+            let mut record: serde_json::Value =
+                serde_json::from_slice(&found.kvs[0].value).expect("a record");
+            record["leaving"] = true.into();
+            let success = vec![Op::put(key, record.to_string())];
+            kv.txn(TxnRequest { success, ..TxnRequest::default() }).await.expect("writes");
         }
         let entry = (member, name.to_owned(), peer_address.to_owned(), voter);
         let mut added = self.added.lock().expect("lock");

@@ -30,8 +30,8 @@ use crate::model::node_list::MemberSeat;
 use crate::pki::{Authority, JoinToken, NodeNames, PkiError, key_fingerprint};
 use crate::store::Kv;
 
-use super::node_service::removed_key;
 use super::place::{Place, place, roles_asked};
+use super::removed_key::removed_key;
 use super::tokens::{Clock, JoinRefused, judge, put_record, read_record, token_key, unchanged};
 
 /// How often a transaction that lost a race is tried again.

@@ -24,9 +24,10 @@ pub mod preflight;
 pub mod recover;
 pub mod refused;
 pub mod registry_trust;
-mod release;
+pub mod release;
 pub mod remote;
 pub mod removal_note;
+mod removed_key;
 pub mod reset;
 pub mod tokens;
 

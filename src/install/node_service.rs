@@ -35,6 +35,7 @@ use crate::store::Kv;
 use super::join_service::{Membership, node_key};
 use super::node_view::{self, is_ready};
 use super::refused::JoinRefused;
+use super::removed_key::removed_key;
 use super::tokens::{Clock, put_record, read_record, unchanged};
 
 /// How long the group may take to let a member go; the same command waits on.
@@ -106,21 +107,6 @@ fn objects(error: ApiError) -> JoinRefused {
 fn seat(seat: &MemberSeat) -> Seat {
     let (member, name) = (seat.id, seat.name.clone());
     Seat { member, name, voter: seat.voter, answers: seat.answers }
-}
-
-/// What is kept of a key whose node was removed. `newest` asks the majority; without it
-/// this member's copy answers, also while there is none.
-pub(crate) async fn removed_key(
-    kv: &dyn Kv,
-    fingerprint: &str,
-    newest: bool,
-) -> Result<Option<RemovedKey>, JoinRefused> {
-    let key = format!("{REMOVED_PREFIX}{fingerprint}");
-    let request = RangeRequest { serializable: !newest, ..RangeRequest::key(key.clone()) };
-    let Some(found) = kv.range(request).await?.kvs.into_iter().next() else { return Ok(None) };
-    serde_json::from_slice(&found.value)
-        .map(Some)
-        .map_err(|error| JoinRefused::Damaged { key, reason: error.to_string() })
 }
 
 impl NodeService {

@@ -10,9 +10,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::cluster::{Center, Cluster, is_node_name};
+use crate::model::cluster::{Center, Cluster};
 use crate::model::cluster_record::{NodeRecord, TokenRecord};
 use crate::model::join::JoinRequest;
+use crate::model::label::is_label;
 use crate::model::node_config::Role;
 
 use super::refused::JoinRefused;
@@ -77,7 +78,7 @@ pub(crate) fn place<'a>(
                 center: center.clone(),
                 known: cluster.center_names(),
             })?;
-            if !is_node_name(&node_name) {
+            if !is_label(&node_name) {
                 return Err(JoinRefused::NodeName { node_name });
             }
             Place { site: found.0, center: found.1, roles, listed: listed.is_some() }

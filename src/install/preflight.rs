@@ -1,7 +1,7 @@
 //! Gathers what `logic/preflight` judges. Changes nothing on the host.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -22,7 +22,9 @@ pub struct PreflightInput {
     pub address: IpAddr,
     pub paths: Paths,
     pub ports: Ports,
-    /// Bytes that the bundle will take on the data directory's file system.
+    /// Where the bundle's engine is unpacked.
+    pub engine: PathBuf,
+    /// Bytes that the bundle will take, on each of the file systems it goes to.
     pub space_bytes: u64,
     /// An unfinished installation of this same node is there.
     pub resuming: bool,
@@ -44,6 +46,7 @@ pub fn preflight(input: &PreflightInput) -> Vec<Finding> {
 fn gather(input: &PreflightInput) -> HostFacts {
     let system = host::system_name();
     let file_system = host::file_system(&input.paths.data).ok();
+    let apart = !host::same_file_system(&input.paths.data, &input.engine);
     let has = |module: &str| host::has_module(module) || host::can_load_module(module);
     let built_in = |module: &str, function: &str| has(module) || host::has_kernel_symbol(function);
     HostFacts {
@@ -61,6 +64,9 @@ fn gather(input: &PreflightInput) -> HostFacts {
         data_dir: input.paths.data.display().to_string(),
         data_free_bytes: file_system.as_ref().map_or(0, |found| found.free_bytes),
         data_file_system: file_system.map_or_else(|| "unknown".into(), |found| found.kind),
+        engine_dir: input.engine.display().to_string(),
+        engine_free_bytes: apart
+            .then(|| host::file_system(&input.engine).map_or(0, |found| found.free_bytes)),
         busy_ports: busy_ports(input),
         addresses: host::interface_addresses().iter().map(|(_, ip)| ip.to_string()).collect(),
         foreign_install: foreign_install(&input.paths),

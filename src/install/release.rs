@@ -32,7 +32,7 @@ pub(crate) fn installed(paths: &Paths) -> Result<Option<Release>, InstallError> 
 }
 
 /// Refuses a release that is older than what this host has.
-pub(crate) fn check(paths: &Paths, offered: &Release) -> Result<(), InstallError> {
+pub fn check(paths: &Paths, offered: &Release) -> Result<(), InstallError> {
     match installed(paths)? {
         Some(installed) if installed.serial > offered.serial => {
             Err(InstallError::OlderBundle { installed, offered: offered.clone() })

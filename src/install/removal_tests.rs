@@ -181,6 +181,43 @@ async fn a_removal_that_stopped_half_way_is_finished_by_the_same_command() {
 }
 
 #[tokio::test]
+async fn a_removal_cut_off_after_any_write_is_finished_by_the_same_command() {
+    let mut cuts = 0;
+    loop {
+        let (bench, _) = with_second().await;
+        add_third(&bench).await;
+        *bench.kv.writes_left.lock().expect("lock") = Some(cuts);
+        let cut = bench.nodes.remove("a2", FORCE).await.is_err();
+        *bench.kv.writes_left.lock().expect("lock") = None;
+        // Before the first write nothing has begun, so the node still looks alive.
+        let wish = if cuts == 0 { FORCE } else { GENTLE };
+        bench.nodes.remove("a2", wish).await.expect("finishes");
+        assert_nothing_left(&bench).await;
+        let request = bench.request(&bench.token(Role::Control).await, "a2", "10.77.0.12", "new");
+        let successor = bench.service.handle(&request).await.expect("joins");
+        assert_eq!(successor.member_id, Some(MemberId(4)), "after {cuts} writes");
+        if !cut {
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts >= 3, "the mark, the images and the record are writes of their own");
+}
+
+#[tokio::test]
+async fn a_member_that_is_counted_in_during_its_removal_is_taken_out_again() {
+    let (bench, _) = with_second().await;
+    let token = bench.token(Role::Control).await;
+    let request = bench.request(&token, "a4", "10.77.0.14", "k4");
+    bench.service.handle(&request).await.expect("admitted");
+    // Its removal marks the record at the very moment in which the group takes it in.
+    *bench.membership.on_add.lock().expect("lock") = Some((bench.kv.clone(), "a4".into()));
+    let refused = bench.service.joined("a4").await.expect_err("is leaving").status();
+    assert_eq!(refused.reason, "NodeLeaving");
+    assert_eq!(*bench.membership.removed.lock().expect("lock"), [MemberId(3)]);
+}
+
+#[tokio::test]
 async fn a_node_leaves_by_its_own_wish_only_with_its_own_key() {
     let (bench, key) = with_second().await;
     add_third(&bench).await;

@@ -20,10 +20,11 @@ use crate::model::node_config::Paths;
 use crate::playbook::UndoLog;
 use crate::sys::files;
 use crate::sys::host;
-use crate::sys::services::ServiceManager;
+use crate::sys::rtnl::{Rtnl, RtnlError};
+use crate::sys::services::{SERVICE_DIR, ServiceManager};
 use crate::sys::systemd::Systemd;
 
-use super::apply::{ENGINE_SERVICE, InstallError, NODE_SERVICE, undo_path};
+use super::apply::{ENGINE_BRIDGE, ENGINE_SERVICE, InstallError, NODE_SERVICE, undo_path};
 use super::init::lock;
 use super::leave::{Left, leave};
 use super::phases::PhaseLog;
@@ -85,6 +86,7 @@ pub async fn reset(paths: &Paths, tools: &ResetTools) -> Result<ResetReport, Ins
     }
     report.step(tools.network.name(), tools.network.clean_up().await);
     stop(tools, ENGINE_SERVICE, &mut report).await;
+    report.step("engine's bridge", remove_bridge().await.map_err(|error| chain(&error)));
     for dir in [&paths.data, &paths.run] {
         for point in host::mounts_below(dir) {
             let name = format!("unmount {}", point.display());
@@ -107,7 +109,7 @@ pub async fn reset(paths: &Paths, tools: &ResetTools) -> Result<ResetReport, Ins
     remove(&paths.run, &mut report);
     if report.failed.is_empty() {
         drop(lock);
-        remove(&paths.config, &mut report);
+        remove_config(&paths.config, Path::new(SERVICE_DIR), &mut report);
     }
     Ok(report)
 }
@@ -145,6 +147,15 @@ async fn go(
     Ok(())
 }
 
+/// After the engine, which would make it again.
+async fn remove_bridge() -> Result<(), RtnlError> {
+    let rtnl = Rtnl::open()?;
+    if rtnl.link_names().await?.iter().any(|name| name == ENGINE_BRIDGE) {
+        rtnl.delete_link(ENGINE_BRIDGE).await?;
+    }
+    Ok(())
+}
+
 async fn stop(tools: &ResetTools, name: &str, report: &mut ResetReport) {
     if tools.services.name() == "systemd"
         && let Ok(true) = Systemd.is_enabled(name).await
@@ -158,6 +169,31 @@ async fn stop(tools: &ResetTools, name: &str, report: &mut ResetReport) {
         Err(error) => Err(chain(&error)),
     };
     report.step(&format!("stop {name}"), stopped);
+}
+
+/// Removes the configuration. The directory that our own PID 1 reads services from was
+/// there before any installation and stays, empty as it was then.
+fn remove_config(config: &Path, services: &Path, report: &mut ResetReport) {
+    if !services.starts_with(config) || !services.is_dir() {
+        return remove(config, report);
+    }
+    match files::list_dir(config) {
+        Ok(entries) => {
+            for path in entries.iter().filter(|path| !services.starts_with(path)) {
+                report.step(&format!("remove {}", path.display()), remove_any(path));
+            }
+        }
+        Err(error) => report.failed.push(chain(&error)),
+    }
+}
+
+fn remove_any(path: &Path) -> Result<(), String> {
+    let removed = match files::inspect(path) {
+        Ok(Some(found)) if found.is_dir => files::remove_tree(path),
+        Ok(_) => files::remove_file(path).map(drop),
+        Err(error) => Err(error),
+    };
+    removed.map_err(|error| chain(&error))
 }
 
 /// Removes one of our own directories whole. A mount inside would carry the removal into

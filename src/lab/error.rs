@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::layout::LayoutError;
+use crate::bundle::{BundleError, KeyError};
 use crate::sys::cgroup::CgroupError;
 use crate::sys::mounts::MountError;
 use crate::sys::namespaces::NamespaceError;
@@ -13,13 +14,19 @@ use crate::sys::netlink::NetlinkError;
 pub enum LabError {
     #[error("a lab needs root: it makes namespaces and control groups")]
     NotRoot,
+    #[error("the bundle cannot be used (--bundle, --trust); nothing was done")]
+    Bundle(#[source] BundleError),
+    #[error("the key cannot be used (--trust); nothing was done")]
+    Key(#[source] KeyError),
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    #[error("there is no lab in {dir}")]
+    #[error("there is no lab in {dir}; `holdfast lab up` makes one, --dir names another")]
     NoLab { dir: PathBuf },
     #[error("{dir} is not empty and holds no lab; give a directory of its own")]
     Foreign { dir: PathBuf },
-    #[error("{dir} holds a lab of layout {found:?} already; take it down first")]
+    #[error(
+        "{dir} holds a lab of layout {found} already; take it down first or name another --dir"
+    )]
     OtherLayout { dir: PathBuf, found: super::layout::Layout },
     #[error("{path} has record format {found}, which this version does not know")]
     Format { path: PathBuf, found: u32 },
@@ -69,6 +76,37 @@ pub enum LabError {
     Mounts(#[from] MountError),
     #[error("network of the lab")]
     Network(#[from] NetlinkError),
+}
+
+impl LabError {
+    /// Whether another command line is the remedy; nothing was changed then.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            LabError::NotRoot
+            | LabError::Bundle(_)
+            | LabError::Key(_)
+            | LabError::Layout(_)
+            | LabError::NoLab { .. }
+            | LabError::Foreign { .. }
+            | LabError::OtherLayout { .. }
+            | LabError::NoHost { .. } => true,
+            LabError::Format { .. }
+            | LabError::Record { .. }
+            | LabError::WrongState { .. }
+            | LabError::Files { .. }
+            | LabError::Start { .. }
+            | LabError::Host { .. }
+            | LabError::Silent { .. }
+            | LabError::Command { .. }
+            | LabError::Answer { .. }
+            | LabError::NotReady { .. }
+            | LabError::NoSwitch
+            | LabError::Groups(_)
+            | LabError::Namespaces(_)
+            | LabError::Mounts(_)
+            | LabError::Network(_) => false,
+        }
+    }
 }
 
 /// For `map_err` on file operations.

@@ -33,6 +33,15 @@ pub enum LayoutError {
     Unknown(String),
 }
 
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Layout::One => "one",
+            Layout::Three => "three",
+        })
+    }
+}
+
 impl std::str::FromStr for Layout {
     type Err = LayoutError;
 

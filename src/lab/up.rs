@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::error::{LabError, files};
 use super::record::{LabDir, Record};
 use super::{Lab, Layout, Program, provision, require_root, sample};
+use crate::bundle::{self, TrustedKeys};
 use crate::sys::cgroup::Group;
 use crate::sys::tree;
 
@@ -80,6 +81,11 @@ impl<'a> Steps<'a> {
 /// Brings the lab up; on failure everything stays as it is, for the caller to look at or
 /// to take down. `say` gets one line for each step's begin and end.
 pub fn up(options: &UpOptions, say: &dyn Fn(&str)) -> Result<UpReport, LabError> {
+    // Before anything else: a wrong bundle must not be found out by the third host.
+    if let Some(Bundle { file, trust }) = &options.bundle {
+        let trusted = TrustedKeys::load(&[trust]).map_err(LabError::Key)?;
+        bundle::Bundle::open(file, &trusted).map_err(LabError::Bundle)?;
+    }
     require_root()?;
     let mut steps = Steps { say, begun: Instant::now(), done: Vec::new() };
     let lab = steps.run("prepare the lab", || prepare(options))?;

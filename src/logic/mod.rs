@@ -9,6 +9,7 @@ pub mod ipam;
 pub mod mvcc;
 pub mod node_life;
 pub mod patch;
+pub mod pod_attention;
 pub mod pod_phase;
 pub mod preflight;
 pub mod probe;

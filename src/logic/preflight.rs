@@ -46,6 +46,10 @@ pub struct HostFacts {
     pub data_dir: String,
     pub data_free_bytes: u64,
     pub data_file_system: String,
+    /// Where the engine is unpacked.
+    pub engine_dir: String,
+    /// Free bytes there, if that is another file system than the data directory's.
+    pub engine_free_bytes: Option<u64>,
     /// Ports that cannot be listened on, with the reason.
     pub busy_ports: Vec<(u16, String)>,
     pub addresses: Vec<String>,
@@ -76,6 +80,8 @@ const CLOCK_MAX_S: i64 = 60;
 const KERNEL_MIN: (u32, u32) = (4, 19);
 /// Room that must stay beside what the bundle needs. Bytes.
 const SPACE_RESERVE_BYTES: u64 = 1024 * 1024 * 1024;
+/// The same on a file system that holds the engine alone, which does not grow. Bytes.
+const ENGINE_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 
 fn finding(code: &'static str, what: String, place: &str, fix: &str) -> Finding {
     Finding { code, severity: Severity::Error, what, place: place.into(), fix: fix.into() }
@@ -162,11 +168,16 @@ fn judge_room(facts: &HostFacts, needs: &HostNeeds, found: &mut Vec<Finding>) {
         let tight = finding("memory", what, "/proc/meminfo", fix);
         found.push(Finding { severity: Severity::Warning, ..tight });
     }
-    let space = needs.space_bytes + SPACE_RESERVE_BYTES;
-    if !needs.resuming && facts.data_free_bytes < space {
-        let what =
-            format!("{} MiB are free, {} are needed", mib(facts.data_free_bytes), mib(space));
-        found.push(finding("disk-space", what, &facts.data_dir, "free or add disk space"));
+    let mut judge_space = |free: u64, reserve: u64, place: &str| {
+        let space = needs.space_bytes + reserve;
+        if !needs.resuming && free < space {
+            let what = format!("{} MiB are free, {} are needed", mib(free), mib(space));
+            found.push(finding("disk-space", what, place, "free or add disk space"));
+        }
+    };
+    judge_space(facts.data_free_bytes, SPACE_RESERVE_BYTES, &facts.data_dir);
+    if let Some(free) = facts.engine_free_bytes {
+        judge_space(free, ENGINE_RESERVE_BYTES, &facts.engine_dir);
     }
     let kind = facts.data_file_system.as_str();
     if ["tmpfs", "nfs", "cifs", "overlay", "fuse"].contains(&kind) {
@@ -230,6 +241,8 @@ mod tests {
             data_dir: "/var/lib/holdfast".into(),
             data_free_bytes: 100 << 30,
             data_file_system: "ext4".into(),
+            engine_dir: "/opt/holdfast/engine".into(),
+            engine_free_bytes: None,
             busy_ports: Vec::new(),
             addresses: vec!["127.0.0.1".into(), "10.0.0.1".into()],
             foreign_install: None,
@@ -269,6 +282,7 @@ mod tests {
         facts.nftables = false;
         facts.memory_bytes = 1 << 20;
         facts.data_free_bytes = 1 << 30;
+        facts.engine_free_bytes = Some(16 << 20);
         facts.data_file_system = "tmpfs".into();
         facts.busy_ports = vec![(6443, "in use".into()), (5000, "in use".into())];
         facts.foreign_install = Some("/etc/holdfast/node.yaml".into());

@@ -123,14 +123,21 @@ impl Picture {
         let mut obstacles = BTreeMap::new();
         let mut best: Option<(Score<'_>, usize)> = None;
         for (at, room) in self.rooms.iter().enumerate() {
-            match check_node(pod, &room.node).and_then(|()| room.check(&footprint)) {
+            match check_node(pod, &room.node)
+                .map_err(|found| vec![found])
+                .and_then(|()| room.check(&footprint))
+            {
                 Ok(()) => {
                     let score = self.score(room, &footprint, owner);
                     if best.as_ref().is_none_or(|(held, _)| score < *held) {
                         best = Some((score, at));
                     }
                 }
-                Err(obstacle) => *obstacles.entry(obstacle).or_default() += 1,
+                Err(found) => {
+                    for obstacle in found {
+                        *obstacles.entry(obstacle).or_default() += 1;
+                    }
+                }
             }
         }
         let Some((_, at)) = best else {
@@ -166,24 +173,22 @@ struct Score<'a> {
 }
 
 impl Room {
-    fn check(&self, footprint: &Footprint) -> Result<(), Obstacle> {
-        if self.pods >= self.pods_max {
-            return Err(Obstacle::PodCount);
-        }
-        let request = footprint.request;
-        if request.cpu_milli > 0 && self.used.cpu_milli + request.cpu_milli > self.total.cpu_milli {
-            return Err(Obstacle::Cpu);
-        }
-        if request.memory_bytes > 0
-            && self.used.memory_bytes + request.memory_bytes > self.total.memory_bytes
-        {
-            return Err(Obstacle::Memory);
-        }
+    /// Whether there is room; every shortage is told, as Kubernetes does.
+    fn check(&self, footprint: &Footprint) -> Result<(), Vec<Obstacle>> {
         let taken = |port: &HostPort| self.ports.iter().any(|held| held.conflicts_with(port));
         if footprint.ports.iter().any(taken) {
-            return Err(Obstacle::HostPort);
+            return Err(vec![Obstacle::HostPort]);
         }
-        Ok(())
+        let (request, used, total) = (footprint.request, self.used, self.total);
+        let short = |asked: i64, used: i64, total: i64| asked > 0 && used + asked > total;
+        let shortages = [
+            (self.pods >= self.pods_max, Obstacle::PodCount),
+            (short(request.cpu_milli, used.cpu_milli, total.cpu_milli), Obstacle::Cpu),
+            (short(request.memory_bytes, used.memory_bytes, total.memory_bytes), Obstacle::Memory),
+        ];
+        let found: Vec<Obstacle> =
+            shortages.into_iter().filter(|(is_short, _)| *is_short).map(|(_, what)| what).collect();
+        if found.is_empty() { Ok(()) } else { Err(found) }
     }
 
     /// What would be left, mean of CPU and memory, in thousandths.

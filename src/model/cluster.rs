@@ -13,7 +13,6 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::cluster_rules::is_label;
 use crate::model::node_config::{ClusterNetwork, Role};
 
 /// The whole cluster as asked for.
@@ -165,7 +164,8 @@ impl Cluster {
     pub fn pod_range_beside(&self, center: &Center, taken: &[IpNet]) -> Option<IpNet> {
         let mut slices = center.pod_range.subnets(self.network.node_prefix).ok()?;
         let free = |slice: &IpNet| !taken.iter().any(|other| overlap(slice, other));
-        slices.clone().skip(center.nodes.len()).find(free).or_else(|| slices.find(free))
+        let behind = slices.skip(center.nodes.len()).find(free);
+        behind.or_else(|| slices.find(free))
     }
 
     /// The pod range for a node: its position's slice of the center's aggregate, or the
@@ -178,11 +178,6 @@ impl Cluster {
         }
         slices.find(free)
     }
-}
-
-/// Whether a text may name a node: an RFC 1123 label.
-pub fn is_node_name(name: &str) -> bool {
-    is_label(name)
 }
 
 /// Whether two networks share an address.

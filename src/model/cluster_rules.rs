@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::model::cluster::{NetworkSpec, overlap};
 use crate::model::cluster_draft::{At, Draft, DraftCenter, DraftNode, Findings};
+use crate::model::label::is_label;
 use crate::model::node_config::Role;
 
 /// Checks the draft; the answer is each center's aggregate in file order, complete only
@@ -44,15 +45,6 @@ fn centers(draft: &Draft) -> impl Iterator<Item = &DraftCenter> {
 
 fn nodes(draft: &Draft) -> impl Iterator<Item = &DraftNode> {
     centers(draft).flat_map(|center| &center.nodes)
-}
-
-/// RFC 1123 label: what names a host, a node object and part of a certificate.
-pub(crate) fn is_label(name: &str) -> bool {
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    name.len() <= 63
-        && edge(name.chars().next())
-        && edge(name.chars().last())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
 fn check_names(draft: &Draft, findings: &mut Findings) {

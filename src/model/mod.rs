@@ -11,6 +11,7 @@ pub mod cluster_status;
 pub mod join;
 pub mod kinds;
 pub mod kv;
+pub mod label;
 pub mod located;
 pub mod node_config;
 pub mod node_list;

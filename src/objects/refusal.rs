@@ -5,10 +5,15 @@ use crate::store::StoreError;
 
 /// Seconds after which asking again makes sense; elections take about this long.
 const RETRY_AFTER_SECONDS: u32 = 1;
+/// The same while people must start nodes first.
+const QUORUM_RETRY_SECONDS: u32 = 5;
 
 /// For reads and writes.
 pub(super) fn of(error: StoreError) -> Status {
     match error {
+        StoreError::NoQuorum(_) => {
+            Status::unavailable(error.to_string()).retry_after(QUORUM_RETRY_SECONDS)
+        }
         // Another control node answers in the place of one that was removed.
         StoreError::NoLeader { .. } | StoreError::ShuttingDown | StoreError::Removed => {
             Status::unavailable(error.to_string()).retry_after(RETRY_AFTER_SECONDS)
@@ -35,13 +40,19 @@ pub(super) fn too_large(requested: i64, current: i64) -> Status {
 #[cfg(test)]
 mod tests {
     use super::of;
-    use crate::store::StoreError;
+    use crate::store::{QuorumLoss, StoreError};
 
     #[test]
     fn every_store_error_has_its_code() {
         let reason = || "why".to_owned();
+        let loss = QuorumLoss {
+            answering: vec!["a1".into()],
+            silent: vec!["b1".into(), "c1".into()],
+            missing: 1,
+        };
         for (error, code, name, retry) in [
             (StoreError::NoLeader { reason: reason() }, 503, "ServiceUnavailable", Some(1)),
+            (StoreError::NoQuorum(loss), 503, "ServiceUnavailable", Some(5)),
             (StoreError::ShuttingDown, 503, "ServiceUnavailable", Some(1)),
             (StoreError::Removed, 503, "ServiceUnavailable", Some(1)),
             (StoreError::Unknown { reason: reason() }, 504, "Timeout", None),

@@ -90,7 +90,7 @@ impl Records {
     async fn get(&self, key: String) -> Result<Option<KeyValue>, RegistryError> {
         let request = RangeRequest::key(key);
         let answer = match self.kv.range(request.clone()).await {
-            Err(StoreError::NoLeader { .. }) => {
+            Err(StoreError::NoLeader { .. } | StoreError::NoQuorum(_)) => {
                 self.kv.range(RangeRequest { serializable: true, ..request }).await
             }
             other => other,

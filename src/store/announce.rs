@@ -3,10 +3,14 @@
 //! Why: peers then recognise an older copy of its disk, which was started less often.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::api::StoreError;
 use super::shared::Shared;
 use super::types::Command;
+
+/// Pause before the next attempt while no majority answers.
+const NO_QUORUM_PAUSE: Duration = Duration::from_millis(500);
 
 impl Shared {
     /// Notes this start in the log, so that an older copy of the disk is recognised.
@@ -32,6 +36,12 @@ impl Shared {
             match noted {
                 Ok(_) => return,
                 Err(StoreError::NoLeader { .. } | StoreError::Unknown { .. }) => {}
+                // This is answered at once, so it must not be asked again at once.
+                Err(StoreError::NoQuorum(_)) => tokio::select! {
+                    biased;
+                    () = self.cancel.cancelled() => return,
+                    () = tokio::time::sleep(NO_QUORUM_PAUSE) => {}
+                },
                 Err(error) => {
                     tracing::warn!(%error, "this start could not be noted");
                     return;

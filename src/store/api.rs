@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::quorum::QuorumLoss;
 use crate::base::ids::MemberId;
 use crate::model::kv::{
     RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse, WatchItem, WatchRequest,
@@ -20,6 +21,9 @@ pub enum StoreError {
     /// No leader could be reached in time; nothing was proposed.
     #[error("the store has no leader: {reason}")]
     NoLeader { reason: String },
+    /// Too few members answer; nothing was proposed.
+    #[error(transparent)]
+    NoQuorum(#[from] QuorumLoss),
     /// The proposal was sent but its fate is not known; it may have been applied.
     #[error("the outcome of the write is not known: {reason}")]
     Unknown { reason: String },
@@ -54,7 +58,7 @@ impl StoreError {
     /// Whether the same request may simply be repeated.
     pub fn is_retryable(&self) -> bool {
         match self {
-            StoreError::NoLeader { .. } => true,
+            StoreError::NoLeader { .. } | StoreError::NoQuorum(_) => true,
             StoreError::Unknown { .. }
             | StoreError::Compacted { .. }
             | StoreError::Future { .. }

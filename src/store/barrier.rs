@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::api::StoreError;
-use super::message::{Answer, Request};
+use super::message::{Answer, Request, Unread};
 use super::shared::Shared;
 
 /// How long a read may look for a leader.
@@ -32,7 +32,12 @@ impl Shared {
         let index = rx.await.map_err(|_| StoreError::ShuttingDown)??;
         let mut progress = self.state.progress();
         let applied = progress.wait_for(|progress| progress.applied >= index);
-        match timeout(READ_BUDGET, applied).await {
+        let applied = tokio::select! {
+            biased;
+            applied = timeout(READ_BUDGET, applied) => applied,
+            loss = self.quorum.lost() => return Err(StoreError::NoQuorum(loss)),
+        };
+        match applied {
             Ok(Ok(_)) => self.health.borrow().check(),
             Ok(Err(_)) => Err(StoreError::ShuttingDown),
             Err(_) => Err(StoreError::NoLeader {
@@ -44,7 +49,12 @@ impl Shared {
     async fn run_gate(self: Arc<Self>) {
         // Only reads that were waiting before the round began may use its answer.
         while let Some(served) = self.gate.next() {
-            let index = self.read_index().await;
+            let index = tokio::select! {
+                biased;
+                // No leader will come by waiting for one.
+                loss = self.quorum.lost() => Err(StoreError::NoQuorum(loss)),
+                index = self.read_index() => index,
+            };
             for waiting in served {
                 // A reader may have given up.
                 let _ = waiting.send(index.clone());
@@ -63,14 +73,18 @@ impl Shared {
                 Some(leader) if leader == self.identity.member => {
                     match self.read_index_here(until).await {
                         Ok(index) => return Ok(index),
-                        Err(reason) => last = reason,
+                        Err(Unread::NoQuorum(loss)) => return Err(StoreError::NoQuorum(loss)),
+                        Err(Unread::Later { reason }) => last = reason,
                     }
                 }
                 Some(leader) => {
                     let deadline = ROUND.min(until.saturating_duration_since(Instant::now()));
                     match self.outbound.call_member(leader.0, Request::ReadIndex, deadline).await {
                         Ok(Answer::ReadIndex(Ok(index))) => return Ok(index),
-                        Ok(Answer::ReadIndex(Err(reason))) => last = reason,
+                        Ok(Answer::ReadIndex(Err(Unread::NoQuorum(loss)))) => {
+                            return Err(StoreError::NoQuorum(loss));
+                        }
+                        Ok(Answer::ReadIndex(Err(Unread::Later { reason }))) => last = reason,
                         Ok(answer) => last = format!("unexpected answer {answer:?}"),
                         Err(error) => last = error.to_string(),
                     }
@@ -84,12 +98,16 @@ impl Shared {
     }
 
     /// The index that a read starting now must see; only the leader knows.
-    pub(super) async fn read_index_here(&self, until: Instant) -> Result<u64, String> {
+    pub(super) async fn read_index_here(&self, until: Instant) -> Result<u64, Unread> {
+        let later = |reason: String| Err(Unread::Later { reason });
+        if let Some(loss) = self.quorum.loss() {
+            return Err(Unread::NoQuorum(loss));
+        }
         let until = until.min(Instant::now() + ROUND);
         match timeout_at(until, self.raft.get_read_log_id(ReadPolicy::ReadIndex)).await {
             Ok(Ok((read, _applied))) => Ok(read.log_id().index),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the leader could not confirm that it leads".into()),
+            Ok(Err(error)) => later(error.to_string()),
+            Err(_) => later("the leader could not confirm that it leads".into()),
         }
     }
 }

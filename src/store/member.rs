@@ -30,6 +30,7 @@ use super::health::Health;
 use super::incoming::IncomingSlot;
 use super::log::{Claim, LogError, LogFile, LogStore, SegmentLog};
 use super::outbound::Outbound;
+use super::quorum::Quorum;
 use super::raft_network::Clients;
 use super::read_gate::ReadGate;
 use super::runtime::random_u64;
@@ -213,6 +214,7 @@ impl Store {
             run: random_u64(),
             sequence: AtomicU64::new(1),
             gate: ReadGate::default(),
+            quorum: Quorum::default(),
             space,
             incoming: tokio::sync::Mutex::<IncomingSlot>::default(),
             changing: tokio::sync::Mutex::new(()),
@@ -343,6 +345,8 @@ impl Shared {
         });
         let shared = self.clone();
         self.tracker.spawn(async move { shared.follow_raft().await });
+        let shared = self.clone();
+        self.tracker.spawn(async move { shared.watch_quorum().await });
         let shared = self.clone();
         self.tracker.spawn(async move { shared.announce().await });
         let shared = self.clone();

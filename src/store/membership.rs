@@ -176,6 +176,7 @@ impl Shared {
         match self.propose_here(Command::Boot { member, note }, until).await {
             Ok(_) => Ok(()),
             Err(Unproposed::NotLeader) => Err(later("this member leads no more")),
+            Err(Unproposed::NoQuorum(loss)) => Err(later(loss)),
             Err(Unproposed::Unknown { reason } | Unproposed::NoSpace { reason }) => {
                 Err(later(reason))
             }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::recovery::SignedGeneration;
+use crate::store::quorum::QuorumLoss;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
 use crate::store::types::{Command, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
@@ -76,7 +77,7 @@ pub(crate) enum Answer {
     SnapshotReady,
     SnapshotInstalled(SnapshotResponse<TypeConfig>),
     Proposed(Result<Reply, Unproposed>),
-    ReadIndex(Result<u64, String>),
+    ReadIndex(Result<u64, Unread>),
     Changed(Result<(), ChangeRefused>),
     Hello {
         incarnation: u64,
@@ -93,11 +94,22 @@ pub(crate) enum Answer {
     },
 }
 
+/// Why a read has no index.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Unread {
+    /// Ask again, perhaps elsewhere.
+    Later { reason: String },
+    /// This member leads, but nobody follows it.
+    NoQuorum(QuorumLoss),
+}
+
 /// Why a proposal has no reply.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Unproposed {
     /// It never reached the log.
     NotLeader,
+    /// This member leads, but nobody follows it; it never reached the log.
+    NoQuorum(QuorumLoss),
     /// It may be in the log.
     Unknown { reason: String },
     /// The leader's disk is nearly full; it never reached the log.

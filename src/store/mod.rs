@@ -20,6 +20,7 @@ mod message;
 mod offline;
 mod outbound;
 mod propose;
+mod quorum;
 mod raft_network;
 mod read_gate;
 mod receive;
@@ -45,6 +46,7 @@ pub use member::{OpenError, Store, StoreConfig, StoreDeps, StoreTuning};
 pub use offline::{
     CheckReport, Finding, Founding, OfflineError, Replay, StoppedMember, found_member,
 };
+pub use quorum::QuorumLoss;
 pub use runtime::seed_this_thread;
 pub use state::StateError;
 pub use status::{MemberInfo, StoreStatus};

@@ -2,7 +2,7 @@
 //!
 //! Why repeating is safe: a transaction carries an id and the state machine answers a
 //! known id from memory; the other commands change nothing when done twice.
-//! Invariant: `NoLeader` is said only if no attempt can have reached the log.
+//! Invariant: `NoLeader` and `NoQuorum` are said only if no attempt can have reached the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::api::StoreError;
 use super::message::{Answer, Request, Unproposed};
+use super::quorum::QuorumLoss;
 use super::shared::{PAUSE, Shared};
 use super::types::{Command, Refusal, Reply};
 use crate::base::ids::MemberId;
@@ -33,6 +34,8 @@ enum Attempt {
     Maybe {
         reason: String,
     },
+    /// It did not, and will not before more members answer.
+    NoQuorum(QuorumLoss),
     /// It did not, for want of space.
     NoSpace {
         reason: String,
@@ -51,7 +54,13 @@ impl Shared {
             }
             let attempt_until = until.min(Instant::now() + ATTEMPT);
             let leader = *self.leader.borrow();
-            match self.attempt(leader, &command, attempt_until).await {
+            let attempt = tokio::select! {
+                biased;
+                attempt = self.attempt(leader, &command, attempt_until) => attempt,
+                // What was sent may still be done when the others are back.
+                loss = self.quorum.lost() => Attempt::Maybe { reason: loss.to_string() },
+            };
+            match attempt {
                 Attempt::Done(Reply::Refused(Refusal::Compacted { requested, compacted }))
                     if uncertain
                         && requested == compacted
@@ -64,6 +73,10 @@ impl Shared {
                 Attempt::NoSpace { reason } if !uncertain => {
                     return Err(StoreError::NoSpace { reason });
                 }
+                Attempt::NoQuorum(loss) if uncertain => {
+                    return Err(StoreError::Unknown { reason: loss.to_string() });
+                }
+                Attempt::NoQuorum(loss) => return Err(StoreError::NoQuorum(loss)),
                 Attempt::NoSpace { reason } | Attempt::Not { reason } => last = reason,
                 Attempt::Maybe { reason } => {
                     uncertain = true;
@@ -87,6 +100,9 @@ impl Shared {
         command: &Command,
         until: Instant,
     ) -> Attempt {
+        if let Some(loss) = self.quorum.loss() {
+            return Attempt::NoQuorum(loss);
+        }
         let Some(leader) = leader else {
             return Attempt::Not { reason: "no leader is known".into() };
         };
@@ -96,6 +112,7 @@ impl Shared {
                 Err(Unproposed::NotLeader) => {
                     Attempt::Not { reason: "this member leads no more".into() }
                 }
+                Err(Unproposed::NoQuorum(loss)) => Attempt::NoQuorum(loss),
                 Err(Unproposed::Unknown { reason }) => Attempt::Maybe { reason },
                 Err(Unproposed::NoSpace { reason }) => Attempt::NoSpace { reason },
             };
@@ -107,6 +124,7 @@ impl Shared {
             Ok(Answer::Proposed(Err(Unproposed::NotLeader))) => {
                 Attempt::Not { reason: format!("member {leader} leads no more") }
             }
+            Ok(Answer::Proposed(Err(Unproposed::NoQuorum(loss)))) => Attempt::NoQuorum(loss),
             Ok(Answer::Proposed(Err(Unproposed::Unknown { reason }))) => Attempt::Maybe { reason },
             Ok(Answer::Proposed(Err(Unproposed::NoSpace { reason }))) => {
                 Attempt::NoSpace { reason }
@@ -126,6 +144,9 @@ impl Shared {
         if !self.raft.is_leader() {
             // The next leader's disk is what counts.
             return Err(Unproposed::NotLeader);
+        }
+        if let Some(loss) = self.quorum.loss() {
+            return Err(Unproposed::NoQuorum(loss));
         }
         self.space
             .admit(&command)

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use openraft::raft::AppendEntriesResponse;
 use tokio::time::Instant;
 
 use super::health::Health;
@@ -98,7 +99,12 @@ impl Shared {
     async fn answer(self: &Arc<Self>, request: Request) -> Answer {
         match request {
             Request::Append(rpc) => match self.raft.append_entries(rpc).await {
-                Ok(response) => Answer::Append(response),
+                Ok(response) => {
+                    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                        self.quorum.leader_heard();
+                    }
+                    Answer::Append(response)
+                }
                 Err(error) => Answer::Failed { reason: error.to_string() },
             },
             Request::Vote(rpc) => match self.raft.vote(rpc).await {
@@ -117,6 +123,7 @@ impl Shared {
                 self.incoming.lock().await.begin(self.disk.clone(), session).await
             }
             Request::SnapshotRows { session, number, rows } => {
+                self.quorum.leader_heard();
                 self.incoming.lock().await.rows(&*self.disk, session, number, rows).await
             }
             Request::SnapshotEnd { session, vote, meta } => {

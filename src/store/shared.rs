@@ -24,6 +24,7 @@ use super::incoming::IncomingSlot;
 use super::log::{Identity, LogFile};
 use super::message::{Answer, Request};
 use super::outbound::Outbound;
+use super::quorum::Quorum;
 use super::read_gate::ReadGate;
 use super::space::SpaceGuard;
 use super::state::{Machine, STATE_FILE, StateStore};
@@ -57,6 +58,7 @@ pub(super) struct Shared {
     pub(super) run: u64,
     pub(super) sequence: AtomicU64,
     pub(super) gate: ReadGate,
+    pub(super) quorum: Quorum,
     pub(super) space: SpaceGuard,
     pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
     /// Membership changes are made one at a time.

@@ -2,6 +2,7 @@
 
 mod generations;
 mod members;
+mod quorum;
 mod rot;
 mod space;
 mod speed;

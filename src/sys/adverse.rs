@@ -12,9 +12,10 @@ pub fn kill_hard(pid: i32) -> io::Result<()> {
     kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(io::Error::from)
 }
 
-/// Covers a directory by an empty file system of 16 MiB.
-pub fn mount_small_disk(path: &Path) -> io::Result<()> {
-    let size = Some("size=16m");
+/// Covers a directory by an empty file system of so many MiB.
+pub fn mount_small_disk(path: &Path, mib: u32) -> io::Result<()> {
+    let size = format!("size={mib}m");
+    let size = Some(size.as_str());
     mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), size).map_err(io::Error::from)
 }
 

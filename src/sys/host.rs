@@ -95,6 +95,13 @@ pub struct FileSystem {
     pub kind: String,
 }
 
+/// Whether two places, or what exists of the way to them, share a file system.
+pub fn same_file_system(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path| std::fs::metadata(crate::sys::files::nearest_existing(path));
+    matches!((device(one), device(other)), (Ok(one), Ok(other)) if one.dev() == other.dev())
+}
+
 pub fn file_system(path: &Path) -> std::io::Result<FileSystem> {
     let path = crate::sys::files::nearest_existing(path);
     let stat = nix::sys::statfs::statfs(&path)?;

@@ -84,6 +84,18 @@ impl Links {
         self.runtime.block_on(work).map_err(request("make bridge", name))
     }
 
+    /// A bridge with an address; what of both is there already stays.
+    pub fn ensure_bridge(&self, name: &str, address: Ipv4Net) -> Result<(), NetlinkError> {
+        match self.index(name) {
+            Err(NetlinkError::NoLink { .. }) => self.add_bridge(name)?,
+            other => drop(other?),
+        }
+        match self.add_address(name, address.addr(), address.prefix_len()) {
+            Err(NetlinkError::Request { source, .. }) if is_there(&source) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Makes a pair of connected links that resolve no neighbours: what is sent to `name`
     /// is counted and lost.
     pub fn add_sink(&self, name: &str, peer: &str) -> Result<(), NetlinkError> {
@@ -204,6 +216,14 @@ impl Links {
             Err(source) => Err(request("look up link", name)(source)),
         }
     }
+}
+
+fn is_there(error: &rtnetlink::Error) -> bool {
+    let code = match error {
+        rtnetlink::Error::NetlinkError(error) => error.raw_code(),
+        _ => 0,
+    };
+    code == -nix::libc::EEXIST
 }
 
 /// Sets a network setting (`net.ipv4.ip_forward` as `ipv4/ip_forward`) of the calling

@@ -17,6 +17,8 @@ use harness::{Lab, PATIENCE, binary, bundle, ensure, eventually, failed, succeed
 
 /// How often the kill of the leader is repeated.
 const KILLS: usize = 5;
+/// Objects written while a node is dead.
+const MISSED: usize = 300;
 /// How long the idle masters are watched.
 const IDLE: Duration = Duration::from_secs(20);
 
@@ -183,8 +185,28 @@ fn kill_leader(lab: &Lab, round: usize) -> Result<(Duration, Duration, Duration)
     let write = killed.elapsed();
     lab.pods_ready("hello", 3, |node| node != leader)?;
     let ready = killed.elapsed();
+    let last = write_many(lab, round)?;
     lab.fault("start", &leader)?;
     let started = Instant::now();
+    // Its own replica must serve the last of what was written while it was away.
+    eventually("the started node has caught up", PATIENCE, || lab.serves(&leader, last))?;
     lab.settled(3)?;
     Ok((write, ready, started.elapsed()))
+}
+
+/// Writes that a dead node misses, so that rejoining means to catch up; answers the last
+/// revision.
+fn write_many(lab: &Lab, round: usize) -> Result<i64, Failed> {
+    let mut text = String::new();
+    for number in 0..MISSED {
+        text.push_str(&format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: missed-{number}, namespace: \
+             default}}\ndata: {{round: \"{round}\"}}\n"
+        ));
+    }
+    let manifest = lab.dir().join("missed.yaml");
+    fs::write(&manifest, text).map_err(|error| failed("manifest", error))?;
+    let path = manifest.to_string_lossy().into_owned();
+    succeed(&mut lab.holdfast(&["apply", "-f", &path])?)?;
+    lab.fresh_write()
 }

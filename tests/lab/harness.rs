@@ -47,7 +47,7 @@ pub(crate) fn binary() -> PathBuf {
     env!("CARGO_BIN_EXE_holdfast").into()
 }
 
-fn from_root(variable: &str, fallback: &str) -> PathBuf {
+pub(crate) fn from_root(variable: &str, fallback: &str) -> PathBuf {
     std::env::var_os(variable)
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(fallback), PathBuf::from)
 }
@@ -129,6 +129,28 @@ impl Lab {
         command
     }
 
+    /// What `lab status` knows.
+    pub(crate) fn facts(&self) -> Result<Value, Failed> {
+        // Exit code 2 says that a host is down, which may be what the test has made.
+        let answer = output(self.command("status").args(["-o", "json"]))?;
+        serde_json::from_slice(&answer.stdout)
+            .map_err(|error| failed(format!("lab status: {}", text(&answer)), error))
+    }
+
+    /// A host's PID 1 by the machine's numbers.
+    pub(crate) fn pid(&self, node: &str) -> Result<i64, Failed> {
+        let facts = self.facts()?;
+        let hosts = facts["hosts"].as_array();
+        let host = hosts.and_then(|hosts| hosts.iter().find(|host| host["name"] == node));
+        let pid = host.and_then(|host| host["pid"].as_i64());
+        pid.ok_or_else(|| format!("{node} has no PID 1: {facts}").into())
+    }
+
+    /// A host's disk, seen from the machine.
+    pub(crate) fn root(&self, node: &str) -> PathBuf {
+        self.dir.path().join("hosts").join(node).join("root")
+    }
+
     /// A variable of `lab env`.
     pub(crate) fn env(&self, name: &str) -> Result<String, Failed> {
         let text = succeed(&mut self.command("env"))?;
@@ -204,30 +226,58 @@ impl Lab {
         })
     }
 
-    /// Waits until every node is Ready and every member votes without lag.
+    /// Makes one write and answers the store's revision after it.
+    pub(crate) fn fresh_write(&self) -> Result<i64, Failed> {
+        let stamp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let stamp = stamp.map_err(|error| failed("clock", error))?.as_nanos();
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: harness, namespace: default}}\n\
+             data: {{stamp: \"{stamp}\"}}\n"
+        );
+        let manifest = self.dir().join("harness.yaml");
+        std::fs::write(&manifest, text).map_err(|error| failed("manifest", error))?;
+        let path = manifest.to_string_lossy().into_owned();
+        succeed(&mut self.holdfast(&["apply", "-f", &path])?)?;
+        let get = ["get", "configmap", "harness", "-n", "default", "-o", "json"];
+        let text = succeed(&mut self.holdfast(&get)?)?;
+        let object: Value =
+            serde_json::from_str(&text).map_err(|error| failed("configmap harness", error))?;
+        let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        version.parse().map_err(|error| failed("resourceVersion", error))
+    }
+
+    /// Fails unless the node's own replica serves everything up to `revision`.
+    pub(crate) fn serves(&self, node: &str, revision: i64) -> Outcome {
+        let status = self.status(node)?;
+        ensure(status["answeredBy"] == node, || format!("{node} was not asked: {status}"))?;
+        let own = status["store"]["revision"].as_i64().unwrap_or_default();
+        ensure(own >= revision, || format!("{node} is at {own}, not yet at {revision}"))
+    }
+
+    /// Waits until every node is Ready and every member has caught up: each one's own
+    /// replica serves a write that was made just now, the leader sees no lag, and no
+    /// member is a problem.
     pub(crate) fn settled(&self, nodes: usize) -> Outcome {
+        let names = &["a1", "b1", "c1"][..nodes];
+        let fresh = eventually("a fresh write", PATIENCE, || self.fresh_write())?;
         eventually("all nodes Ready and all members caught up", PATIENCE, || {
-            let leader = ["a1", "b1", "c1"]
-                .into_iter()
-                .take(nodes)
-                .find_map(|node| self.leader(node).ok())
-                .ok_or("no node knows a leader")?;
+            names.iter().try_for_each(|node| self.serves(node, fresh))?;
+            let leader = self.leader(names[0])?;
             let status = self.status(&leader)?;
             let empty = Vec::new();
-            let ready = status["nodes"].as_array().unwrap_or(&empty);
-            let members = status["members"].as_array().unwrap_or(&empty);
-            let all_ready = ready.iter().filter(|node| node["ready"] == true).count() == nodes;
-            let caught_up = members
+            let list = |field: &str| status[field].as_array().unwrap_or(&empty).clone();
+            let ready = list("nodes").iter().filter(|node| node["ready"] == true).count();
+            let members = list("members");
+            let level = members.iter().filter(|member| {
+                member["voter"] == true
+                    && member["answers"] == true
+                    && (member["leader"] == true || member["lagEntries"] == 0)
+            });
+            let level = level.count();
+            let troubled = list("problems")
                 .iter()
-                .filter(|member| member["voter"] == true)
-                .filter(|member| {
-                    member["leader"] == true
-                        || member["lagEntries"].as_u64() <= Some(50)
-                            && member["lagEntries"].is_u64()
-                })
-                .count()
-                == nodes;
-            ensure(all_ready && caught_up, || status.to_string())
+                .any(|problem| problem.as_str().is_some_and(|text| text.starts_with("Member ")));
+            ensure(ready == nodes && level == nodes && !troubled, || status.to_string())
         })
     }
 }

@@ -10,7 +10,10 @@
 #![expect(clippy::print_stdout, reason = "a test tells its seed and what it skips")]
 
 mod harness;
+mod host_state;
+mod install;
 mod scenarios;
+mod test_bundle;
 
 use std::process::ExitCode;
 

@@ -380,7 +380,9 @@ impl Sim {
 fn fate(answer: Result<i64, &StoreError>) -> Fate {
     match answer {
         Ok(revision) => Fate::Done(revision),
-        Err(StoreError::NoLeader { .. } | StoreError::BadRequest { .. }) => Fate::Never,
+        Err(
+            StoreError::NoLeader { .. } | StoreError::NoQuorum(_) | StoreError::BadRequest { .. },
+        ) => Fate::Never,
         // A member that fails or stops before it proposed says so, too; to call that
         // unknown only weakens the check.
         Err(_) => Fate::Unknown,

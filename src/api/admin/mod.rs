@@ -43,6 +43,7 @@ pub fn router(backend: Backend) -> Router {
         .route("/ui", get(|| async { Redirect::permanent("/ui/") }))
         .route("/ui/", get(show))
         .route("/ui/style.css", get(style))
+        .route("/ui/icon.svg", get(icon))
         .route("/holdfast/v1/status", get(document))
         .layer(middleware::from_fn_with_state(backend.clone(), signin::require_admin))
         .with_state(backend)
@@ -71,4 +72,8 @@ async fn show(State(backend): State<Backend>) -> Response {
 
 async fn style() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE)
+}
+
+async fn icon() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "image/svg+xml")], page::ICON)
 }

@@ -6,6 +6,7 @@ use minijinja::{AutoEscape, Environment, context};
 use crate::model::cluster_status::ClusterStatus;
 
 pub(super) const STYLE: &str = include_str!("style.css");
+pub(super) const ICON: &str = include_str!("icon.svg");
 const TEMPLATE: &str = include_str!("page.html");
 
 /// How often the browser asks again, seconds.
@@ -21,14 +22,19 @@ pub(super) fn render(status: &ClusterStatus) -> Result<String, minijinja::Error>
     environment.add_filter("size", size);
     environment.render_str(
         TEMPLATE,
-        context! { status => Value::from(Serde(status)), refresh => REFRESH_SECONDS },
+        context! {
+            status => Value::from(Serde(status)),
+            headline => status.headline(),
+            pods => status.pods.text(),
+            refresh => REFRESH_SECONDS,
+        },
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::render;
-    use crate::model::cluster_status::{ClusterStatus, MemberView, NodeView};
+    use crate::model::cluster_status::{ClusterStatus, MemberView, NodeView, QuorumLossView};
     use crate::model::node_config::Role;
 
     fn sample() -> ClusterStatus {
@@ -50,6 +56,7 @@ mod tests {
                 address: format!("10.77.0.1{}:2380", index + 1),
                 voter: true,
                 leader: index == 0,
+                answers: true,
                 lag_entries: (index > 0).then_some(0),
             });
             status.nodes.push(NodeView {
@@ -69,9 +76,25 @@ mod tests {
     fn the_page_shows_members_nodes_and_problems() {
         let mut status = sample();
         let calm = render(&status).unwrap();
+        assert!(calm.contains("Leader a1; 3 of 3 members answer"));
         assert!(calm.contains("All is well") && calm.contains("10.77.0.12:2380"));
         status.problems.push("Node c1 is <silent>.".into());
+        status.quorum = false;
+        status.as_of = "2026-01-01T09:08:07Z".into();
+        for member in &mut status.members {
+            member.leader = false;
+            member.answers = member.name == "a1";
+        }
+        status.quorum_loss = Some(QuorumLossView {
+            answering: vec!["a1".into()],
+            silent: vec!["b1".into(), "c1".into()],
+            missing: 1,
+            remedy: "start b1 or c1".into(),
+        });
         let alarmed = render(&status).unwrap();
+        let told = "As of 09:08:07 UTC, from the local replica of a1, no leader: 1 of 3 members \
+                    answers, start b1 or c1";
+        assert!(alarmed.contains(told), "{alarmed}");
         assert!(alarmed.contains("Node c1 is &lt;silent&gt;."), "text is escaped");
         if let Ok(path) = std::env::var("HOLDFAST_PAGE_OUT") {
             std::fs::write(path, alarmed).unwrap();

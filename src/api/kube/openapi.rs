@@ -1,30 +1,61 @@
 //! OpenAPI, as much as clients need to know what the server can do.
 //!
 //! kubectl looks here whether `fieldValidation` and `dryRun` are understood before it
-//! leaves validation to the server. Schemas (`kubectl explain`) are not served.
+//! leaves validation to the server; for a kind that version 3 does not list it asks
+//! version 2, in protobuf, and says "no matches for kind" once it has its answer. Schemas
+//! (`kubectl explain`) are not served.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::respond::{Refusal, json_response};
 use crate::model::kinds::{self, KINDS, Kind};
 use crate::model::status::Status;
 
+const TITLE: &str = "Kubernetes";
+const VERSION: &str = "v1.32.0";
+/// What a client that wants protobuf says in `Accept`, with either of two separators.
+const PROTOBUF_ASKED: &str = "com.github.proto-openapi.spec.v2";
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// `GET /openapi/v2`: the frame of a Swagger document, with no schemas.
-pub(super) async fn v2() -> Json<Value> {
+pub(super) async fn v2(headers: HeaderMap) -> Response {
+    let asked = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if asked.contains(PROTOBUF_ASKED) {
+        let mut response = Response::new(Body::from(v2_protobuf()));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+        return response;
+    }
     let mut paths = Map::new();
     for kind in KINDS {
         paths.insert(object_path(kind), object_operations(kind));
     }
     Json(json!({
         "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": "v1.32.0"},
+        "info": {"title": TITLE, "version": VERSION},
         "paths": paths,
         "definitions": {},
     }))
+    .into_response()
+}
+
+/// A field of protobuf's wire type 2: text, bytes or a message, at most 127 bytes long.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    debug_assert!(content.len() < 128, "longer ones need a length of several bytes");
+    let head = [number << 3 | 2, u8::try_from(content.len()).unwrap_or_default()];
+    [&head, content].concat()
+}
+
+/// The same frame as an `openapi.v2.Document` (gnostic's `OpenAPIv2.proto`): its version
+/// and `Info`. It lists no paths: who knows version 3 reads them there.
+fn v2_protobuf() -> Vec<u8> {
+    let info = [field(1, TITLE.as_bytes()), field(2, VERSION.as_bytes())].concat();
+    [field(1, b"2.0"), field(2, &info), field(8, &[])].concat()
 }
 
 fn document_path(group: &str, version: &str) -> String {
@@ -55,7 +86,7 @@ pub(super) async fn v3(Path(rest): Path<String>) -> Response {
     }
     let body = json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "v1.32.0"},
+        "info": {"title": TITLE, "version": VERSION},
         "paths": paths,
         "components": {"schemas": {}},
     });

@@ -25,6 +25,9 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let code = StatusCode::from_u16(self.0.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry = self.0.details.as_ref().and_then(|details| details.retry_after_seconds);
+        // kubectl answers the header by asking ten times more before it says a word. A 503
+        // of ours has already waited as long as waiting helps, so it says it in the body.
+        let retry = retry.filter(|_| code != StatusCode::SERVICE_UNAVAILABLE);
         let mut response = json_response(code, &self.0);
         if let Some(seconds) = retry {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::base::chain::chain;
 use crate::registry::RegistryError;
+use crate::store::StoreError;
 
 const VERSION: (HeaderName, HeaderValue) = (
     HeaderName::from_static("docker-distribution-api-version"),
@@ -85,6 +86,7 @@ impl From<RegistryError> for Refusal {
             E::OutOfOrder { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID"),
             E::ChunkLength => (StatusCode::BAD_REQUEST, "SIZE_INVALID"),
             E::Receive { .. } => (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
+            full if is_full(full) => (StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE"),
             E::Store(_) | E::Contended { .. } | E::Fetch { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
             }
@@ -95,12 +97,29 @@ impl From<RegistryError> for Refusal {
         let mut refusal = Self::new(status, code, error.to_string());
         if status.is_server_error() {
             tracing::warn!(error = chain(&error), "a registry request failed");
-            refusal.message = "the registry could not do this; its log says why".into();
+            // The log has the paths; whoever pushes needs to know only what to do.
+            refusal.message = if is_full(&error) {
+                "no space is left on the registry's disk".into()
+            } else {
+                "the registry could not do this; its log says why".into()
+            };
         }
         if let E::OutOfOrder { at, .. } = error {
             refusal.range = Some(at);
         }
         refusal
+    }
+}
+
+/// Whether only more space helps.
+fn is_full(error: &RegistryError) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        RegistryError::Disk { source, .. } => {
+            matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        }
+        RegistryError::Store(StoreError::NoSpace { .. }) => true,
+        _ => false,
     }
 }
 

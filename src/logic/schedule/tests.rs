@@ -117,3 +117,25 @@ proptest! {
         prop_assert!(on_nodes.iter().max().unwrap() - on_nodes.iter().min().unwrap() <= 1);
     }
 }
+
+#[test]
+fn every_shortage_is_named_as_kubernetes_does() {
+    let mut picture =
+        Picture::new([node("a1", "a", "4"), node("b1", "b", "1"), node("c1", "c", "1")]);
+    let mut large = pod("web", "2");
+    large.spec.as_mut().unwrap().containers[0].resources =
+        serde_json::from_value(json!({"requests": {"cpu": "2", "memory": "3Gi"}})).unwrap();
+    picture.occupy(&large, "a1");
+    let refused = picture.place(&large).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "0/3 nodes are available: 1 Insufficient memory, 2 Insufficient cpu."
+    );
+    let mut both = large.clone();
+    both.spec.as_mut().unwrap().containers[0].resources =
+        serde_json::from_value(json!({"requests": {"cpu": "8", "memory": "30Gi"}})).unwrap();
+    assert_eq!(
+        picture.place(&both).unwrap_err().to_string(),
+        "0/3 nodes are available: 3 Insufficient cpu, 3 Insufficient memory."
+    );
+}

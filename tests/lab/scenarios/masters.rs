@@ -10,8 +10,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
 use crate::harness::{Lab, Outcome, PATIENCE, ensure, eventually, failed, succeed};
-
-const NODES: [&str; 3] = ["a1", "b1", "c1"];
+use crate::scenarios::NODES;
 
 pub(crate) fn three_are_ready(lab: &Lab) -> Outcome {
     lab.settled(3)?;

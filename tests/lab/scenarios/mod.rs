@@ -1,19 +1,33 @@
 //! The scenarios in the order they run; each name is the claim it proves.
 
-mod bad_input;
+mod bad_bundles;
+mod bad_hosts;
+mod bad_tokens;
+mod beside_docker;
 mod containers;
+mod exit_codes;
+mod full_disk;
+mod import_kills;
 mod interrupted;
 mod kubernetes;
 mod masters;
+mod outbound;
+mod quorum;
 mod recovery;
 mod replaced;
+mod replication;
+mod reset;
 mod teardown;
+mod web;
 
 use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Failed, Trial};
 
 use crate::harness::{Lab, Outcome};
+
+/// The hosts of a lab of three masters.
+pub(crate) const NODES: [&str; 3] = ["a1", "b1", "c1"];
 
 /// The three-master lab that most scenarios share, brought up by the first that asks.
 #[derive(Clone, Debug, Default)]
@@ -44,19 +58,36 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t20_kubectl_works_unmodified", kubernetes::kubectl_transcript),
         on("t21_own_verbs_work_without_kubectl", kubernetes::own_verbs),
         on("t23_status_page_asks_for_the_password_and_shows_the_cluster", kubernetes::status_page),
+        on("t24_status_page_is_right_in_a_browser", web::in_a_browser),
+        on("t25_pushed_image_is_pullable_from_all_masters", replication::pullable_from_all),
         on("t22_second_import_moves_nothing", containers::second_import_moves_nothing),
         on("t30_killed_agent_restarts_no_container", containers::killed_agent),
         on("t31_killed_daemon_restarts_no_container", containers::killed_daemon),
         on("t32_failing_container_is_restarted_with_back_off", containers::failing_container),
         on("t40_leader_node_killed_loses_nothing", masters::leader_killed),
         on("t41_all_three_killed_lose_nothing", masters::all_killed),
-        on("t50_foreign_unknown_and_garbage_tokens_refused", bad_input::tokens),
-        Trial::test("t60_bad_bundles_are_refused_and_change_nothing", bad_input::bundles),
-        Trial::test("t61_bad_hosts_are_refused_and_change_nothing", bad_input::hosts),
-        on("t65_a_lost_control_node_is_removed_and_its_name_joins_again", replaced::lost_for_good),
-        on("t66_a_survivor_of_a_lost_majority_goes_on_as_a_new_generation", recovery::survivor),
-        on("t67_a_snapshot_becomes_another_cluster_with_the_same_objects", recovery::restored),
+        on(
+            "t42_two_of_three_killed_says_so_everywhere_and_comes_back",
+            quorum::two_of_three_killed,
+        ),
+        on("t43_silent_member_is_named", quorum::silent_member_is_named),
+        Trial::test("t50_bad_tokens_are_refused_and_change_nothing", bad_tokens::every_kind),
+        Trial::test("t51_exit_codes_tell_unreachable_from_try_again", exit_codes::told_apart),
+        Trial::test("t60_bad_bundles_are_refused_and_change_nothing", bad_bundles::all_doors),
+        Trial::test("t61_bad_cluster_files_are_refused_at_once", bad_hosts::cluster_file),
+        Trial::test("t62_unfit_hosts_are_refused_and_change_nothing", bad_hosts::unfit_hosts),
+        Trial::test("t63_init_finishes_after_a_full_disk", full_disk::during_init),
+        Trial::test("t64_import_finishes_after_a_full_disk", full_disk::during_import),
+        Trial::test("t65_hosts_own_docker_stays_untouched", beside_docker::untouched),
+        Trial::test("t66_reset_leaves_the_host_as_it_was", reset::leaves_nothing),
+        Trial::test("t67_planted_outbound_packet_is_counted", outbound::planted_packet),
+        on("t68_a_lost_control_node_is_removed_and_its_name_joins_again", replaced::lost_for_good),
+        Trial::test("t69_a_worker_follows_the_control_nodes", replaced::worker_follows),
+        on("t72_a_survivor_of_a_lost_majority_goes_on_as_a_new_generation", recovery::survivor),
+        on("t73_a_snapshot_becomes_another_cluster_with_the_same_objects", recovery::restored),
         Trial::test("t70_init_and_join_finish_after_kills", interrupted::init_and_join),
+        Trial::test("t71_import_finishes_after_kills", import_kills::import_finishes),
+        on("t80_no_packet_left_the_lab_in_all_this", outbound::none_in_all_this),
         {
             let shared = shared.clone();
             Trial::test("t90_down_leaves_nothing", move || teardown::down_leaves_nothing(&shared))

@@ -4,6 +4,7 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::harness::{Lab, Outcome, PATIENCE, ensure, eventually, failed, output, succeed, text};
+use crate::scenarios::interrupted::{init_command, write_cluster};
 use crate::scenarios::masters::{Writer, ask_sample, clean_up, deploy_sample, nothing_lost};
 
 const NODES: [(&str, &str); 3] = [("a1", "10.77.0.11"), ("b1", "10.77.0.21"), ("c1", "10.77.0.31")];
@@ -32,7 +33,12 @@ fn member_id(lab: &Lab, on: &str, name: &str) -> Result<u64, Failed> {
 
 /// Joins with a token made on `from`.
 pub(super) fn join(lab: &Lab, name: &str, from: (&str, &str)) -> Outcome {
-    let create = ["holdfast", "token", "create", "--role", "control", "-o", "json"];
+    join_as(lab, name, from, &["--role", "control"])
+}
+
+/// The same with another token.
+fn join_as(lab: &Lab, name: &str, from: (&str, &str), token: &[&str]) -> Outcome {
+    let create = [&["holdfast", "token", "create", "-o", "json"], token].concat();
     let made = succeed(&mut lab.on(from.0, &create))?;
     let token: Value = serde_json::from_str(&made).map_err(|e| failed(made.clone(), e))?;
     let token = token["token"].as_str().ok_or("no token")?.to_owned();
@@ -143,4 +149,73 @@ fn returns_as_removed(lab: &Lab, lost: &str, first: (&str, &str)) -> Outcome {
     ];
     says(lab, lost, &verb, 1, "was removed from the cluster")?;
     ensure(nodes(lab, first.0)?.len() == 2, || "the removed node is back in the list".into())
+}
+
+/// Two centers; b1 is not in the file.
+const TWO_LISTED: &str = "apiVersion: holdfast.io/v1
+kind: Cluster
+metadata: {name: lab}
+spec:
+  sites:
+    - name: city
+      centers:
+        - name: a
+          nodes: [{name: a1, address: 10.77.0.11, roles: [control, worker]}]
+        - name: c
+          nodes: [{name: c1, address: 10.77.0.31, roles: [worker]}]
+";
+
+/// Waits until a node of the list is Ready, as `on` sees it.
+fn is_ready(lab: &Lab, on: &str, name: &str) -> Outcome {
+    eventually(&format!("{name} is Ready"), PATIENCE, || {
+        let list = nodes(lab, on)?;
+        let ready = list.iter().any(|node| node["name"] == name && node["ready"] == true);
+        ensure(ready, || format!("{list:?}"))
+    })
+}
+
+pub(crate) fn worker_follows() -> Outcome {
+    let lab = Lab::up("three", true)?;
+    write_cluster(&lab, "a1", TWO_LISTED)?;
+    succeed(&mut lab.on("a1", &init_command("/bundle.hfb", "/bundle.pub")))?;
+    let a1 = NODES[0];
+    join_as(&lab, "c1", a1, &["--role", "worker"])?;
+    // A control node that no file lists and that the worker has never heard of.
+    join_as(&lab, "b1", a1, &["--role", "control", "--center", "c"])?;
+    for name in ["a1", "b1", "c1"] {
+        is_ready(&lab, "a1", name)?;
+    }
+    let root = lab.dir().join("hosts/c1/root");
+    eventually("the worker has noted the newcomer", PATIENCE, || {
+        let path = root.join("var/lib/holdfast/control-nodes.json");
+        let text = std::fs::read_to_string(&path).map_err(|error| failed("its note", error))?;
+        ensure(text.contains("10.77.0.21:6443"), || text)
+    })?;
+    // The one that admitted both goes, by a command that is given to itself.
+    succeed(&mut lab.on("a1", &["holdfast", "node", "remove", "a1", "--force"]))?;
+    lab.fault("wipe", "a1")?;
+    lab.fault("kill", "c1")?;
+    lab.fault("start", "c1")?;
+    // Its node.yaml names nobody who is left; what it noted does.
+    is_ready(&lab, "b1", "c1")?;
+    let sample =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/bundle/samples/hello.yaml"));
+    let place = lab.dir().join("hosts/b1/root/var/hello.yaml");
+    std::fs::write(place, sample.map_err(|error| failed("the sample", error))?)
+        .map_err(|error| failed("the sample", error))?;
+    succeed(&mut lab.on("b1", &["holdfast", "apply", "-f", "/var/hello.yaml"]))?;
+    eventually("the worker pulls from the newcomer and runs a replica", PATIENCE, || {
+        let made = succeed(&mut lab.on("b1", &["holdfast", "get", "pods", "-o", "json"]))?;
+        let list: Value = serde_json::from_str(&made).map_err(|e| failed(made.clone(), e))?;
+        let pods = list["items"].as_array().cloned().unwrap_or_default();
+        let runs = |pod: &Value| pod["spec"]["nodeName"] == "c1" && crate::harness::is_ready(pod);
+        ensure(pods.iter().any(runs), || crate::harness::brief(&pods))
+    })?;
+    // It leaves as it came, and leaves nothing on its host of what it learned later.
+    succeed(&mut lab.on("c1", &["holdfast", "reset", "--yes"]))?;
+    ensure(!root.join("etc/docker/certs.d").exists(), || "certs.d is left on c1".into())?;
+    let list = nodes(&lab, "b1")?;
+    ensure(list.len() == 1 && list[0]["name"] == "b1", || format!("{list:?}"))?;
+    says(&lab, "b1", &["reset", "--yes"], 1, "is the last control node")?;
+    succeed(&mut lab.on("b1", &["holdfast", "reset", "--yes", "--force"])).map(|_| ())
 }

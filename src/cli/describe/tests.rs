@@ -1,0 +1,136 @@
+//! The pages as text.
+
+use serde_json::json;
+
+use super::sheet::Sheet;
+use super::{events, network, node, pod, workload};
+
+const NOW: &str = "2026-01-01T01:00:00Z";
+
+fn render(fill: impl FnOnce(&mut Sheet)) -> String {
+    let mut sheet = Sheet::default();
+    fill(&mut sheet);
+    sheet.render()
+}
+
+#[test]
+fn fields_share_a_column_until_a_heading_comes() {
+    let text = render(|sheet| {
+        sheet.field(0, "Name", "web");
+        sheet.many(0, "Labels", &["a=1".into(), "b=2".into()]);
+        sheet.heading(0, "IPs");
+        sheet.field(1, "IP", "10.0.0.1");
+        sheet.field(0, "Controlled By", "ReplicaSet/web-1");
+    });
+    let wanted = "Name:    web\nLabels:  a=1\n         b=2\nIPs:\n  IP:           10.0.0.1\n\
+                  Controlled By:  ReplicaSet/web-1\n";
+    assert_eq!(text, wanted.replace("  IP:           ", "  IP:           "));
+}
+
+#[test]
+fn a_pod_is_described_as_kubectl_does_and_without_its_last_manifest() {
+    let object = json!({
+        "metadata": {"name": "web-1", "namespace": "shop", "labels": {"app": "web"},
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "note": "x"},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": "web", "controller": true}]},
+        "spec": {"nodeName": "a1", "containers": [{"name": "app", "image": "shop:1",
+            "ports": [{"containerPort": 8080, "protocol": "TCP"}],
+            "env": [{"name": "COLOR", "value": "red"}],
+            "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080, "scheme": "HTTP"},
+                "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1,
+                "failureThreshold": 3}}]},
+        "status": {"phase": "Running", "hostIP": "10.77.0.11", "podIP": "10.244.0.5",
+            "containerStatuses": [{"name": "app", "ready": false, "restartCount": 4,
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 3, "reason": "Error",
+                    "startedAt": "2026-01-01T00:00:00Z"}}}],
+            "conditions": [{"type": "Ready", "status": "False"}]}});
+    let text = render(|sheet| pod::describe(sheet, &object, NOW.parse().unwrap()));
+    for line in [
+        "Node:             a1/10.77.0.11",
+        "Annotations:      note: x",
+        "Controlled By:  ReplicaSet/web",
+        "    Image:         shop:1",
+        "    State:         Waiting",
+        "      Reason:      CrashLoopBackOff",
+        "      Exit Code:   3",
+        "      Started:     Thu, 01 Jan 2026 00:00:00 +0000",
+        "    Restart Count:  4",
+        "      COLOR:  red",
+        "  Ready                       False",
+    ] {
+        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let found = text.lines().any(|own| squeezed(own) == squeezed(line));
+        assert!(found, "{line:?} is missing in\n{text}");
+    }
+    assert!(text.contains("http-get http://:8080/ready delay=0s timeout=1s period=10s"), "{text}");
+    assert!(!text.contains("last-applied"), "{text}");
+}
+
+#[test]
+fn events_come_in_order_of_time_with_age_and_count() {
+    let event = |reason: &str, first: &str, last: &str, count: i64| {
+        json!({"type": "Normal", "reason": reason, "message": "m", "count": count,
+            "source": {"component": "agent"}, "firstTimestamp": first, "lastTimestamp": last})
+    };
+    let all = vec![
+        event("Late", "2026-01-01T00:50:00Z", "2026-01-01T00:59:50Z", 5),
+        event("Early", "2026-01-01T00:10:00Z", "2026-01-01T00:10:00Z", 1),
+    ];
+    let text = render(|sheet| events::describe(sheet, all, NOW.parse().unwrap()));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[1].split_whitespace().collect::<Vec<_>>(),
+        ["Type", "Reason", "Age", "From", "Message"]
+    );
+    assert!(lines[3].contains("Early") && lines[3].contains("50m"), "{text}");
+    assert!(lines[4].contains("Late") && lines[4].contains("10s (x5 over 10m)"), "{text}");
+    let at = |line: &str, word: &str| line.find(word).unwrap();
+    assert_eq!(at(lines[3], "agent"), at(lines[4], "agent"), "{text}");
+    assert!(
+        render(|sheet| events::describe(sheet, Vec::new(), NOW.parse().unwrap()))
+            .contains("<none>")
+    );
+}
+
+#[test]
+fn services_nodes_and_deployments_show_what_stands_behind_them() {
+    let service = json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {
+        "clusterIP": "10.96.0.9", "type": "ClusterIP", "selector": {"app": "web"},
+        "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}]}});
+    let slices = [json!({"ports": [{"name": "http", "port": 8080}], "endpoints": [
+        {"addresses": ["10.244.1.4"], "conditions": {"ready": true}},
+        {"addresses": ["10.244.0.5"], "conditions": {"ready": true}},
+        {"addresses": ["10.244.2.6"], "conditions": {"ready": false}}]})];
+    let text = render(|sheet| network::service(sheet, &service, &slices));
+    assert!(text.contains("10.244.0.5:8080,10.244.1.4:8080\n"), "{text}");
+
+    let object = json!({"metadata": {"name": "a1", "labels": {"node-role.kubernetes.io/worker": ""}},
+        "spec": {"podCIDR": "10.244.0.0/24"},
+        "status": {"allocatable": {"cpu": "2", "memory": "2Gi"}, "conditions": []}});
+    let lease = json!({"spec": {"holderIdentity": "a1", "renewTime": "2026-01-01T00:59:58Z"}});
+    let pods = [json!({"metadata": {"name": "p", "namespace": "shop",
+        "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"containers": [{"name": "c",
+        "resources": {"requests": {"cpu": "500m", "memory": "512Mi"}}}]}})];
+    let text = render(|sheet| node::describe(sheet, &object, &lease, &pods, NOW.parse().unwrap()));
+    assert!(text.contains("500m (25%)") && text.contains("512Mi (25%)"), "{text}");
+    assert!(text.contains("Thu, 01 Jan 2026 00:59:58 +0000"), "{text}");
+
+    let deployment = json!({"metadata": {"name": "web", "uid": "d",
+        "annotations": {"deployment.kubernetes.io/revision": "2"}},
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": {}},
+        "status": {"replicas": 3, "updatedReplicas": 2, "availableReplicas": 3}});
+    let set = |name: &str, revision: &str| {
+        json!({"metadata": {"name": name, "ownerReferences": [{"uid": "d"}],
+            "annotations": {"deployment.kubernetes.io/revision": revision}},
+            "spec": {"replicas": 1}, "status": {"replicas": 1}})
+    };
+    let sets = [set("web-old", "1"), set("web-new", "2")];
+    let text = render(|sheet| workload::deployment(sheet, &deployment, &sets));
+    assert!(
+        text.contains("3 desired | 2 updated | 3 total | 3 available | 0 unavailable"),
+        "{text}"
+    );
+    let new = text.lines().find(|line| line.starts_with("NewReplicaSet:")).unwrap();
+    assert!(new.ends_with("  web-new (1/1 replicas created)"), "{text}");
+}
