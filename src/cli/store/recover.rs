@@ -166,7 +166,7 @@ impl Node {
         output: &str,
     ) -> Result<Exit, StoreVerbError> {
         self.services.stop(NODE_SERVICE).await.map_err(Self::service_failed)?;
-        let done = recover::carry_out(&self.paths, order, |step| printer::note(step)).await?;
+        let done = recover::carry_out(&self.paths, order, printer::note).await?;
         self.start().await?;
         if output == "json" {
             printer::document(&done);

@@ -22,6 +22,9 @@ pub enum BoltError {
     Page { page: u64 },
 }
 
+/// Takes an element: its flags, key and value.
+type Each<'a, E> = dyn FnMut(u32, &[u8], &[u8]) -> Result<(), E> + 'a;
+
 /// An open file.
 #[derive(Debug)]
 pub(crate) struct BoltFile<F> {
@@ -128,7 +131,7 @@ impl<F: Read + Seek> BoltFile<F> {
         &mut self,
         id: u64,
         depth: usize,
-        each: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), E>,
+        each: &mut Each<'_, E>,
     ) -> Result<(), E> {
         let bad = || E::from(BoltError::Page { page: id });
         if depth > DEPTH_MAX {
@@ -150,11 +153,7 @@ impl<F: Read + Seek> BoltFile<F> {
 }
 
 /// The elements of a leaf page.
-fn elements<E: From<BoltError>>(
-    page: &[u8],
-    id: u64,
-    each: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), E>,
-) -> Result<(), E> {
+fn elements<E: From<BoltError>>(page: &[u8], id: u64, each: &mut Each<'_, E>) -> Result<(), E> {
     let bad = || E::from(BoltError::Page { page: id });
     if page.len() < PAGE_HEADER {
         return Err(bad());

@@ -4,14 +4,16 @@ use std::io::Cursor;
 
 use super::{BoltError, BoltFile, Bucket, Item, write_bolt};
 
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 fn value(index: usize, bytes: usize) -> Vec<u8> {
     (0..bytes).map(|at| (index * 7 + at) as u8).collect()
 }
 
-fn made(items: usize) -> (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) {
+fn made(items: usize) -> (Vec<u8>, Pairs) {
     // Now and then a value takes several pages.
     let bytes = |index: usize| if index.is_multiple_of(97) { 9_000 } else { index % 300 };
-    let expected: Vec<(Vec<u8>, Vec<u8>)> = (0..items)
+    let expected: Pairs = (0..items)
         .map(|index| (format!("{index:017}").into_bytes(), value(index, bytes(index))))
         .collect();
     let item = |(key, value): &(Vec<u8>, Vec<u8>)| Item {
@@ -28,7 +30,7 @@ fn made(items: usize) -> (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) {
     (file, expected)
 }
 
-fn read(file: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BoltError> {
+fn read(file: &[u8]) -> Result<Pairs, BoltError> {
     let mut found = Vec::new();
     let mut file = BoltFile::open(Cursor::new(file))?;
     let there = file.each(b"key", |key, value| {

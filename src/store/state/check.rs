@@ -60,9 +60,9 @@ impl DiskView {
         // The smallest key after another is that key and a zero byte.
         let from = after.map_or_else(Vec::new, |after| [after, &[0]].concat());
         let mut newest: Option<KeyValue> = None;
-        let mut seen = 0;
         let mut more = false;
-        for row in self.history.range((&from[..], 0)..).map_err(access("read"))? {
+        let history = self.history.range((&from[..], 0)..).map_err(access("read"))?;
+        for (seen, row) in history.enumerate() {
             let (id, bytes) = row.map_err(access("read"))?;
             let (key, revision) = id.value();
             let moved = newest.as_ref().is_some_and(|newest| newest.key != key);
@@ -77,7 +77,6 @@ impl DiskView {
             if let Some(last) = newest.replace(record).filter(|_| moved) {
                 self.check_newest(&last, &mut problem)?;
             }
-            seen += 1;
         }
         let last = newest.as_ref().map(|newest| newest.key.clone());
         if let Some(newest) = &newest {
