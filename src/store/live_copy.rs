@@ -8,11 +8,14 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
 use tokio::sync::mpsc;
 
 use super::api::StoreError;
 use super::member::Store;
-use super::snapshot_file::{write_etcd_db, write_etcd_snapshot, write_snapshot};
+use super::offline::{end, known, voters};
+use super::shared::Shared;
+use super::snapshot_file::{SnapshotFormat, write_etcd_db, write_etcd_snapshot, write_snapshot};
 use crate::base::chain::chain;
 use crate::model::kv::RangeRequest;
 use crate::model::recovery::MemberSummary;
@@ -21,17 +24,6 @@ use crate::store::api::Kv;
 /// Bytes in one piece, and pieces that wait for a slow reader.
 const PIECE_BYTES: usize = 64 * 1024;
 const PIECES: usize = 8;
-
-/// What a snapshot is written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SnapshotFormat {
-    /// [`super::snapshot_file`].
-    Holdfast,
-    /// A bbolt file with its SHA-256, as `etcdctl snapshot save` leaves it.
-    Etcd,
-    /// The bbolt file alone, to which etcd's protocol adds the hash itself.
-    EtcdDb,
-}
 
 impl Store {
     /// What this member has; asks nobody, so it works without a majority.
@@ -95,5 +87,35 @@ impl Write for Pieces {
 
     fn flush(&mut self) -> io::Result<()> {
         if self.piece.is_empty() { Ok(()) } else { self.send() }
+    }
+}
+
+impl Shared {
+    /// The same of a running member, which knows no better than what it has applied.
+    pub(crate) fn summary(&self) -> MemberSummary {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.as_ref();
+        let members = known(membership);
+        let own = members.iter().find(|known| known.member == self.identity.member);
+        let revisions = self.state.revisions();
+        let last = self.log.head().ok().and_then(|head| head.last);
+        MemberSummary {
+            cluster: self.identity.cluster,
+            generation: self.identity.generation,
+            member: self.identity.member,
+            name: own.map(|own| own.name.clone()).unwrap_or_default(),
+            boot: self.identity.boot,
+            vote_term: metrics.current_term,
+            last: end(last),
+            committed: end(metrics.local_committed),
+            applied: end(metrics.last_applied),
+            revision: revisions.current,
+            compacted: revisions.compacted,
+            keys: self.state.view().image_marks().map_or(0, |marks| marks.keys),
+            voters: voters(membership),
+            membership_at: end(*membership.log_id()),
+            members,
+            running: true,
+        }
     }
 }

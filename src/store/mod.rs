@@ -31,6 +31,7 @@ pub mod snapshot_file;
 mod space;
 mod state;
 mod status;
+mod tell_generation;
 #[cfg(test)]
 pub(crate) mod tests;
 mod types;
@@ -40,7 +41,6 @@ pub use api::{Kv, PeerError, PeerNetwork, PeerTarget, StoreError};
 pub use codec::CodecError;
 pub use disk::{DiskSpace, DiskWork, HostDisk, StoreDisk};
 pub use generation::{FenceError, GenerationTrust};
-pub use live_copy::SnapshotFormat;
 pub use log::LogError;
 pub use member::{OpenError, Store, StoreConfig, StoreDeps, StoreTuning};
 pub use offline::{
@@ -48,5 +48,6 @@ pub use offline::{
 };
 pub use quorum::QuorumLoss;
 pub use runtime::seed_this_thread;
+pub use snapshot_file::SnapshotFormat;
 pub use state::StateError;
 pub use status::{MemberInfo, StoreStatus};

@@ -21,3 +21,4 @@ pub use error::OfflineError;
 pub use found::{Founding, found_member};
 pub(crate) use overlay::OverlayDisk;
 pub use stopped::{Replay, StoppedMember};
+pub(crate) use summary::{end, known, voters};

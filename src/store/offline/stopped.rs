@@ -12,9 +12,10 @@ use bytes::Bytes;
 use crate::base::ids::{Generation, MemberId};
 use crate::model::kv::KeyValue;
 use crate::store::disk::StoreDisk;
-use crate::store::live_copy::SnapshotFormat;
 use crate::store::log::{Claim, Identity, LogError, LogFile, LogHead, SegmentLog};
-use crate::store::snapshot_file::{write_etcd_db, write_etcd_snapshot, write_snapshot};
+use crate::store::snapshot_file::{
+    SnapshotFormat, write_etcd_db, write_etcd_snapshot, write_snapshot,
+};
 use crate::store::state::{DiskView, StateError, StateStore};
 use crate::store::types::LogId;
 

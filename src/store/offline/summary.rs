@@ -4,11 +4,9 @@ use super::error::OfflineError;
 use super::stopped::{Replay, StoppedMember};
 use crate::base::ids::MemberId;
 use crate::model::recovery::{KnownMember, LogEnd, MemberSummary};
-use crate::store::shared::Shared;
 use crate::store::types::StoredMembership;
-use openraft::async_runtime::WatchReceiver;
 
-fn end(mark: Option<crate::store::types::LogId>) -> LogEnd {
+pub(crate) fn end(mark: Option<crate::store::types::LogId>) -> LogEnd {
     mark.map_or(LogEnd::default(), |mark| LogEnd { term: mark.leader_id.term, index: mark.index })
 }
 
@@ -44,37 +42,7 @@ impl StoppedMember {
     }
 }
 
-impl Shared {
-    /// The same of a running member, which knows no better than what it has applied.
-    pub(crate) fn summary(&self) -> MemberSummary {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        let membership = metrics.membership_config.as_ref();
-        let members = known(membership);
-        let own = members.iter().find(|known| known.member == self.identity.member);
-        let revisions = self.state.revisions();
-        let last = self.log.head().ok().and_then(|head| head.last);
-        MemberSummary {
-            cluster: self.identity.cluster,
-            generation: self.identity.generation,
-            member: self.identity.member,
-            name: own.map(|own| own.name.clone()).unwrap_or_default(),
-            boot: self.identity.boot,
-            vote_term: metrics.current_term,
-            last: end(last),
-            committed: end(metrics.local_committed),
-            applied: end(metrics.last_applied),
-            revision: revisions.current,
-            compacted: revisions.compacted,
-            keys: self.state.view().image_marks().map_or(0, |marks| marks.keys),
-            voters: voters(membership),
-            membership_at: end(*membership.log_id()),
-            members,
-            running: true,
-        }
-    }
-}
-
-fn known(membership: &StoredMembership) -> Vec<KnownMember> {
+pub(crate) fn known(membership: &StoredMembership) -> Vec<KnownMember> {
     let nodes = membership.membership().nodes();
     nodes
         .map(|(member, peer)| KnownMember {
@@ -85,7 +53,7 @@ fn known(membership: &StoredMembership) -> Vec<KnownMember> {
         .collect()
 }
 
-fn voters(membership: &StoredMembership) -> Vec<Vec<MemberId>> {
+pub(crate) fn voters(membership: &StoredMembership) -> Vec<Vec<MemberId>> {
     let configs = membership.membership().get_joint_config();
     configs.iter().map(|config| config.iter().copied().map(MemberId).collect()).collect()
 }

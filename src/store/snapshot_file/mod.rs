@@ -66,6 +66,17 @@ pub struct SnapshotHeader {
     pub program: String,
 }
 
+/// What a snapshot is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotFormat {
+    /// This module's own.
+    Holdfast,
+    /// A bbolt file with its SHA-256, as `etcdctl snapshot save` leaves it.
+    Etcd,
+    /// The bbolt file alone, to which etcd's protocol adds the hash itself.
+    EtcdDb,
+}
+
 /// Why a snapshot cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
