@@ -1,6 +1,6 @@
 //! Who is calling, as the TLS client certificate says it.
 
-use crate::pki::CONTROL_UNIT;
+use crate::pki::{CONTROL_UNIT, ETCD_GROUP};
 use crate::sys::tls_keys;
 
 /// User and groups: the certificate's common name, and its organizations and units.
@@ -35,6 +35,11 @@ impl PeerIdentity {
     /// The certificate of a node that carries a member of the store.
     pub fn is_control_node(&self) -> bool {
         self.is_node() && self.groups.iter().any(|group| group == CONTROL_UNIT)
+    }
+
+    /// A client that an administrator let use the store itself.
+    pub fn is_etcd_client(&self) -> bool {
+        self.groups.iter().any(|group| group == ETCD_GROUP)
     }
 
     /// A cluster administrator.

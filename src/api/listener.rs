@@ -29,6 +29,14 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long open requests may go on after a stop was asked for.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(3);
 
+/// Streams that one connection may have open at a time.
+const STREAMS: u32 = 1_000;
+/// The same where one client carries thousands of watches or writers over one connection.
+const MANY_STREAMS: u32 = 100_000;
+/// How much a client may send before it hears back, bytes: of one stream, and of all.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
 /// The address a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemoteAddress(pub SocketAddr);
@@ -38,6 +46,26 @@ pub async fn serve(
     socket: TcpListener,
     tls: Arc<ServerConfig>,
     router: Router,
+    cancel: CancellationToken,
+) -> std::io::Result<()> {
+    serve_streams(socket, tls, router, STREAMS, cancel).await
+}
+
+/// The same for clients that do very much at a time over one connection.
+pub async fn serve_many(
+    socket: TcpListener,
+    tls: Arc<ServerConfig>,
+    router: Router,
+    cancel: CancellationToken,
+) -> std::io::Result<()> {
+    serve_streams(socket, tls, router, MANY_STREAMS, cancel).await
+}
+
+async fn serve_streams(
+    socket: TcpListener,
+    tls: Arc<ServerConfig>,
+    router: Router,
+    streams: u32,
     cancel: CancellationToken,
 ) -> std::io::Result<()> {
     let acceptor = TlsAcceptor::from(tls);
@@ -55,8 +83,8 @@ pub async fn serve(
                 }
             },
         };
-        let work = connection(stream, remote, acceptor.clone(), router.clone(), cancel.clone());
-        connections.spawn(work);
+        let (tls, cancel) = (acceptor.clone(), cancel.clone());
+        connections.spawn(connection(stream, remote, tls, router.clone(), streams, cancel));
     }
     connections.close();
     if tokio::time::timeout(DRAIN_DEADLINE, connections.wait()).await.is_err() {
@@ -70,6 +98,7 @@ async fn connection(
     remote: SocketAddr,
     acceptor: TlsAcceptor,
     router: Router,
+    streams: u32,
     cancel: CancellationToken,
 ) {
     let _best_effort = stream.set_nodelay(true);
@@ -97,7 +126,9 @@ async fn connection(
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(Some(1_000))
+        .max_concurrent_streams(Some(streams))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(Some(Duration::from_secs(10)))
         .keep_alive_timeout(Duration::from_secs(20));
     builder.http1().timer(TokioTimer::new());

@@ -38,6 +38,7 @@ use super::supervise::{SuperviseError, Supervisor};
 use crate::agent::ports::ImageSource;
 use crate::agent::{Agent, AgentConfig, AgentError};
 use crate::api::admin::{self, AdminBackend};
+use crate::api::etcd::{EtcdApi, EtcdStore};
 use crate::api::join::{self, JoinRoutes};
 use crate::api::kube::{self, KubeState};
 use crate::api::peer::{self, HttpPeers, PeerClientError};
@@ -258,12 +259,16 @@ async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeEr
     let any = |port| SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port);
     let peer_socket = bind("peers", any(config.ports.peer)).await?;
     let registry_socket = bind("the registry", any(config.ports.registry)).await?;
+    let etcd_socket = bind("etcd's protocol", any(config.ports.etcd)).await?;
     let api_socket = bind("the API", any(config.ports.api)).await?;
     let tls = parts.identity.server()?;
     let services =
         NodePeerServices { store: parts.store.clone(), registry: parts.registry.clone() };
     start_listener(supervisor, "peers", peer_socket, tls.clone(), peer::router(Arc::new(services)));
     seed(parts).await?;
+    let etcd = EtcdApi::new(EtcdStore::of(parts.store.clone()), config.ports.etcd);
+    let etcd_tls = tls.clone();
+    supervisor.start("etcd", move |cancel| etcd.run(etcd_socket, etcd_tls, cancel));
     let passwords = Arc::new(RegistryPasswords(parts.status.clone()));
     let registry = oci::router(parts.registry.clone(), passwords);
     let registry = nodes::guard(registry, parts.nodes.clone());

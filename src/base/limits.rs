@@ -12,6 +12,19 @@ pub const STORE_DISK_RESERVE_MIN_BYTES: u64 = 64 * 1024 * 1024;
 pub const STORE_DISK_RESERVE_MAX_BYTES: u64 = 512 * 1024 * 1024;
 /// Events a watcher may hold in memory before it is fed from disk instead.
 pub const WATCH_BUFFER_EVENTS: usize = 1_024;
+/// Shortest time to live of a lease, seconds: longer than an election takes, so that a
+/// holder can renew with the next leader (etcd's is 2 s for the same reason).
+pub const LEASE_TTL_MIN_S: i64 = 2;
+/// How often the leader looks for leases whose time is over.
+pub const LEASE_TICK: Duration = Duration::from_millis(500);
+/// Leases that one tick may end or mark: 1,000 a second, as in etcd.
+pub const LEASE_EXPIRED_PER_TICK: usize = 500;
+/// How often the remainder of a longer lease is noted in the log, seconds (etcd's default).
+pub const LEASE_MARK_EVERY_S: u64 = 300;
+/// After how long the end of a lease is proposed again if nothing came of it.
+pub const LEASE_RETRY_MS: u64 = 3_000;
+/// How long a token lives without being used (etcd's default).
+pub const AUTH_TOKEN_IDLE: Duration = Duration::from_secs(300);
 /// Largest API object body, bytes (the API server's limit).
 pub const API_BODY_MAX_BYTES: usize = 3 * 1024 * 1024;
 /// Largest OCI manifest, bytes (distribution spec's recommended limit).

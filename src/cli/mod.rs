@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod bundle;
+pub mod certificate;
 pub mod config;
 pub mod connection;
 pub mod delete;
@@ -52,6 +53,7 @@ enum Verb {
     Join(join::JoinArgs),
     Reset(reset::ResetArgs),
     Token(token::TokenArgs),
+    Certificate(certificate::CertificateArgs),
     Node(node::NodeArgs),
     Serve(serve::ServeArgs),
     Status(status::StatusArgs),
@@ -97,6 +99,7 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Join(args) => ended(blocking(join::run(args))),
         Verb::Reset(args) => ended(blocking(reset::run(args))),
         Verb::Token(args) => ended(blocking(token::run(args))),
+        Verb::Certificate(args) => ended(certificate::run(args)),
         Verb::Node(args) => blocking(node::run(args)).into(),
         Verb::Serve(args) => blocking(serve::run(args)).into(),
         Verb::Status(args) => blocking(status::run(args)).into(),

@@ -11,10 +11,6 @@ use crate::sys::clock;
 use crate::sys::host::{self, Cgroups};
 use crate::sys::{files, services, systemd};
 
-/// The port that etcd clients use; reserved from the start, because the store will
-/// speak that protocol there.
-const ETCD_PORT: u16 = 2379;
-
 /// What preflight is asked.
 #[derive(Clone, Debug)]
 pub struct PreflightInput {
@@ -98,7 +94,7 @@ fn service_manager() -> Option<String> {
 
 fn busy_ports(input: &PreflightInput) -> Vec<(u16, String)> {
     let ports = &input.ports;
-    [ports.api, ETCD_PORT, ports.peer, ports.registry]
+    [ports.api, ports.etcd, ports.peer, ports.registry]
         .into_iter()
         .filter_map(|port| {
             let address = SocketAddr::new(input.address, port);

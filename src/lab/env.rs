@@ -7,9 +7,14 @@ use serde_json::Value;
 
 use super::Lab;
 use super::error::{LabError, files};
+use super::record::Forwards;
 use crate::sys::tree;
 
 /// Where the product puts them on the first master.
+const PKI: &str = "etc/holdfast/pki";
+/// What etcd's clients need, by the variable that `etcdctl` reads it from.
+const ETCD_FILES: [(&str, &str); 3] =
+    [("ETCDCTL_CACERT", "ca.crt"), ("ETCDCTL_CERT", "admin.crt"), ("ETCDCTL_KEY", "admin.key")];
 const KUBECONFIG: &str = "etc/holdfast/admin.kubeconfig";
 const PASSWORD: &str = "etc/holdfast/admin.password";
 
@@ -36,6 +41,7 @@ impl Lab {
                 .map_err(files("write the lab's kubeconfig"))?;
             env.push(("KUBECONFIG", path.to_string_lossy().into_owned()));
         }
+        self.etcd_env(&forwards, &mut env)?;
         env.push(("HOLDFAST_REGISTRY", format!("127.0.0.1:{registry}")));
         env.push(("HOLDFAST_ADMIN_URL", format!("https://127.0.0.1:{api}/ui/")));
         if let Some(password) = read(PASSWORD)? {
@@ -43,6 +49,31 @@ impl Lab {
         }
         env.push(("HOLDFAST_LAB_DIR", self.dir.path().to_string_lossy().into_owned()));
         Ok(env)
+    }
+
+    /// Every host's port, and the administrator's certificate as files of the lab.
+    fn etcd_env(
+        &self,
+        forwards: &Forwards,
+        env: &mut Vec<(&'static str, String)>,
+    ) -> Result<(), LabError> {
+        let ports = self.record.hosts.iter().filter_map(|host| forwards.hosts.get(&host.name));
+        let ports = ports.filter_map(|ports| ports.get("etcd"));
+        let endpoints: Vec<String> =
+            ports.map(|port| format!("https://127.0.0.1:{port}")).collect();
+        env.push(("ETCDCTL_API", "3".to_owned()));
+        env.push(("ETCDCTL_ENDPOINTS", endpoints.join(",")));
+        let dir = self.dir.etcd();
+        tree::make_dir(&dir).map_err(files("make the folder for etcd's clients"))?;
+        for (variable, name) in ETCD_FILES {
+            if let Some(text) = self.read_from_master(&format!("{PKI}/{name}"))? {
+                let path = dir.join(name);
+                tree::replace(&path, text.as_bytes(), 0o600)
+                    .map_err(files("write a certificate for etcd's clients"))?;
+                env.push((variable, path.to_string_lossy().into_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// A file from the first master's disk, which can be read while the host is down.

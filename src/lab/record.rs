@@ -5,6 +5,7 @@
 //!  D/holdfast         the program as it was at `lab up`
 //!  D/forwards.json    ports on 127.0.0.1, written by the daemon
 //!  D/kubeconfig       written by `lab env`
+//!  D/etcd/            the administrator's certificate for etcd's clients, by `lab env`
 //!  D/daemon.log
 //!  D/hosts/NAME/root      the host's disk
 //!  D/hosts/NAME/init.log  its PID 1's words
@@ -120,6 +121,11 @@ impl LabDir {
         self.0.join("kubeconfig")
     }
 
+    /// Certificates for etcd's clients.
+    pub(crate) fn etcd(&self) -> PathBuf {
+        self.0.join("etcd")
+    }
+
     pub(crate) fn daemon_log(&self) -> PathBuf {
         self.0.join("daemon.log")
     }
@@ -138,11 +144,12 @@ impl LabDir {
     }
 
     /// All that a lab puts into its directory, the record last.
-    pub(crate) fn contents(&self) -> [PathBuf; 6] {
+    pub(crate) fn contents(&self) -> [PathBuf; 7] {
         [
             self.hosts(),
             self.forwards_path(),
             self.kubeconfig(),
+            self.etcd(),
             self.daemon_log(),
             self.program(),
             self.record_path(),

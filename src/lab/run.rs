@@ -18,8 +18,18 @@ pub(super) struct Spoken {
 /// that carries the last lines of what was said.
 pub(super) fn run_on(
     host: &Host<'_>,
+    command: Command,
+    limit: Duration,
+) -> Result<Spoken, LabError> {
+    run_accepting(host, command, limit, &[0])
+}
+
+/// The same where other exit codes come with an answer, too.
+pub(super) fn run_accepting(
+    host: &Host<'_>,
     mut command: Command,
     limit: Duration,
+    accepted: &[i32],
 ) -> Result<Spoken, LabError> {
     let shown = show(&command);
     let failed = |outcome: String, output: String| LabError::Command {
@@ -43,7 +53,7 @@ pub(super) fn run_on(
     // It ends with the child, which has ended or was killed.
     let _ = waiter.join();
     match output {
-        Ok(output) if output.status.success() => {
+        Ok(output) if output.status.code().is_some_and(|code| accepted.contains(&code)) => {
             Ok(Spoken { stdout: String::from_utf8_lossy(&output.stdout).into_owned() })
         }
         Ok(output) => Err(failed(output.status.to_string(), last_words(&output))),

@@ -1,11 +1,13 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
+pub mod auth;
 pub mod balance;
 pub mod departure;
 pub mod dns_records;
 pub mod endpoints;
 pub mod gc;
 pub mod ipam;
+pub mod lease;
 pub mod mvcc;
 pub mod node_life;
 pub mod patch;
@@ -25,4 +27,5 @@ pub mod schedule;
 pub mod schedule_filter;
 pub mod schedule_resources;
 pub mod selector;
+pub mod watch_index;
 pub mod workqueue;

@@ -11,17 +11,21 @@
 //!
 //! Not here: where records lie (`store/state`), who may write (`store/`).
 
+mod answer;
 mod check;
 mod range;
 #[cfg(test)]
 mod tests;
 mod txn;
 
+pub use answer::run_range;
 pub use check::{check_txn, is_read_only};
 pub use range::KeyRange;
 pub use txn::{Outcome, run_txn};
 
-use crate::model::kv::{KeyValue, RangeRequest, RangeResponse, Revision};
+use crate::model::kv::{KeyValue, Revision};
+use crate::model::lease::LeaseId;
+use crate::model::refusal::Refusal;
 
 /// The revision of a store that was never written.
 pub const FIRST_REVISION: Revision = 1;
@@ -60,6 +64,9 @@ pub trait MvccView {
         at: Option<Revision>,
         take: usize,
     ) -> Result<Scan, Self::Error>;
+
+    /// Whether a key can be attached to the lease.
+    fn has_lease(&self, id: LeaseId) -> bool;
 }
 
 /// Why a request is refused.
@@ -69,8 +76,8 @@ pub enum MvccError<E> {
     Compacted { requested: Revision, compacted: Revision },
     #[error("revision {requested} is in the future; the newest is {current}")]
     Future { requested: Revision, current: Revision },
-    #[error("{reason}")]
-    BadRequest { reason: String },
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     #[error("cannot read the state")]
     View(E),
 }
@@ -95,38 +102,4 @@ pub fn check_compaction<E>(revisions: Revisions, requested: Revision) -> Result<
         return Err(MvccError::Compacted { requested, compacted: revisions.compacted });
     }
     Ok(())
-}
-
-/// Answers a range read.
-pub fn run_range<V: MvccView>(
-    view: &V,
-    revisions: Revisions,
-    request: &RangeRequest,
-) -> Result<RangeResponse, MvccError<V::Error>> {
-    if request.key.is_empty() {
-        return Err(MvccError::BadRequest { reason: "key is not provided".into() });
-    }
-    check_revision(revisions, request.revision)?;
-    let range = KeyRange::new(request.key.clone(), request.range_end.clone());
-    // A read at the newest revision is the newest state, which is cheaper to find.
-    let at =
-        (request.revision > 0 && request.revision < revisions.current).then_some(request.revision);
-    let limit = usize::try_from(request.limit).unwrap_or(0);
-    let take = match (request.count_only, limit) {
-        (true, _) => 0,
-        (false, 0) => usize::MAX,
-        (false, limit) => limit,
-    };
-    let mut scan = view.scan(&range, at, take).map_err(MvccError::View)?;
-    if request.keys_only {
-        for kv in &mut scan.kvs {
-            kv.value = bytes::Bytes::new();
-        }
-    }
-    Ok(RangeResponse {
-        revision: revisions.current,
-        more: !request.count_only && scan.count > scan.kvs.len() as u64,
-        count: i64::try_from(scan.count).unwrap_or(i64::MAX),
-        kvs: scan.kvs,
-    })
 }

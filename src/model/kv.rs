@@ -53,6 +53,35 @@ pub struct RangeRequest {
     pub count_only: bool,
     /// A local read without the linearizable barrier; may be stale.
     pub serializable: bool,
+    /// Order of the answer; [`SortOrder::None`] is by key, unless a target other than the
+    /// key is named, which then sorts upwards (as in etcd).
+    pub sort_order: SortOrder,
+    pub sort_target: SortTarget,
+    /// Bounds on what is answered, inclusive; 0 is no bound. `count` is not affected.
+    pub min_mod_revision: Revision,
+    pub max_mod_revision: Revision,
+    pub min_create_revision: Revision,
+    pub max_create_revision: Revision,
+}
+
+/// Direction of a sorted answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SortOrder {
+    #[default]
+    None,
+    Ascend,
+    Descend,
+}
+
+/// What an answer is sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SortTarget {
+    #[default]
+    Key,
+    Version,
+    Create,
+    Mod,
+    Value,
 }
 
 impl RangeRequest {
@@ -171,8 +200,17 @@ pub struct TxnRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpResponse {
     Range(RangeResponse),
-    Put { prev_kv: Option<KeyValue> },
-    DeleteRange { deleted: i64, prev_kvs: Vec<KeyValue> },
+    /// `revision` is the one that the transaction makes.
+    Put {
+        revision: Revision,
+        prev_kv: Option<KeyValue>,
+    },
+    /// `revision` is the one that the transaction makes, if it has written by now.
+    DeleteRange {
+        revision: Revision,
+        deleted: i64,
+        prev_kvs: Vec<KeyValue>,
+    },
     Txn(Box<TxnResponse>),
 }
 
@@ -189,9 +227,15 @@ pub struct TxnResponse {
 pub struct WatchRequest {
     pub key: Bytes,
     pub range_end: Bytes,
-    /// First revision to deliver; 0 is the next change.
+    /// First revision to deliver; 0 is the next change. May lie in the future.
     pub start_revision: Revision,
     pub prev_kv: bool,
+    /// Leave out puts.
+    pub no_put: bool,
+    /// Leave out deletions.
+    pub no_delete: bool,
+    /// Say from time to time how far the watch is while nothing matches.
+    pub progress_notify: bool,
 }
 
 impl WatchRequest {
@@ -199,7 +243,7 @@ impl WatchRequest {
     pub fn prefix(prefix: impl Into<Bytes>, start_revision: Revision) -> Self {
         let key = prefix.into();
         let range_end = prefix_end(&key);
-        Self { key, range_end, start_revision, prev_kv: false }
+        Self { key, range_end, start_revision, progress_notify: true, ..Self::default() }
     }
 }
 

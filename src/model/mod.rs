@@ -1,5 +1,6 @@
 //! Pure data: what files, records and wire messages look like.
 
+pub mod auth;
 pub mod bundle_manifest;
 pub mod bundle_recipe;
 pub mod cluster;
@@ -12,8 +13,10 @@ pub mod join;
 pub mod kinds;
 pub mod kv;
 pub mod label;
+pub mod lease;
 pub mod located;
 pub mod node_config;
 pub mod node_list;
 pub mod recovery;
+pub mod refusal;
 pub mod status;

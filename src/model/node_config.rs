@@ -92,11 +92,18 @@ pub struct Ports {
     pub peer: u16,
     /// OCI registry.
     pub registry: u16,
+    /// etcd's protocol, gRPC and JSON; files written before it was served do not name it.
+    #[serde(default = "etcd_port")]
+    pub etcd: u16,
+}
+
+fn etcd_port() -> u16 {
+    2379
 }
 
 impl Default for Ports {
     fn default() -> Self {
-        Self { api: 6443, peer: 2380, registry: 5000 }
+        Self { api: 6443, peer: 2380, registry: 5000, etcd: etcd_port() }
     }
 }
 

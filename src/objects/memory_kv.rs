@@ -139,7 +139,7 @@ impl Kv for MemoryKv {
                     };
                     keys.insert(put.key, kv.clone());
                     events.push(Event { kind: EventKind::Put, kv, prev_kv: prev.clone() });
-                    OpResponse::Put { prev_kv: prev }
+                    OpResponse::Put { revision: next, prev_kv: prev }
                 }
                 Op::DeleteRange(delete) => {
                     let gone: Vec<KeyValue> = keys
@@ -157,7 +157,11 @@ impl Kv for MemoryKv {
                         let prev_kv = Some(kv.clone());
                         events.push(Event { kind: EventKind::Delete, kv: mark, prev_kv });
                     }
-                    OpResponse::DeleteRange { deleted: gone.len() as i64, prev_kvs: gone }
+                    OpResponse::DeleteRange {
+                        revision: next,
+                        deleted: gone.len() as i64,
+                        prev_kvs: gone,
+                    }
                 }
                 Op::Txn(_) => unimplemented!("the object layer nests no transactions"),
             });

@@ -1,5 +1,6 @@
 //! How the store's errors reach a client.
 
+use crate::model::refusal::Refusal;
 use crate::model::status::Status;
 use crate::store::StoreError;
 
@@ -23,7 +24,11 @@ pub(super) fn of(error: StoreError) -> Status {
             Status::expired(format!("too old resource version: {requested} ({compacted})"))
         }
         StoreError::Future { requested, current } => too_large(requested, current),
-        StoreError::BadRequest { reason } => Status::failure(413, "RequestEntityTooLarge", reason),
+        StoreError::Refused(Refusal::RequestTooLarge | Refusal::TooManyOps) => {
+            Status::failure(413, "RequestEntityTooLarge", error.to_string())
+        }
+        StoreError::Refused(_) => Status::bad_request(error.to_string()),
+        StoreError::BadRequest { reason } => Status::bad_request(reason),
         StoreError::NoSpace { .. } => {
             Status::failure(507, "InsufficientStorage", error.to_string())
         }
@@ -40,6 +45,7 @@ pub(super) fn too_large(requested: i64, current: i64) -> Status {
 #[cfg(test)]
 mod tests {
     use super::of;
+    use crate::model::refusal::Refusal;
     use crate::store::{QuorumLoss, StoreError};
 
     #[test]
@@ -58,7 +64,9 @@ mod tests {
             (StoreError::Unknown { reason: reason() }, 504, "Timeout", None),
             (StoreError::Compacted { requested: 3, compacted: 7 }, 410, "Expired", None),
             (StoreError::Future { requested: 9, current: 7 }, 504, "Timeout", Some(1)),
-            (StoreError::BadRequest { reason: reason() }, 413, "RequestEntityTooLarge", None),
+            (StoreError::Refused(Refusal::RequestTooLarge), 413, "RequestEntityTooLarge", None),
+            (StoreError::Refused(Refusal::EmptyKey), 400, "BadRequest", None),
+            (StoreError::BadRequest { reason: reason() }, 400, "BadRequest", None),
             (StoreError::NoSpace { reason: reason() }, 507, "InsufficientStorage", None),
             (StoreError::Fatal { reason: reason() }, 500, "InternalError", None),
         ] {

@@ -25,6 +25,8 @@ use crate::sys::tls_keys;
 pub const ADMIN_NAME: &str = "admin";
 /// Organization that Kubernetes' rules treat as all-powerful.
 pub const ADMIN_GROUP: &str = "system:masters";
+/// Organization of clients that may use the store through etcd's protocol.
+pub const ETCD_GROUP: &str = "holdfast:etcd-clients";
 /// Organization of nodes.
 pub const NODE_GROUP: &str = "system:nodes";
 /// Organizational unit of the control nodes' certificates: they alone speak for the store.
@@ -33,8 +35,23 @@ pub const CONTROL_UNIT: &str = "holdfast:control";
 const AUTHORITY_DAYS: i64 = 3_650;
 const NODE_DAYS: i64 = 365;
 const ADMIN_DAYS: i64 = 365;
+const CLIENT_DAYS: i64 = 365;
 /// Certificates start a little in the past, so that clocks may differ by this much.
 const CLOCK_SLACK: time::Duration = time::Duration::minutes(5);
+
+/// Refuses names that are no safe file name, or that the cluster itself uses.
+pub fn check_client_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(format!(
+            "{name:?} is no name for a client: letters, digits, '-', '_' and '.', at most 64"
+        ));
+    }
+    if name == ADMIN_NAME || name == "ca" {
+        return Err(format!("the name {name:?} is taken by the cluster itself"));
+    }
+    Ok(())
+}
 
 /// The names a node's certificate is valid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,15 +235,34 @@ impl Authority {
 
     /// Issues the administrator's certificate: `(certificate, key)` in PEM.
     pub fn issue_admin(&self, now: Timestamp) -> Result<(String, String), PkiError> {
-        let key = KeyPair::generate().map_err(crypto("make the administrator's key"))?;
-        let mut wanted = params(ADMIN_NAME, Some(ADMIN_GROUP), now, ADMIN_DAYS);
+        self.issue_client(ADMIN_NAME, ADMIN_GROUP, ADMIN_DAYS, now)
+    }
+
+    /// Issues a certificate for a client of the etcd port: `(certificate, key)` in PEM.
+    /// The name is its user where authentication is enabled in the store.
+    pub fn issue_etcd_client(
+        &self,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<(String, String), PkiError> {
+        self.issue_client(name, ETCD_GROUP, CLIENT_DAYS, now)
+    }
+
+    fn issue_client(
+        &self,
+        name: &str,
+        group: &str,
+        days: i64,
+        now: Timestamp,
+    ) -> Result<(String, String), PkiError> {
+        let key = KeyPair::generate().map_err(crypto("make a client's key"))?;
+        let mut wanted = params(name, Some(group), now, days);
         wanted.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         wanted.use_authority_key_identifier_extension = true;
         let issuer = self.issuer()?;
-        let signed = wanted
-            .signed_by(&key, &issuer)
-            .map_err(crypto("sign the administrator's certificate"))?;
+        let signed =
+            wanted.signed_by(&key, &issuer).map_err(crypto("sign a client's certificate"))?;
         Ok((signed.pem(), key.serialize_pem()))
     }
 }

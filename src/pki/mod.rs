@@ -14,7 +14,10 @@ mod node_key;
 mod statement;
 mod token;
 
-pub use authority::{ADMIN_GROUP, ADMIN_NAME, Authority, CONTROL_UNIT, NODE_GROUP, NodeNames};
+pub use authority::{
+    ADMIN_GROUP, ADMIN_NAME, Authority, CONTROL_UNIT, ETCD_GROUP, NODE_GROUP, NodeNames,
+    check_client_name,
+};
 pub use error::PkiError;
 pub use inspect::{CertificateInfo, certificates, describe};
 pub use kubeconfig::{KubeconfigInput, kubeconfig};

@@ -198,3 +198,15 @@ fn a_kubeconfig_embeds_everything() {
     assert_eq!(document["users"][0]["user"]["client-key-data"], "S0VZ");
     assert_eq!(document["current-context"], "admin@lab");
 }
+
+#[test]
+fn an_etcd_clients_certificate_names_its_user_and_its_group_only() {
+    let authority = Authority::create("lab", now()).expect("authority");
+    let (certificate, _) = authority.issue_etcd_client("patroni", now()).expect("issued");
+    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).expect("pem");
+    let subject = pem.parse_x509().expect("x509").subject().to_string();
+    assert_eq!(subject, "O=holdfast:etcd-clients, CN=patroni");
+    for bad in ["", "admin", "ca", "a/b", ".hidden", "system:node:a1", "a b"] {
+        check_client_name(bad).expect_err(bad);
+    }
+}

@@ -78,14 +78,18 @@ impl Kv for MemoryKv {
                     };
                     state.data.insert(put.key, kv.clone());
                     events.push(Event { kind: EventKind::Put, kv, prev_kv: None });
-                    responses.push(OpResponse::Put { prev_kv: None });
+                    responses.push(OpResponse::Put { revision: 0, prev_kv: None });
                 }
                 Op::DeleteRange(delete) => {
                     assert!(delete.range_end.is_empty());
                     let kv = KeyValue { key: delete.key.clone(), ..KeyValue::default() };
                     let deleted = i64::from(state.data.remove(&delete.key).is_some());
                     events.push(Event { kind: EventKind::Delete, kv, prev_kv: None });
-                    responses.push(OpResponse::DeleteRange { deleted, prev_kvs: Vec::new() });
+                    responses.push(OpResponse::DeleteRange {
+                        revision: 0,
+                        deleted,
+                        prev_kvs: Vec::new(),
+                    });
                 }
                 Op::Range(_) | Op::Txn(_) => panic!("the registry does not use these"),
             }

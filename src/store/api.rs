@@ -9,11 +9,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::quorum::QuorumLoss;
+use super::quorum_loss::QuorumLoss;
 use crate::base::ids::MemberId;
+use crate::model::auth::Caller;
 use crate::model::kv::{
-    RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse, WatchItem, WatchRequest,
+    DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, RangeResponse, Revision, TxnRequest,
+    TxnResponse, WatchItem, WatchRequest,
 };
+use crate::model::refusal::Refusal;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -33,7 +36,10 @@ pub enum StoreError {
     /// The revision does not exist yet.
     #[error("revision {requested} is in the future; the newest is {current}")]
     Future { requested: Revision, current: Revision },
-    /// The request breaks a rule of the protocol.
+    /// The request breaks a rule of the protocol or of who may do what; etcd's words.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The request can never be done, for a reason that etcd has no word for.
     #[error("bad request: {reason}")]
     BadRequest { reason: String },
     /// The leader's disk is nearly full; nothing was proposed. It ends by itself when
@@ -62,6 +68,7 @@ impl StoreError {
             StoreError::Unknown { .. }
             | StoreError::Compacted { .. }
             | StoreError::Future { .. }
+            | StoreError::Refused(_)
             | StoreError::BadRequest { .. }
             | StoreError::NoSpace { .. }
             | StoreError::Removed
@@ -85,6 +92,103 @@ pub trait Kv: Send + Sync + std::fmt::Debug + 'static {
     /// Delivers matching changes until the receiver is dropped. A slow receiver is fed
     /// from disk; it never loses an event silently.
     async fn watch(&self, request: WatchRequest) -> Result<mpsc::Receiver<WatchItem>, StoreError>;
+}
+
+/// What stands in the header of every answer to an etcd client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerHeader {
+    pub cluster_id: u64,
+    pub member_id: u64,
+    /// This member's newest revision; an answer that names a revision itself knows better.
+    pub revision: Revision,
+    pub raft_term: u64,
+}
+
+/// What a put answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PutAnswer {
+    pub revision: Revision,
+    /// Only if it was asked for.
+    pub prev_kv: Option<KeyValue>,
+}
+
+/// What a deletion answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteAnswer {
+    pub revision: Revision,
+    pub deleted: i64,
+    /// Only if they were asked for.
+    pub prev_kvs: Vec<KeyValue>,
+}
+
+/// The same as [`Kv`] for etcd's clients: on somebody's behalf, with etcd's checks and
+/// refusals, and with what only they need.
+#[async_trait]
+pub trait EtcdKv: Send + Sync + std::fmt::Debug + 'static {
+    fn header(&self) -> AnswerHeader;
+
+    async fn range_as(
+        &self,
+        caller: &Caller,
+        request: RangeRequest,
+    ) -> Result<RangeResponse, StoreError>;
+
+    /// Answers in chunks that are all of one revision. Each chunk's `kvs` go on where the
+    /// last one's ended; `count` and `more` are those of the whole answer and stand in the
+    /// last chunk, the others have 0 and false. At least one chunk comes. The channel ends
+    /// after the last chunk or an error.
+    async fn range_stream(
+        &self,
+        caller: &Caller,
+        request: RangeRequest,
+    ) -> Result<mpsc::Receiver<Result<RangeResponse, StoreError>>, StoreError>;
+
+    async fn put_as(&self, caller: &Caller, request: PutRequest) -> Result<PutAnswer, StoreError>;
+
+    async fn delete_as(
+        &self,
+        caller: &Caller,
+        request: DeleteRangeRequest,
+    ) -> Result<DeleteAnswer, StoreError>;
+
+    async fn txn_as(&self, caller: &Caller, request: TxnRequest)
+    -> Result<TxnResponse, StoreError>;
+
+    /// Forgets history below `revision`; with `physical` it returns only when this member
+    /// has removed it from its disk. Answers the newest revision.
+    async fn compact_as(
+        &self,
+        caller: &Caller,
+        revision: Revision,
+        physical: bool,
+    ) -> Result<Revision, StoreError>;
+
+    /// Opens a stream of watches.
+    async fn watch_stream(&self, caller: &Caller) -> Result<Box<dyn WatchStream>, StoreError>;
+}
+
+/// What [`WatchStream::next`] names a note that is about all watches of the stream.
+pub const WHOLE_STREAM: i64 = -1;
+
+/// Several watches that share one way out, as in etcd's `Watch` call. Dropping it ends
+/// them all.
+#[async_trait]
+pub trait WatchStream: Send + std::fmt::Debug {
+    /// Adds a watch under an id that is not in use on this stream. Its first item comes
+    /// after this returns. Refused where the caller may not read the range.
+    async fn add(&mut self, id: i64, request: WatchRequest) -> Result<(), StoreError>;
+
+    /// Ends a watch; false if there is none of this id. None of its items is returned by
+    /// [`WatchStream::next`] after this.
+    fn cancel(&mut self, id: i64) -> bool;
+
+    /// Asks for one [`WatchItem::Progress`] of the [`WHOLE_STREAM`], which comes when all
+    /// its watches have been given everything up to that revision, after all of it.
+    fn request_progress(&mut self);
+
+    /// The next item and the watch it is for; `None` when the member stops. Waiting for it
+    /// may be given up without loss.
+    async fn next(&mut self) -> Option<(i64, WatchItem)>;
 }
 
 /// Whom a peer message is for.

@@ -99,13 +99,45 @@ impl Shared {
 
     /// The index that a read starting now must see; only the leader knows.
     pub(super) async fn read_index_here(&self, until: Instant) -> Result<u64, Unread> {
+        self.confirm_lead(until).await.map(|(index, _)| index)
+    }
+
+    /// The term in which this member led at some moment after the call, with a majority's
+    /// word; calls at the same time share a round.
+    pub(super) async fn confirmed_term(self: &Arc<Self>) -> Result<u64, StoreError> {
+        let (tx, rx) = oneshot::channel();
+        if self.lead_gate.join(tx) {
+            let shared = self.clone();
+            self.tracker.spawn(async move {
+                while let Some(served) = shared.lead_gate.next() {
+                    let confirmed = shared.confirm_lead(Instant::now() + ROUND).await;
+                    let term = confirmed.map(|(_, term)| term).map_err(|unread| match unread {
+                        Unread::Later { reason } => StoreError::NoLeader { reason },
+                        Unread::NoQuorum(loss) => StoreError::NoQuorum(loss),
+                    });
+                    for waiting in served {
+                        // Its holder may have given up.
+                        let _ = waiting.send(term.clone());
+                    }
+                }
+            });
+        }
+        rx.await.map_err(|_| StoreError::ShuttingDown)?
+    }
+
+    /// The index that a read starting now must see, and the term of this member's lead.
+    async fn confirm_lead(&self, until: Instant) -> Result<(u64, u64), Unread> {
         let later = |reason: String| Err(Unread::Later { reason });
         if let Some(loss) = self.quorum.loss() {
             return Err(Unread::NoQuorum(loss));
         }
         let until = until.min(Instant::now() + ROUND);
         match timeout_at(until, self.raft.get_read_log_id(ReadPolicy::ReadIndex)).await {
-            Ok(Ok((read, _applied))) => Ok(read.log_id().index),
+            // A leader reads no earlier than at its own first entry, so the entry's term is
+            // the lead's.
+            Ok(Ok((read, _applied))) => {
+                Ok((read.log_id().index, read.log_id().committed_leader_id().term))
+            }
             Ok(Err(error)) => later(error.to_string()),
             Err(_) => later("the leader could not confirm that it leads".into()),
         }

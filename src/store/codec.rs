@@ -1,13 +1,13 @@
 //! Versioned records: one leading byte says how the rest is encoded.
 //!
-//! Version 1 is postcard. A reader that meets another version refuses it, because a
+//! Version 2 is postcard; version 1 was postcard too, with fewer fields in the requests. A reader that meets another version refuses it, because a
 //! misread record is worse than a member that does not start.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version this program writes.
-pub(crate) const RECORD_VERSION: u8 = 1;
+pub(crate) const RECORD_VERSION: u8 = 2;
 
 /// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -2,24 +2,27 @@
 //!
 //! Not here: the barrier of linearizable reads (`barrier`), proposing (`propose`).
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::api::{Kv, StoreError};
+use super::api::{Kv, StoreError, WatchStream};
 use super::disk::run_on;
-use super::health::Health;
 use super::member::Store;
 use super::propose::refused;
 use super::shared::Shared;
-use super::state::StateError;
-use super::types::{Command, Reply, RequestId};
-use super::watch::Watcher;
-use crate::base::chain::chain;
-use crate::base::limits::{STORE_REQUEST_MAX_BYTES, WATCH_BUFFER_EVENTS};
-use crate::logic::mvcc::{MvccError, check_txn, is_read_only};
+use super::types::{Command, Reply};
+use crate::base::limits::STORE_REQUEST_MAX_BYTES;
+use crate::logic::mvcc::{check_txn, is_read_only};
+use crate::model::auth::{AuthInfo, Caller};
 use crate::model::kv::{
     Op, RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse, WatchItem, WatchRequest,
 };
+use crate::model::refusal::Refusal;
+
+/// Items of one watch that wait beside its stream.
+const ITEMS_AHEAD: usize = 64;
 
 fn bytes_of(request: &TxnRequest) -> usize {
     let ops = request.success.iter().chain(&request.failure).map(|op| match op {
@@ -32,31 +35,37 @@ fn bytes_of(request: &TxnRequest) -> usize {
 }
 
 impl Shared {
-    fn request_id(&self) -> RequestId {
-        let sequence = self.sequence.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        RequestId { origin: self.identity.member, run: self.run, sequence }
-    }
-
-    /// Turns a failed read into an answer; a failed disk stops the member.
-    fn read_failed(&self, error: MvccError<StateError>) -> StoreError {
-        match error {
-            MvccError::Compacted { requested, compacted } => {
-                StoreError::Compacted { requested, compacted }
-            }
-            MvccError::Future { requested, current } => StoreError::Future { requested, current },
-            MvccError::BadRequest { reason } => StoreError::BadRequest { reason },
-            MvccError::View(error) => {
-                let reason = chain(&error);
-                Health::failed(&self.health, &reason);
-                StoreError::Fatal { reason }
-            }
+    /// Runs a transaction on the leader, or here if it only reads.
+    pub(super) async fn txn(
+        self: &Arc<Self>,
+        by: Option<AuthInfo>,
+        request: TxnRequest,
+    ) -> Result<TxnResponse, StoreError> {
+        self.health.borrow().check()?;
+        check_txn(&request).map_err(|error| self.read_failed(error))?;
+        if bytes_of(&request) > STORE_REQUEST_MAX_BYTES {
+            return Err(Refusal::RequestTooLarge.into());
         }
-    }
-
-    fn disk_failed(&self, error: &std::io::Error) -> StoreError {
-        let reason = chain(error);
-        Health::failed(&self.health, &reason);
-        StoreError::Fatal { reason }
+        if is_read_only(&request) {
+            self.barrier().await?;
+            if let Some(by) = &by {
+                self.state.auth().check_txn(by, &request)?;
+            }
+            let state = self.state.clone();
+            let outcome = run_on(&*self.disk, move || state.read_txn(&request))
+                .await
+                .map_err(|error| self.disk_failed(&error))?;
+            let outcome = outcome.map_err(|error| self.read_failed(error))?;
+            self.check_unchanged(&by.map_or(Caller::Internal, Caller::User))?;
+            return Ok(outcome.response);
+        }
+        let issued_at = self.state.progress().borrow().applied;
+        let command = Command::Txn { id: self.request_id(), issued_at, by, request };
+        match self.propose(command).await? {
+            Reply::Txn(response) => Ok(response),
+            Reply::Refused(refusal) => Err(refused(refusal)),
+            _ => Err(StoreError::Unknown { reason: "no answer was kept".into() }),
+        }
     }
 }
 
@@ -81,35 +90,13 @@ impl Kv for Store {
     }
 
     async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, StoreError> {
-        let shared = &self.shared;
-        shared.health.borrow().check()?;
-        check_txn(&request).map_err(|error| shared.read_failed(error))?;
-        if bytes_of(&request) > STORE_REQUEST_MAX_BYTES {
-            return Err(StoreError::BadRequest { reason: "request is too large".into() });
-        }
-        if is_read_only(&request) {
-            shared.barrier().await?;
-            let state = shared.state.clone();
-            let outcome = run_on(&*shared.disk, move || state.read_txn(&request))
-                .await
-                .map_err(|error| shared.disk_failed(&error))?;
-            return outcome
-                .map(|outcome| outcome.response)
-                .map_err(|error| shared.read_failed(error));
-        }
-        let issued_at = shared.state.progress().borrow().applied;
-        let command = Command::Txn { id: shared.request_id(), issued_at, request };
-        match shared.propose(command).await? {
-            Reply::Txn(response) => Ok(response),
-            Reply::Refused(refusal) => Err(refused(refusal)),
-            Reply::Done => Err(StoreError::Unknown { reason: "no answer was kept".into() }),
-        }
+        self.shared.txn(None, request).await
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         match self.shared.propose(Command::Compact { revision }).await? {
-            Reply::Done | Reply::Txn(_) => Ok(()),
             Reply::Refused(refusal) => Err(refused(refusal)),
+            _ => Ok(()),
         }
     }
 
@@ -117,12 +104,25 @@ impl Kv for Store {
         let shared = &self.shared;
         shared.health.borrow().check()?;
         if request.key.is_empty() {
-            return Err(StoreError::BadRequest { reason: "key is not provided".into() });
+            return Err(Refusal::EmptyKey.into());
         }
-        let (tx, rx) = mpsc::channel(WATCH_BUFFER_EVENTS);
-        let watcher = Watcher::new(shared.state.clone(), shared.disk.clone(), request, tx);
-        let (health, cancel) = (shared.health.subscribe(), shared.cancel.clone());
-        shared.tracker.spawn(watcher.run(health, cancel));
+        let mut stream = shared.open_stream(Caller::Internal);
+        stream.add(0, request).await?;
+        let (tx, rx) = mpsc::channel(ITEMS_AHEAD);
+        shared.tracker.spawn(async move {
+            loop {
+                let item = tokio::select! {
+                    biased;
+                    () = tx.closed() => return,
+                    item = stream.next() => item,
+                };
+                let Some((_, item)) = item else { return };
+                let last = matches!(item, WatchItem::Compacted { .. });
+                if tx.send(item).await.is_err() || last {
+                    return;
+                }
+            }
+        });
         Ok(rx)
     }
 }

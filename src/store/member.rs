@@ -39,6 +39,7 @@ use super::space::SpaceGuard;
 use super::state::{Machine, StateError, StateStore};
 use super::status::StoreStatus;
 use super::types::Peer;
+use super::watch::WatchHub;
 use crate::base::chain::chain;
 use crate::base::ids::{ClusterId, Generation, MemberId};
 
@@ -200,8 +201,10 @@ impl Store {
         )
         .await
         .map_err(|error| OpenError::Raft { reason: error.to_string() })?;
+        let hub = Arc::new(WatchHub::new(state.clone()));
         let shared = Arc::new(Shared {
             identity,
+            hub,
             raft,
             state,
             outbound,
@@ -215,6 +218,7 @@ impl Store {
             sequence: AtomicU64::new(1),
             gate: ReadGate::default(),
             quorum: Quorum::default(),
+            lead_gate: ReadGate::default(),
             space,
             incoming: tokio::sync::Mutex::<IncomingSlot>::default(),
             changing: tokio::sync::Mutex::new(()),
@@ -365,6 +369,12 @@ impl Shared {
                 () = shared.space.run(&shared.disk) => {}
             }
         });
+        let shared = self.clone();
+        self.tracker.spawn(async move { shared.run_leases().await });
+        let shared = self.clone();
+        self.tracker.spawn(async move { shared.run_alarms().await });
+        let (hub, cancel) = (self.hub.clone(), self.cancel.clone());
+        self.tracker.spawn(async move { hub.run(cancel).await });
     }
 
     /// Keeps leader, peers and health as Raft says, until the member stops.

@@ -73,7 +73,10 @@ fn never(reason: impl ToString) -> ChangeRefused {
 }
 
 impl Shared {
-    async fn change(self: &Arc<Self>, change: MembershipChange) -> Result<(), StoreError> {
+    pub(super) async fn change(
+        self: &Arc<Self>,
+        change: MembershipChange,
+    ) -> Result<(), StoreError> {
         let until = Instant::now() + CHANGE_BUDGET;
         let mut led_at = Instant::now();
         loop {

@@ -10,8 +10,9 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{ClusterId, Generation, MemberId};
+use crate::model::lease::LeaseId;
 use crate::model::recovery::SignedGeneration;
-use crate::store::quorum::QuorumLoss;
+use crate::store::quorum_loss::QuorumLoss;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
 use crate::store::types::{Command, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
@@ -59,6 +60,14 @@ pub(crate) enum Request {
     /// Which disk is behind this address?
     Hello,
     Status,
+    /// For the leader: this lease's holder lives.
+    KeepAlive {
+        id: LeaseId,
+    },
+    /// For the leader: how long has this lease?
+    LeaseLeft {
+        id: LeaseId,
+    },
     /// A later generation was made; this is its record.
     Fence(SignedGeneration),
 }
@@ -83,6 +92,9 @@ pub(crate) enum Answer {
         incarnation: u64,
     },
     Status(Box<StoreStatus>),
+    KeepAlive(Result<i64, LeaseUnserved>),
+    /// Milliseconds; none if there is no such lease.
+    LeaseLeft(Result<Option<u64>, LeaseUnserved>),
     Rejected(Rejection),
     /// The member could not do it; nothing is known about why it would later.
     Failed {
@@ -95,11 +107,13 @@ pub(crate) enum Answer {
 }
 
 /// Why a read has no index.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
 pub(crate) enum Unread {
     /// Ask again, perhaps elsewhere.
+    #[error("{reason}")]
     Later { reason: String },
     /// This member leads, but nobody follows it.
+    #[error("{0}")]
     NoQuorum(QuorumLoss),
 }
 
@@ -114,6 +128,15 @@ pub(crate) enum Unproposed {
     Unknown { reason: String },
     /// The leader's disk is nearly full; it never reached the log.
     NoSpace { reason: String },
+}
+
+/// Why the leader did not answer about a lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum LeaseUnserved {
+    /// There is no such lease.
+    Gone,
+    /// Ask again, perhaps elsewhere.
+    Later { reason: String },
 }
 
 /// Why the membership was not changed.

@@ -2,25 +2,33 @@
 //!
 //! What others use is [`Kv`] (data) and [`Store`] (membership, life).
 
+pub mod admin_api;
 mod announce;
 pub mod api;
+mod ask;
 mod barrier;
 mod bolt;
 mod codec;
 mod disk;
+mod etcd_kv;
 mod generation;
 mod health;
 mod incoming;
 mod kv;
+mod leases;
 mod live_copy;
 mod log;
+mod maintenance;
 mod member;
+mod members;
 mod membership;
 mod message;
 mod offline;
 mod outbound;
 mod propose;
 mod quorum;
+mod quorum_loss;
+mod quorum_watch;
 mod raft_network;
 mod read_gate;
 mod receive;
@@ -35,9 +43,10 @@ mod tell_generation;
 #[cfg(test)]
 pub(crate) mod tests;
 mod types;
+mod users;
 mod watch;
 
-pub use api::{Kv, PeerError, PeerNetwork, PeerTarget, StoreError};
+pub use api::{EtcdKv, Kv, PeerError, PeerNetwork, PeerTarget, StoreError, WatchStream};
 pub use codec::CodecError;
 pub use disk::{DiskSpace, DiskWork, HostDisk, StoreDisk};
 pub use generation::{FenceError, GenerationTrust};
@@ -46,7 +55,7 @@ pub use member::{OpenError, Store, StoreConfig, StoreDeps, StoreTuning};
 pub use offline::{
     CheckReport, Finding, Founding, OfflineError, Replay, StoppedMember, found_member,
 };
-pub use quorum::QuorumLoss;
+pub use quorum_loss::QuorumLoss;
 pub use runtime::seed_this_thread;
 pub use snapshot_file::SnapshotFormat;
 pub use state::StateError;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::api::StoreError;
 use super::message::{Answer, Request, Unproposed};
-use super::quorum::QuorumLoss;
+use super::quorum_loss::QuorumLoss;
 use super::shared::{PAUSE, Shared};
 use super::types::{Command, Refusal, Reply};
 use crate::base::ids::MemberId;
@@ -169,7 +169,7 @@ pub(super) fn refused(refusal: Refusal) -> StoreError {
             StoreError::Compacted { requested, compacted }
         }
         Refusal::Future { requested, current } => StoreError::Future { requested, current },
-        Refusal::BadRequest { reason } => StoreError::BadRequest { reason },
+        Refusal::Rule(rule) => StoreError::Refused(rule),
         Refusal::Forgotten => StoreError::Unknown {
             reason: "the request is older than the memory of answered requests".into(),
         },

@@ -143,6 +143,14 @@ impl Shared {
             }
             Request::Change(change) => Answer::Changed(self.change_here(change).await),
             Request::Hello => Answer::Hello { incarnation: self.identity.incarnation },
+            Request::KeepAlive { id } => {
+                let until = Instant::now() + WRITE_BUDGET;
+                Answer::KeepAlive(self.keep_alive_here(id, until).await)
+            }
+            Request::LeaseLeft { id } => {
+                let until = Instant::now() + WRITE_BUDGET;
+                Answer::LeaseLeft(self.lease_left_here(id, until).await)
+            }
             Request::Status => Answer::Status(Box::new(self.status())),
             // Of another cluster, or it would have been answered before.
             Request::Fence(_) => Answer::FenceHeard { ended: false },

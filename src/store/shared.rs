@@ -30,7 +30,9 @@ use super::space::SpaceGuard;
 use super::state::{Machine, STATE_FILE, StateStore};
 use super::status::{MemberInfo, StoreStatus};
 use super::types::{Peer, TypeConfig};
+use super::watch::{Stream, WatchHub};
 use crate::base::ids::MemberId;
+use crate::model::auth::Caller;
 
 /// Pause between attempts while nothing is known to have changed.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
@@ -59,7 +61,10 @@ pub(super) struct Shared {
     pub(super) sequence: AtomicU64,
     pub(super) gate: ReadGate,
     pub(super) quorum: Quorum,
+    /// Keepalives that wait for the word that this member leads.
+    pub(super) lead_gate: ReadGate,
     pub(super) space: SpaceGuard,
+    pub(super) hub: Arc<WatchHub>,
     pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
     /// Membership changes are made one at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
@@ -69,6 +74,12 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn membership(&self) -> openraft::Membership<u64, Peer> {
         self.raft.metrics().borrow_watched().membership_config.membership().clone()
+    }
+
+    /// A stream of watches on somebody's behalf.
+    pub(super) fn open_stream(&self, caller: Caller) -> Stream {
+        let (hub, disk) = (self.hub.clone(), self.disk.clone());
+        Stream::new(hub, disk, self.health.subscribe(), self.cancel.clone(), caller)
     }
 
     pub(super) async fn wait_for_leader(&self, within: Duration) -> Result<(), StoreError> {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::disk::{DiskSpace, StoreDisk, run_on};
 use crate::base::limits::{STORE_DISK_RESERVE_MAX_BYTES, STORE_DISK_RESERVE_MIN_BYTES};
 use crate::model::kv::{Op, TxnRequest};
-use crate::store::types::Command;
+use crate::store::types::{Ask, Command};
 
 /// How often the disk is asked; at full speed less than the reserve is written meanwhile.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -84,7 +84,13 @@ impl SpaceGuard {
     pub(super) fn admit(&self, command: &Command) -> Result<(), Shortage> {
         match command {
             Command::Txn { request, .. } if adds(request) => self.check(),
-            Command::Txn { .. } | Command::Compact { .. } | Command::Boot { .. } => Ok(()),
+            Command::Ask { ask: Ask::LeaseGrant { .. }, .. } => self.check(),
+            Command::Txn { .. }
+            | Command::Ask { .. }
+            | Command::LeaseEnds { .. }
+            | Command::LeaseMarks { .. }
+            | Command::Compact { .. }
+            | Command::Boot { .. } => Ok(()),
         }
     }
 }
@@ -101,7 +107,7 @@ async fn ask(disk: &Arc<dyn StoreDisk>) -> Option<DiskSpace> {
 }
 
 /// Whether the transaction could store something new.
-fn adds(request: &TxnRequest) -> bool {
+pub(super) fn adds(request: &TxnRequest) -> bool {
     request.success.iter().chain(&request.failure).any(|op| match op {
         Op::Put(_) => true,
         Op::Txn(nested) => adds(nested),

@@ -1,6 +1,9 @@
 //! Real members on real files over an in-process network.
 
+mod etcd;
 mod generations;
+mod hash;
+mod leases;
 mod members;
 mod quorum;
 mod rot;
@@ -23,6 +26,7 @@ use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::kv::{
     Compare, EventKind, Op, OpResponse, RangeRequest, TxnRequest, WatchItem, WatchRequest,
 };
+use crate::model::refusal::Refusal;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -191,7 +195,7 @@ async fn one_member_keeps_what_it_acknowledged_over_a_kill_and_a_stop() {
     let old = RangeRequest { revision: 2, ..RangeRequest::key("a") };
     assert_eq!(&store.range(old).await.unwrap().kvs[0].value[..], b"1");
     let all = store.range(RangeRequest::prefix("")).await;
-    assert!(matches!(all, Err(StoreError::BadRequest { .. })));
+    assert!(matches!(all, Err(StoreError::Refused(Refusal::EmptyKey))));
     let all = RangeRequest {
         key: Bytes::from_static(&[0]),
         range_end: Bytes::from_static(&[0]),

@@ -8,7 +8,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{BootCount, MemberId};
+use crate::logic::auth::AuthCommand;
+use crate::logic::lease::LeaseMark;
+use crate::model::auth::AuthInfo;
 use crate::model::kv::{Revision, TxnRequest, TxnResponse};
+use crate::model::lease::{LeaseGranted, LeaseId};
+use crate::store::admin_api::Alarm;
 use crate::store::runtime::StoreRuntime;
 
 /// What the log can tell the state machine to do.
@@ -20,7 +25,26 @@ pub(crate) enum Command {
         /// answered requests reaches back no further than this, an unknown id may have
         /// been answered and forgotten.
         issued_at: u64,
+        /// `None` is this program itself, which is not checked.
+        by: Option<AuthInfo>,
         request: TxnRequest,
+    },
+    /// Anything else that is asked for and must be done once.
+    Ask {
+        id: RequestId,
+        issued_at: u64,
+        by: Option<AuthInfo>,
+        ask: Ask,
+    },
+    /// The leader of `term` found the time of these leases over.
+    LeaseEnds {
+        term: u64,
+        ids: Vec<LeaseId>,
+    },
+    /// The leader of `term` notes how long these leases have, or that they were renewed.
+    LeaseMarks {
+        term: u64,
+        marks: Vec<LeaseMark>,
     },
     Compact {
         revision: Revision,
@@ -29,6 +53,30 @@ pub(crate) enum Command {
     Boot {
         member: MemberId,
         note: StartNote,
+    },
+}
+
+/// What a client or this program asks for besides transactions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    LeaseGrant {
+        id: LeaseId,
+        ttl_s: i64,
+    },
+    LeaseRevoke {
+        id: LeaseId,
+    },
+    Auth(AuthCommand),
+    /// Gives a user whose password was right at this revision a token; `secret` is its
+    /// first part.
+    Authenticate {
+        user: String,
+        revision: u64,
+        secret: String,
+    },
+    Alarm {
+        alarm: Alarm,
+        on: bool,
     },
 }
 
@@ -63,6 +111,18 @@ impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Command::Txn { id, .. } => write!(f, "txn {id}"),
+            Command::Ask { id, ask, .. } => {
+                let what = match ask {
+                    Ask::LeaseGrant { .. } => "lease grant",
+                    Ask::LeaseRevoke { .. } => "lease revocation",
+                    Ask::Auth(_) => "users' change",
+                    Ask::Authenticate { .. } => "sign-in",
+                    Ask::Alarm { .. } => "alarm",
+                };
+                write!(f, "{what} {id}")
+            }
+            Command::LeaseEnds { ids, .. } => write!(f, "end of {} leases", ids.len()),
+            Command::LeaseMarks { marks, .. } => write!(f, "marks of {} leases", marks.len()),
             Command::Compact { revision } => write!(f, "compact {revision}"),
             Command::Boot { member, note } => write!(f, "{note} of member {member}"),
         }
@@ -90,6 +150,12 @@ pub(crate) enum Reply {
     /// A blank or membership entry, a compaction or a boot note.
     Done,
     Txn(TxnResponse),
+    Granted(LeaseGranted),
+    /// The revision after a lease's keys were deleted.
+    Revoked(Revision),
+    Token(String),
+    /// What an alarm's command changed.
+    Alarms(Vec<Alarm>),
     Refused(Refusal),
 }
 
@@ -104,9 +170,8 @@ pub(crate) enum Refusal {
         requested: Revision,
         current: Revision,
     },
-    BadRequest {
-        reason: String,
-    },
+    /// A rule of etcd's.
+    Rule(crate::model::refusal::Refusal),
     /// The id is older than the memory of answered requests: it may have been done.
     Forgotten,
     /// The request was done, but its answer was too large to keep.
@@ -150,6 +215,10 @@ impl fmt::Display for Reply {
         match self {
             Reply::Done => f.write_str("done"),
             Reply::Txn(answer) => write!(f, "txn at {}", answer.revision),
+            Reply::Granted(granted) => write!(f, "lease of {} s", granted.ttl_s),
+            Reply::Revoked(revision) => write!(f, "lease ended at {revision}"),
+            Reply::Token(_) => f.write_str("token"),
+            Reply::Alarms(changed) => write!(f, "{} alarms", changed.len()),
             Reply::Refused(refusal) => write!(f, "refused: {refusal:?}"),
         }
     }

@@ -240,7 +240,16 @@ pub fn nearest_existing(path: &Path) -> PathBuf {
 /// An exclusive lock that ends with the process, however it ends.
 #[derive(Debug)]
 pub struct LockFile {
-    _file: File,
+    file: File,
+}
+
+impl Drop for LockFile {
+    /// Says so: a child that another thread is just starting shares the open file until
+    /// it becomes its own program.
+    fn drop(&mut self) {
+        // The file is closed next, which ends the lock too.
+        let _ = self.file.unlock();
+    }
 }
 
 impl LockFile {
@@ -254,7 +263,7 @@ impl LockFile {
             .open(path)
             .map_err(at("open lock", path))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(at("lock", path)(error)),
         }

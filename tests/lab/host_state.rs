@@ -127,7 +127,7 @@ fn groups(pid: i64, node: &str, lines: &mut BTreeSet<String>) -> Outcome {
         let Some(end) = place.find(&own).map(|at| at + own.len()) else { continue };
         let below = place[..end].trim_start_matches('/');
         for top in tops.iter().map(PathBuf::as_path).chain([Path::new("/sys/fs/cgroup")]) {
-            walk_groups(&top.join(below), top, lines, &mut seen);
+            walk_groups(&top.join(below), lines, &mut seen);
         }
     }
     for process in seen {
@@ -139,7 +139,7 @@ fn groups(pid: i64, node: &str, lines: &mut BTreeSet<String>) -> Outcome {
     Ok(())
 }
 
-fn walk_groups(dir: &Path, top: &Path, lines: &mut BTreeSet<String>, pids: &mut BTreeSet<String>) {
+fn walk_groups(dir: &Path, lines: &mut BTreeSet<String>, pids: &mut BTreeSet<String>) {
     if !dir.is_dir() {
         return;
     }
@@ -149,7 +149,7 @@ fn walk_groups(dir: &Path, top: &Path, lines: &mut BTreeSet<String>, pids: &mut 
     lines.insert(format!("group {}", shown.display()));
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
-            walk_groups(&entry.path(), top, lines, pids);
+            walk_groups(&entry.path(), lines, pids);
         }
     }
 }

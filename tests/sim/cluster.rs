@@ -282,7 +282,7 @@ impl Sim {
                 key: Bytes::from_static(&[0]),
                 range_end: Bytes::from_static(&[0]),
                 start_revision: next,
-                prev_kv: false,
+                ..WatchRequest::default()
             };
             let Ok(mut watch) = store.watch(everything).await else { continue };
             drop(store);
@@ -381,7 +381,10 @@ fn fate(answer: Result<i64, &StoreError>) -> Fate {
     match answer {
         Ok(revision) => Fate::Done(revision),
         Err(
-            StoreError::NoLeader { .. } | StoreError::NoQuorum(_) | StoreError::BadRequest { .. },
+            StoreError::NoLeader { .. }
+            | StoreError::NoQuorum(_)
+            | StoreError::Refused(_)
+            | StoreError::BadRequest { .. },
         ) => Fate::Never,
         // A member that fails or stops before it proposed says so, too; to call that
         // unknown only weakens the check.
@@ -405,7 +408,8 @@ async fn dump(store: &Store) -> Result<Dump, StoreError> {
         key: Bytes::from_static(&[0]),
         range_end: Bytes::from_static(&[0]),
         start_revision: compacted.max(2),
-        prev_kv: false,
+        progress_notify: true,
+        ..WatchRequest::default()
     };
     let mut watch = store.watch(request).await?;
     let mut changes = BTreeMap::new();

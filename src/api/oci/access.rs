@@ -34,7 +34,8 @@ pub(super) async fn check(
 ) -> Result<(), Refusal> {
     let identity = request.extensions.get::<PeerIdentity>().cloned();
     if let Some(identity) = &identity
-        && (wish == Wish::Read || identity.groups.iter().any(|group| group == MASTERS))
+        && (wish == Wish::Read && !identity.is_etcd_client()
+            || identity.groups.iter().any(|group| group == MASTERS))
     {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::api::oci::answer::{Refusal, empty, query, range_of, text};
 use crate::api::oci::manifests::CONTENT_DIGEST;
+use crate::registry::RegistryError;
 use crate::registry::{Digest, Registry, Repository, UploadStatus};
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -49,8 +50,11 @@ pub(super) async fn get(
     let local = query(&request.uri, "local").is_some_and(|value| value == "true");
     if request.method == axum::http::Method::HEAD && !local {
         // A client that finds content here will not send it: it must not be collected
-        // before the manifest comes.
-        registry.mount_blob(digest).await?;
+        // before the manifest comes. What only a silent peer may have is not here for it:
+        // it sends the content again, and pushing does not depend on every peer.
+        if !registry.mount_blob(digest).await? {
+            return Err(RegistryError::BlobUnknown { digest: digest.clone() }.into());
+        }
     }
     let reader =
         if local { registry.local_blob(digest).await? } else { registry.blob(digest).await? };

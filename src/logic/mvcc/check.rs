@@ -12,10 +12,7 @@ use bytes::Bytes;
 use super::{KeyRange, MvccError};
 use crate::base::limits::STORE_TXN_MAX_OPS;
 use crate::model::kv::{Op, TxnRequest};
-
-fn bad<E>(reason: &str) -> MvccError<E> {
-    MvccError::BadRequest { reason: reason.into() }
-}
+use crate::model::refusal::Refusal;
 
 /// Refuses malformed transactions and keys that would change twice in one revision.
 pub fn check_txn<E>(txn: &TxnRequest) -> Result<(), MvccError<E>> {
@@ -37,23 +34,23 @@ pub fn is_read_only(txn: &TxnRequest) -> bool {
 fn check_shape<E>(txn: &TxnRequest) -> Result<(), MvccError<E>> {
     let most = txn.compare.len().max(txn.success.len()).max(txn.failure.len());
     if most > STORE_TXN_MAX_OPS {
-        return Err(bad("too many operations in txn request"));
+        return Err(Refusal::TooManyOps.into());
     }
     if txn.compare.iter().any(|compare| compare.key.is_empty()) {
-        return Err(bad("key is not provided"));
+        return Err(Refusal::EmptyKey.into());
     }
     for op in txn.success.iter().chain(&txn.failure) {
         match op {
-            Op::Range(range) if range.key.is_empty() => return Err(bad("key is not provided")),
+            Op::Range(range) if range.key.is_empty() => return Err(Refusal::EmptyKey.into()),
             Op::DeleteRange(delete) if delete.key.is_empty() => {
-                return Err(bad("key is not provided"));
+                return Err(Refusal::EmptyKey.into());
             }
-            Op::Put(put) if put.key.is_empty() => return Err(bad("key is not provided")),
+            Op::Put(put) if put.key.is_empty() => return Err(Refusal::EmptyKey.into()),
             Op::Put(put) if put.ignore_value && !put.value.is_empty() => {
-                return Err(bad("value is provided"));
+                return Err(Refusal::ValueProvided.into());
             }
             Op::Put(put) if put.ignore_lease && put.lease != 0 => {
-                return Err(bad("lease is provided"));
+                return Err(Refusal::LeaseProvided.into());
             }
             Op::Txn(nested) => check_shape(nested)?,
             Op::Range(_) | Op::Put(_) | Op::DeleteRange(_) => {}
@@ -68,7 +65,6 @@ type Touched = (BTreeSet<Bytes>, Vec<KeyRange>);
 /// a delete. The two branches of a nested transaction exclude each other, so they may
 /// put the same key.
 fn check_intervals<E>(ops: &[Op]) -> Result<Touched, MvccError<E>> {
-    let duplicate = || bad("duplicate key given in txn request");
     let mut deletes: Vec<KeyRange> = ops
         .iter()
         .filter_map(|op| match op {
@@ -86,7 +82,7 @@ fn check_intervals<E>(ops: &[Op]) -> Result<Touched, MvccError<E>> {
         let (else_puts, else_deletes) = check_intervals(&nested.failure)?;
         for key in then_puts.union(&else_puts) {
             if puts.contains(key) || deleted(&deletes, key) {
-                return Err(duplicate());
+                return Err(Refusal::DuplicateKey.into());
             }
         }
         puts.extend(then_puts);
@@ -97,7 +93,7 @@ fn check_intervals<E>(ops: &[Op]) -> Result<Touched, MvccError<E>> {
     for op in ops {
         let Op::Put(put) = op else { continue };
         if deleted(&deletes, &put.key) || !puts.insert(put.key.clone()) {
-            return Err(duplicate());
+            return Err(Refusal::DuplicateKey.into());
         }
     }
     Ok((puts, deletes))

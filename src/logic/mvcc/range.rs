@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum End {
     /// The key alone.
     Single,
@@ -17,7 +17,7 @@ enum End {
 }
 
 /// The keys that a request is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRange {
     start: Bytes,
     end: End,
@@ -58,6 +58,24 @@ impl KeyRange {
     /// First key that may be in the range.
     pub fn start(&self) -> &Bytes {
         &self.start
+    }
+
+    /// The part of the range behind one of its keys.
+    pub fn behind(&self, key: &[u8]) -> Self {
+        // The smallest key after another is that key and a zero byte.
+        let start = Bytes::from([key, &[0]].concat());
+        match &self.end {
+            End::Single => Self { end: End::Before(start.clone()), start },
+            end => Self { start, end: end.clone() },
+        }
+    }
+
+    /// Where the range ends, exclusively; `None` is beyond every key. Not for one key.
+    pub fn end(&self) -> Option<&Bytes> {
+        match &self.end {
+            End::Before(end) => Some(end),
+            End::Single | End::Unbounded => None,
+        }
     }
 
     /// Bounds for an ordered map; only valid when the range is not empty.

@@ -56,6 +56,10 @@ impl MvccView for Model {
         Ok(self.newest().get(key).cloned())
     }
 
+    fn has_lease(&self, id: i64) -> bool {
+        id == 7
+    }
+
     fn scan(&self, range: &KeyRange, at: Option<i64>, take: usize) -> Result<Scan, Infallible> {
         let state = at.map_or(self.newest(), |at| &self.0[at as usize]);
         let found: Vec<KeyValue> =
@@ -105,7 +109,7 @@ fn operations_see_the_writes_before_them() {
             Op::Range(RangeRequest::prefix("")),
         ]))
         .unwrap_err();
-    assert!(matches!(outcome, MvccError::BadRequest { .. }));
+    assert!(matches!(outcome, MvccError::Refused(_)));
     let all = RangeRequest { key: "a".into(), range_end: "z".into(), ..Default::default() };
     let outcome = model.txn(&then(vec![put("a", "1"), Op::delete("b"), Op::Range(all)])).unwrap();
     let OpResponse::Range(seen) = &outcome.response.responses[2] else { panic!() };

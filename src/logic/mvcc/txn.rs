@@ -13,6 +13,8 @@ use crate::model::kv::{
     Compare, CompareOp, CompareTarget, DeleteRangeRequest, Event, EventKind, KeyValue, Op,
     OpResponse, PutRequest, Revision, TxnRequest, TxnResponse,
 };
+use crate::model::lease::LeaseId;
+use crate::model::refusal::Refusal;
 
 /// What a transaction answered and changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +80,10 @@ impl<V: MvccView> MvccView for Run<'_, V> {
         let count = live.len() as u64;
         Ok(Scan { kvs: live.into_values().take(take).collect(), count })
     }
+
+    fn has_lease(&self, id: LeaseId) -> bool {
+        self.view.has_lease(id)
+    }
 }
 
 impl<V: MvccView> Run<'_, V> {
@@ -135,9 +141,12 @@ impl<V: MvccView> Run<'_, V> {
     }
 
     fn put(&mut self, put: &PutRequest) -> Result<OpResponse, MvccError<V::Error>> {
+        if put.lease != 0 && !self.view.has_lease(put.lease) {
+            return Err(Refusal::LeaseNotFound.into());
+        }
         let old = self.get(&put.key).map_err(MvccError::View)?;
         if old.is_none() && (put.ignore_value || put.ignore_lease) {
-            return Err(MvccError::BadRequest { reason: "key not found".into() });
+            return Err(Refusal::KeyNotFound.into());
         }
         let (create_revision, version) =
             old.as_ref().map_or((self.next, 1), |old| (old.create_revision, old.version + 1));
@@ -157,7 +166,8 @@ impl<V: MvccView> Run<'_, V> {
             },
         };
         self.changed.insert(put.key.clone(), Some(kv.clone()));
-        let answer = OpResponse::Put { prev_kv: if put.prev_kv { old.clone() } else { None } };
+        let prev_kv = if put.prev_kv { old.clone() } else { None };
+        let answer = OpResponse::Put { revision: self.next, prev_kv };
         self.events.push(Event { kind: EventKind::Put, kv, prev_kv: old });
         Ok(answer)
     }
@@ -178,6 +188,7 @@ impl<V: MvccView> Run<'_, V> {
             self.events.push(Event { kind: EventKind::Delete, kv, prev_kv: Some(old.clone()) });
         }
         Ok(OpResponse::DeleteRange {
+            revision: self.revision(),
             deleted: gone.len() as i64,
             prev_kvs: if delete.prev_kv { gone } else { Vec::new() },
         })

@@ -102,6 +102,14 @@ impl HeadFile {
     }
 }
 
+impl Drop for HeadFile {
+    /// Gives the lock back, also where a child that is just being started shares the file.
+    fn drop(&mut self) {
+        // The file is closed next, which ends the lock too.
+        let _ = self.file.close();
+    }
+}
+
 fn read_slot(file: &dyn StorageBackend, slot: u64) -> Result<Option<Head>, LogError> {
     let len = file.len().map_err(access("look at"))?;
     let start = slot * SLOT_BYTES as u64;

@@ -42,7 +42,7 @@ fn entry(term: u64, index: u64) -> Entry {
     let value = "v".repeat(40 + index as usize % 90);
     let request =
         TxnRequest { success: vec![Op::put(format!("k{index}"), value)], ..Default::default() };
-    let command = Command::Txn { id, issued_at: 0, request };
+    let command = Command::Txn { id, issued_at: 0, by: None, request };
     Entry::new(log_id(term, index), EntryPayload::Normal(command))
 }
 

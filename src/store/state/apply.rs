@@ -3,13 +3,22 @@
 //! Invariants: the same commands in the same order give the same state and answers on
 //! every member; a repeated request is answered from memory and changes nothing.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::StateError;
 use super::reader::Newest;
 use super::requests::Answered;
-use super::store::StateStore;
+use super::store::{Inner, StateStore};
+use crate::logic::auth::AuthState;
+use crate::logic::lease::LeaseRecord;
 use crate::logic::mvcc::{MvccError, check_compaction, run_txn};
+use crate::model::auth::AuthInfo;
 use crate::model::kv::{Event, Op, Revision, TxnRequest};
-use crate::store::types::{Command, LogId, Refusal, Reply, RequestId, StoredMembership};
+use crate::model::lease::LeaseId;
+use crate::model::refusal::Refusal as Rule;
+use crate::store::admin_api::Alarm;
+use crate::store::types::{Ask, Command, LogId, Refusal, Reply, RequestId, StoredMembership};
 
 /// What an entry asks of the state.
 pub(super) enum Step {
@@ -18,13 +27,66 @@ pub(super) enum Step {
     Command(Command),
 }
 
+/// What happens to one lease.
+pub(super) enum LeaseChange {
+    Granted(LeaseRecord),
+    Marked(LeaseRecord),
+    Ended,
+}
+
+/// All that one request changes.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// Of one revision.
+    pub(super) events: Vec<Event>,
+    pub(super) leases: Vec<(LeaseId, LeaseChange)>,
+    pub(super) auth: Option<Arc<AuthState>>,
+    pub(super) alarms: Option<BTreeSet<Alarm>>,
+}
+
+impl Effects {
+    pub(super) fn of(events: Vec<Event>) -> Self {
+        Self { events, ..Self::default() }
+    }
+}
+
+impl Inner {
+    fn take_up(&mut self, revision: Revision, effects: &Effects) {
+        for (id, change) in &effects.leases {
+            let record = match change {
+                LeaseChange::Granted(record) | LeaseChange::Marked(record) => Some(*record),
+                LeaseChange::Ended => None,
+            };
+            self.leases.set(*id, record);
+            self.active.leases.insert(*id, record);
+        }
+        if let Some(auth) = &effects.auth {
+            self.auth = auth.clone();
+            self.active.auth = Some(auth.clone());
+        }
+        if let Some(alarms) = &effects.alarms {
+            self.alarms = alarms.clone();
+            self.active.alarms = Some(alarms.clone());
+        }
+        if !effects.events.is_empty() {
+            self.active.record(revision, &effects.events);
+            self.marks.revision = revision;
+        }
+    }
+}
+
 /// Operations up to which a transaction of single keys is short work.
 const SHORT_OPS: usize = 16;
 
 impl Step {
     /// Whether applying it may read much, as a range or many operations do.
     pub(super) fn is_heavy(&self) -> bool {
-        let Step::Command(Command::Txn { request, .. }) = self else { return false };
+        let request = match self {
+            Step::Command(Command::Txn { request, .. }) => request,
+            Step::Command(Command::Ask { ask: Ask::LeaseRevoke { .. }, .. })
+            | Step::Command(Command::LeaseEnds { .. }) => return true,
+            Step::Blank | Step::Membership(_) | Step::Command(_) => return false,
+        };
         let ranged = |op: &Op| match op {
             Op::Put(_) => false,
             Op::Range(range) => !range.range_end.is_empty(),
@@ -43,7 +105,7 @@ fn refuse(error: MvccError<StateError>) -> Result<Reply, StateError> {
             Refusal::Compacted { requested, compacted }
         }
         MvccError::Future { requested, current } => Refusal::Future { requested, current },
-        MvccError::BadRequest { reason } => Refusal::BadRequest { reason },
+        MvccError::Refused(rule) => Refusal::Rule(rule),
         MvccError::View(error) => return Err(error),
     }))
 }
@@ -61,8 +123,17 @@ impl StateStore {
                 self.advance(log_id);
                 Reply::Done
             }
-            Step::Command(Command::Txn { id, issued_at, request }) => {
-                self.apply_txn(log_id, id, issued_at, &request)?
+            Step::Command(Command::Txn { id, issued_at, by, request }) => {
+                self.apply_txn(log_id, id, issued_at, by.as_ref(), &request)?
+            }
+            Step::Command(Command::Ask { id, issued_at, by, ask }) => {
+                self.apply_ask(log_id, id, issued_at, by.as_ref(), &ask)?
+            }
+            Step::Command(Command::LeaseEnds { term, ids }) => {
+                self.apply_lease_ends(log_id, term, &ids)?
+            }
+            Step::Command(Command::LeaseMarks { term, marks }) => {
+                self.apply_lease_marks(log_id, term, &marks)
             }
             Step::Command(Command::Compact { revision }) => self.apply_compact(log_id, revision)?,
             Step::Command(Command::Boot { member, note }) => {
@@ -86,7 +157,7 @@ impl StateStore {
         Ok(reply)
     }
 
-    fn advance(&self, log_id: LogId) {
+    pub(super) fn advance(&self, log_id: LogId) {
         let mut inner = self.write();
         inner.marks.applied = Some(log_id);
         inner.active.dirty = true;
@@ -97,31 +168,62 @@ impl StateStore {
         log_id: LogId,
         id: RequestId,
         issued_at: u64,
+        by: Option<&AuthInfo>,
         request: &TxnRequest,
     ) -> Result<Reply, StateError> {
-        let (recalled, revisions) = {
+        let (recalled, revisions, auth) = {
             let inner = self.read();
-            (inner.requests.recall(&id, issued_at), inner.revisions())
+            (inner.requests.recall(&id, issued_at), inner.revisions(), inner.auth.clone())
         };
         if let Some(reply) = recalled {
             self.advance(log_id);
             return Ok(reply);
         }
-        let (reply, events) = match run_txn(&Newest(self), revisions, request) {
-            Ok(outcome) => (Reply::Txn(outcome.response), outcome.events),
-            Err(error) => (refuse(error)?, Vec::new()),
+        let permitted = match by {
+            Some(by) if auth.is_enabled() => match auth.check_txn(by, request) {
+                Ok(()) => self.check_attached(by, request)?,
+                Err(rule) => Err(rule),
+            },
+            Some(_) | None => Ok(()),
         };
-        self.commit_txn(log_id, id, revisions.current + 1, &reply, events);
+        let outcome = match permitted {
+            Ok(()) => run_txn(&Newest(self), revisions, request),
+            Err(rule) => Err(rule.into()),
+        };
+        let (reply, effects) = match outcome {
+            Ok(outcome) => (Reply::Txn(outcome.response), Effects::of(outcome.events)),
+            Err(error) => (refuse(error)?, Effects::default()),
+        };
+        self.commit_txn(log_id, id, revisions.current + 1, &reply, effects);
         Ok(reply)
     }
 
-    fn commit_txn(
+    /// A single put may attach its key only to a lease whose other keys its author may
+    /// write, or ending that lease would be denied to him; etcd does not ask it of a put in
+    /// a transaction.
+    fn check_attached(
+        &self,
+        by: &AuthInfo,
+        request: &TxnRequest,
+    ) -> Result<Result<(), Rule>, StateError> {
+        match &request.success[..] {
+            [Op::Put(put)] if request.compare.is_empty() && put.lease != 0 => {
+                let keys = self.lease_keys(put.lease)?;
+                Ok(self.check_lease_keys(Some(by), &keys))
+            }
+            _ => Ok(Ok(())),
+        }
+    }
+
+    /// Notes an answered request and takes up its effects, in one step: a flush sees all
+    /// of it or nothing.
+    pub(super) fn commit_txn(
         &self,
         log_id: LogId,
         id: RequestId,
         revision: Revision,
         reply: &Reply,
-        events: Vec<Event>,
+        effects: Effects,
     ) {
         let answered = Answered::new(id, reply);
         let mut inner = self.write();
@@ -131,13 +233,32 @@ impl StateStore {
         inner.active.bytes += 256;
         inner.requests.remember(log_id.index, answered);
         inner.marks.forgotten = inner.requests.horizon();
-        if events.is_empty() {
-            return;
-        }
-        inner.active.record(revision, &events);
-        inner.marks.revision = revision;
+        inner.take_up(revision, &effects);
         drop(inner);
-        self.push_recent(revision, events);
+        self.tell(revision, effects);
+    }
+
+    /// Takes up effects without an answer, in one step.
+    pub(super) fn commit_effects(&self, revision: Revision, effects: Effects) {
+        let mut inner = self.write();
+        inner.active.dirty = true;
+        inner.take_up(revision, &effects);
+        drop(inner);
+        self.tell(revision, effects);
+    }
+
+    /// Tells the clock and the watchers of what was taken up.
+    fn tell(&self, revision: Revision, effects: Effects) {
+        for (id, change) in effects.leases {
+            match change {
+                LeaseChange::Granted(record) => self.timer.granted(id, record),
+                LeaseChange::Marked(record) => self.timer.marked(id, record),
+                LeaseChange::Ended => self.timer.revoked(id),
+            }
+        }
+        if !effects.events.is_empty() {
+            self.push_recent(revision, effects.events);
+        }
     }
 
     fn apply_compact(&self, log_id: LogId, revision: Revision) -> Result<Reply, StateError> {

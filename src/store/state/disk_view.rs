@@ -6,8 +6,11 @@
 //! changes:  (revision, number) → key               what each revision changed, in order
 //! requests: log index          → (id, reply)       answered requests, for repeated ones
 //! boots:    member             → StartNote
+//! leases:   lease              → LeaseRecord
+//! attached: (lease, key)       → nothing           keys that go with the lease
 //! meta:     name               → versioned value   "applied" "membership" "revision"
 //!                                                  "compacted" "trimmed" "forgotten"
+//!                                                  "auth" "alarms"
 //! ```
 //!
 //! Invariant: a view is one redb read transaction, so all its tables are of one moment.
@@ -16,11 +19,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
-    WriteTransaction,
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTableMetadata,
+    TableDefinition, TableError, WriteTransaction,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::layer::Record;
 use super::{StateError, access};
 use crate::logic::mvcc::{FIRST_REVISION, KeyRange};
 use crate::model::kv::{KeyValue, Revision};
@@ -35,6 +39,9 @@ pub(super) const REQUESTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::ne
 pub(super) const BOOTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("boots");
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
+pub(super) const LEASES: TableDefinition<'_, i64, &[u8]> = TableDefinition::new("leases");
+pub(super) const ATTACHED: TableDefinition<'_, (i64, &[u8]), ()> = TableDefinition::new("attached");
+
 /// A key's record without the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stored {
@@ -43,30 +50,38 @@ struct Stored {
     mod_revision: Revision,
     version: i64,
     lease: i64,
+    /// Which change of its revision it is, from 0.
+    number: u32,
 }
 
 /// Encodes a record; a deletion has version 0.
-pub(super) fn encode_kv(kv: &KeyValue) -> Vec<u8> {
+pub(super) fn encode_kv(kv: &KeyValue, number: u32) -> Vec<u8> {
     encode(&Stored {
         value: kv.value.clone(),
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,
         version: kv.version,
         lease: kv.lease,
+        number,
     })
 }
 
 pub(super) fn decode_kv(key: &[u8], bytes: &[u8]) -> Result<KeyValue, StateError> {
+    Ok(decode_record(key, bytes)?.kv)
+}
+
+pub(super) fn decode_record(key: &[u8], bytes: &[u8]) -> Result<Record, StateError> {
     let stored: Stored =
         decode(bytes).map_err(|source| StateError::Decode { what: "a record", source })?;
-    Ok(KeyValue {
+    let kv = KeyValue {
         key: Bytes::copy_from_slice(key),
         value: stored.value,
         create_revision: stored.create_revision,
         mod_revision: stored.mod_revision,
         version: stored.version,
         lease: stored.lease,
-    })
+    };
+    Ok(Record { kv, number: stored.number })
 }
 
 /// The single values of the state.
@@ -118,6 +133,8 @@ pub(super) fn create_tables(txn: &WriteTransaction) -> Result<(), StateError> {
     txn.open_table(REQUESTS).map_err(access("create a table of"))?;
     txn.open_table(BOOTS).map_err(access("create a table of"))?;
     txn.open_table(META).map_err(access("create a table of"))?;
+    txn.open_table(LEASES).map_err(access("create a table of"))?;
+    txn.open_table(ATTACHED).map_err(access("create a table of"))?;
     Ok(())
 }
 
@@ -129,6 +146,8 @@ pub(crate) struct DiskView {
     pub(super) requests: ReadOnlyTable<u64, &'static [u8]>,
     pub(super) boots: ReadOnlyTable<u64, &'static [u8]>,
     pub(super) meta: ReadOnlyTable<&'static str, &'static [u8]>,
+    pub(super) leases: ReadOnlyTable<i64, &'static [u8]>,
+    pub(super) attached: ReadOnlyTable<(i64, &'static [u8]), ()>,
     /// Keeps the pages of the tables from being reused.
     _txn: ReadTransaction,
     /// Keeps the file open while it is read, also after another has taken its place.
@@ -152,6 +171,8 @@ impl DiskView {
             requests: txn.open_table(REQUESTS).map_err(fail)?,
             boots: txn.open_table(BOOTS).map_err(fail)?,
             meta: txn.open_table(META).map_err(fail)?,
+            leases: txn.open_table(LEASES).map_err(fail)?,
+            attached: txn.open_table(ATTACHED).map_err(fail)?,
             _txn: txn,
             _db: db.clone(),
         })
@@ -169,7 +190,10 @@ impl DiskView {
         })
     }
 
-    fn mark<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, StateError> {
+    pub(super) fn mark<T: DeserializeOwned>(
+        &self,
+        name: &'static str,
+    ) -> Result<Option<T>, StateError> {
         let record = self.meta.get(name).map_err(access("read the marks of"))?;
         record
             .map(|bytes| decode(bytes.value()))
@@ -182,15 +206,38 @@ impl DiskView {
         found.map(|bytes| decode_kv(key, bytes.value())).transpose()
     }
 
-    /// Calls `each` with the newest live records of the range, in key order, undecoded.
+    /// Bytes that the tables take, records and tree; walks all of them.
+    pub(super) fn used_bytes(&self) -> Result<u64, StateError> {
+        let stats = [
+            self.current.stats(),
+            self.history.stats(),
+            self.changes.stats(),
+            self.requests.stats(),
+            self.boots.stats(),
+            self.meta.stats(),
+            self.leases.stats(),
+            self.attached.stats(),
+        ];
+        let mut used = 0;
+        for table in stats {
+            let table = table.map_err(access("count"))?;
+            used += table.stored_bytes() + table.metadata_bytes() + table.fragmented_bytes();
+        }
+        Ok(used)
+    }
+
+    /// Calls `each` with the newest live records of the range, in key order, undecoded,
+    /// until it says that it has enough.
     pub(super) fn each_current(
         &self,
         range: &KeyRange,
-        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), StateError>,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<bool, StateError>,
     ) -> Result<(), StateError> {
         for row in self.current.range::<&[u8]>(range.bounds()).map_err(access("read"))? {
             let (key, bytes) = row.map_err(access("read"))?;
-            each(key.value(), bytes.value())?;
+            if !each(key.value(), bytes.value())? {
+                break;
+            }
         }
         Ok(())
     }
@@ -208,12 +255,12 @@ impl DiskView {
     }
 
     /// Calls `each` with the record that was newest at a revision, for each key of the
-    /// range in order; deletions are passed too.
+    /// range in order, until it says that it has enough; deletions are passed too.
     pub(super) fn each_at(
         &self,
         range: &KeyRange,
         at: Revision,
-        mut each: impl FnMut(KeyValue) -> Result<(), StateError>,
+        mut each: impl FnMut(KeyValue) -> Result<bool, StateError>,
     ) -> Result<(), StateError> {
         let mut best: Option<(Vec<u8>, Vec<u8>)> = None;
         let start = (&range.start()[..], 0);
@@ -228,13 +275,14 @@ impl DiskView {
             }
             if let Some((old, record)) = &best
                 && old != key
+                && !each(decode_kv(old, record)?)?
             {
-                each(decode_kv(old, record)?)?;
+                return Ok(());
             }
             best = Some((key.to_vec(), bytes.value().to_vec()));
         }
         match best {
-            Some((key, record)) => each(decode_kv(&key, &record)?),
+            Some((key, record)) => each(decode_kv(&key, &record)?).map(drop),
             None => Ok(()),
         }
     }

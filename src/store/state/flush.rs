@@ -6,13 +6,16 @@
 //! the layer readable and is final: the member stops.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redb::{Database, ReadableTable, WriteTransaction};
 use tokio_util::sync::CancellationToken;
 
-use super::disk_view::{BOOTS, CHANGES, CURRENT, DiskView, HISTORY, META, Marks, REQUESTS};
-use super::disk_view::{decode_kv, encode_kv};
+use super::disk_view::{
+    ATTACHED, BOOTS, CHANGES, CURRENT, DiskView, HISTORY, LEASES, META, Marks, REQUESTS,
+};
+use super::disk_view::{decode_record, encode_kv};
 use super::layer::Layer;
 use super::store::StateStore;
 use super::{StateError, access};
@@ -40,10 +43,14 @@ impl StateStore {
                 () = tokio::time::sleep(FLUSH_EVERY) => {}
             }
             self.flush().await?;
+            let before = *self.trimmed.borrow();
             while self.trim().await? {
                 if cancel.is_cancelled() {
                     return Ok(());
                 }
+            }
+            if *self.trimmed.borrow() != before {
+                self.count_used().await?;
             }
         }
     }
@@ -76,6 +83,8 @@ impl StateStore {
 
     /// Removes some of what compaction gave up; says whether there is more.
     pub(super) async fn trim(&self) -> Result<bool, StateError> {
+        // While the file is being copied nothing is removed from it.
+        let Ok(_trimming) = self.trimming.try_lock() else { return Ok(false) };
         let _flushing = self.flushing.lock().await;
         let (db, view) = {
             let inner = self.read();
@@ -86,15 +95,26 @@ impl StateStore {
         };
         let work = move || {
             // What the file says is compacted is in the file, and only that is trimmed.
-            let upto = view.marks()?.compacted;
-            let trimmed = trim_rows(&db, upto)?;
+            let marks = view.marks()?;
+            let upto = marks.compacted;
+            let trimmed = trim_rows(&db, marks.trimmed, upto)?;
             Ok((trimmed, upto, DiskView::open(&db)?))
         };
         let (trimmed, upto, view) = self.disk_work(work).await?;
         let mut inner = self.write();
         inner.marks.trimmed = trimmed;
         inner.view = Arc::new(view);
+        drop(inner);
+        self.trimmed.send_replace(trimmed);
         Ok(trimmed < upto)
+    }
+
+    /// Counts what of the file is in use; worth a walk only after something was removed.
+    async fn count_used(&self) -> Result<(), StateError> {
+        let view = self.view();
+        let used = self.disk_work(move || view.used_bytes()).await?;
+        self.used_bytes.store(used, Ordering::Relaxed);
+        Ok(())
     }
 
     pub(super) async fn disk_work<T: Send + 'static>(
@@ -120,14 +140,15 @@ fn write_layer(db: &Database, layer: &Layer, marks: &Marks) -> Result<(), StateE
         let mut current = txn.open_table(CURRENT).map_err(access("open a table of"))?;
         for (key, changed) in &layer.current {
             match changed {
-                Some(kv) => current.insert(&key[..], &encode_kv(kv)[..]).map(drop),
+                Some(kv) => current.insert(&key[..], &encode_kv(kv, 0)[..]).map(drop),
                 None => current.remove(&key[..]).map(drop),
             }
             .map_err(access("write"))?;
         }
         let mut history = txn.open_table(HISTORY).map_err(access("open a table of"))?;
-        for ((key, revision), kv) in &layer.history {
-            history.insert((&key[..], *revision), &encode_kv(kv)[..]).map_err(access("write"))?;
+        for ((key, revision), record) in &layer.history {
+            let bytes = encode_kv(&record.kv, record.number);
+            history.insert((&key[..], *revision), &bytes[..]).map_err(access("write"))?;
         }
         let mut changes = txn.open_table(CHANGES).map_err(access("open a table of"))?;
         for (revision, keys) in &layer.changes {
@@ -145,43 +166,82 @@ fn write_layer(db: &Database, layer: &Layer, marks: &Marks) -> Result<(), StateE
             boots.insert(member, &encode(boot)[..]).map_err(access("write"))?;
         }
     }
+    write_layer_rest(&txn, layer)?;
     marks.write(&txn)?;
     txn.commit().map_err(access("commit to"))
 }
 
+/// Leases with their keys, users and alarms.
+fn write_layer_rest(txn: &WriteTransaction, layer: &Layer) -> Result<(), StateError> {
+    let mut leases = txn.open_table(LEASES).map_err(access("open a table of"))?;
+    for (id, record) in &layer.leases {
+        match record {
+            Some(record) => leases.insert(id, &encode(record)[..]).map(drop),
+            None => leases.remove(id).map(drop),
+        }
+        .map_err(access("write"))?;
+    }
+    let mut attached = txn.open_table(ATTACHED).map_err(access("open a table of"))?;
+    for ((id, key), is_attached) in &layer.lease_keys {
+        if *is_attached {
+            attached.insert((*id, &key[..]), ()).map(drop)
+        } else {
+            attached.remove((*id, &key[..])).map(drop)
+        }
+        .map_err(access("write"))?;
+    }
+    let mut meta = txn.open_table(META).map_err(access("open a table of"))?;
+    if let Some(auth) = &layer.auth {
+        meta.insert("auth", &encode(&**auth)[..]).map_err(access("write"))?;
+    }
+    if let Some(alarms) = &layer.alarms {
+        meta.insert("alarms", &encode(alarms)[..]).map_err(access("write"))?;
+    }
+    Ok(())
+}
+
 /// Removes superseded history up to `upto`, in bounded steps; says how far it came.
-/// Changes of `upto` itself stay, because a watch may still start there.
-fn trim_rows(db: &Database, upto: Revision) -> Result<Revision, StateError> {
+///
+/// A record that stays, because it is its key's newest up to `upto`, keeps its change, so
+/// the order of all that is kept is known. Changes of `upto` itself stay whole, because a
+/// watch may still start there.
+fn trim_rows(db: &Database, from: Revision, upto: Revision) -> Result<Revision, StateError> {
     let txn = begin(db)?;
     let mut reached = upto;
     {
         let mut changes = txn.open_table(CHANGES).map_err(access("open a table of"))?;
         let mut history = txn.open_table(HISTORY).map_err(access("open a table of"))?;
         let mut rows: Vec<(Revision, u32, Vec<u8>)> = Vec::new();
-        for row in changes.range(..=(upto, u32::MAX)).map_err(access("read"))? {
+        for row in changes.range((from, 0)..=(upto, u32::MAX)).map_err(access("read"))? {
             let (id, key) = row.map_err(access("read"))?;
             let (revision, number) = id.value();
-            // The rows of `upto` itself stay, so they must not count as work left over.
-            if rows.len() >= TRIM_ROWS && revision < upto {
-                reached = rows.last().map_or(0, |(revision, ..)| revision - 1).min(upto - 1);
+            let last = rows.last().map_or(revision, |(last, ..)| *last);
+            // Stop between two revisions; the next step begins with the one left over.
+            if rows.len() >= TRIM_ROWS && revision != last && last > from && revision < upto {
+                reached = revision;
                 break;
             }
             rows.push((revision, number, key.value().to_vec()));
         }
         for (revision, number, key) in rows {
             let key = &key[..];
-            history.retain_in((key, 0)..(key, revision), |_, _| false).map_err(access("trim"))?;
-            if revision == upto {
-                continue;
+            let mut gone = Vec::new();
+            for row in history.range((key, 0)..(key, revision)).map_err(access("read"))? {
+                let (id, record) = row.map_err(access("read"))?;
+                gone.push((id.value().1, decode_record(key, record.value())?.number));
+            }
+            for (old, number) in gone {
+                history.remove((key, old)).map_err(access("trim"))?;
+                changes.remove((old, number)).map_err(access("trim"))?;
             }
             let deleted = match history.get((key, revision)).map_err(access("read"))? {
-                Some(record) => decode_kv(key, record.value())?.version == 0,
+                Some(record) => decode_record(key, record.value())?.kv.version == 0,
                 None => false,
             };
-            if deleted {
+            if deleted && revision < upto {
                 history.remove((key, revision)).map_err(access("trim"))?;
+                changes.remove((revision, number)).map_err(access("trim"))?;
             }
-            changes.remove((revision, number)).map_err(access("trim"))?;
         }
         let mut meta = txn.open_table(META).map_err(access("open a table of"))?;
         meta.insert("trimmed", &encode(&reached)[..]).map_err(access("write"))?;

@@ -111,8 +111,8 @@ pub(crate) fn begin_state(
             for kv in &batch {
                 check(kv, beginning.revision)?;
                 let number = numbers.entry(kv.mod_revision).or_default();
-                let record = encode_kv(kv);
-                current.insert(&kv.key[..], &record[..]).map_err(access("write"))?;
+                current.insert(&kv.key[..], &encode_kv(kv, 0)[..]).map_err(access("write"))?;
+                let record = encode_kv(kv, *number);
                 let id = (&kv.key[..], kv.mod_revision);
                 history.insert(id, &record[..]).map_err(access("write"))?;
                 let id = (kv.mod_revision, *number);

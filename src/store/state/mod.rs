@@ -12,9 +12,12 @@
 //! sees layers and file of one moment; a flush fails whole or not at all.
 
 mod apply;
+mod apply_ask;
 mod check;
+mod defragment;
 mod disk_view;
 mod flush;
+mod hash;
 mod image;
 mod layer;
 mod machine;
@@ -24,14 +27,17 @@ mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
+mod timer;
+mod tokens;
 
 pub(crate) use check::{ScrubStep, StateCheck, check_pages};
 pub(crate) use disk_view::DiskView;
 pub(crate) use image::{Beginning, ImageMarks, begin_state};
 pub(crate) use machine::Machine;
-pub(crate) use reader::Reader;
+pub(crate) use reader::{Moment, Reader};
 pub(crate) use snapshot::{Incoming, Row, SnapshotData, rows_after};
-pub(crate) use store::{STATE_FILE, StateStore};
+pub(crate) use store::{RevisionEvents, STATE_FILE, StateStore};
+pub(crate) use tokens::index_of;
 
 use crate::store::codec::CodecError;
 

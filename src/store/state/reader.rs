@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::disk_view::{DiskView, decode_kv};
-use super::store::{Inner, StateStore};
+use super::store::{Inner, RevisionEvents, StateStore};
 use super::{StateError, access};
 use crate::logic::mvcc::{
     KeyRange, MvccError, MvccView, Outcome, Revisions, Scan, run_range, run_txn,
@@ -18,6 +18,7 @@ use crate::logic::mvcc::{
 use crate::model::kv::{
     Event, EventKind, KeyValue, RangeRequest, RangeResponse, Revision, TxnRequest,
 };
+use crate::model::lease::LeaseId;
 
 type Overlay = BTreeMap<Bytes, Option<KeyValue>>;
 
@@ -76,21 +77,34 @@ impl Inner {
 struct Merge {
     overlay: std::iter::Peekable<std::collections::btree_map::IntoIter<Bytes, Option<KeyValue>>>,
     take: usize,
+    /// Bytes after which it has enough; `None` goes on counting to the end.
+    room: Option<usize>,
     scan: Scan,
 }
 
 impl Merge {
-    fn new(overlay: Overlay, take: usize) -> Self {
-        Self { overlay: overlay.into_iter().peekable(), take, scan: Scan::default() }
+    fn new(overlay: Overlay, take: usize, room: Option<usize>) -> Self {
+        Self { overlay: overlay.into_iter().peekable(), take, room, scan: Scan::default() }
+    }
+
+    fn wants_more(&self) -> bool {
+        self.room.is_none_or(|room| room > 0 && self.scan.kvs.len() < self.take)
     }
 
     fn push(
         &mut self,
         kv: impl FnOnce() -> Result<KeyValue, StateError>,
     ) -> Result<(), StateError> {
+        if !self.wants_more() {
+            return Ok(());
+        }
         self.scan.count += 1;
         if self.scan.kvs.len() < self.take {
-            self.scan.kvs.push(kv()?);
+            let kv = kv()?;
+            if let Some(room) = &mut self.room {
+                *room = room.saturating_sub(kv.key.len() + kv.value.len() + 64);
+            }
+            self.scan.kvs.push(kv);
         }
         Ok(())
     }
@@ -131,20 +145,24 @@ fn scan_merged(
     range: &KeyRange,
     at: Option<Revision>,
     take: usize,
+    room: Option<usize>,
 ) -> Result<Scan, StateError> {
     if range.is_empty() {
         return Ok(Scan::default());
     }
-    let mut merge = Merge::new(overlay, take);
+    let mut merge = Merge::new(overlay, take, room);
     match at {
-        None => view.each_current(range, |key, bytes| merge.disk(key, || decode_kv(key, bytes)))?,
+        None => view.each_current(range, |key, bytes| {
+            merge.disk(key, || decode_kv(key, bytes))?;
+            Ok(merge.wants_more())
+        })?,
         Some(at) => view.each_at(range, at, |kv| {
             // A layer's newer record of a deleted key is pushed in its turn all the same.
-            if kv.version == 0 {
-                return Ok(());
+            if kv.version > 0 {
+                let key = kv.key.clone();
+                merge.disk(&key, || Ok(kv))?;
             }
-            let key = kv.key.clone();
-            merge.disk(&key, || Ok(kv))
+            Ok(merge.wants_more())
         })?,
     }
     merge.finish()
@@ -177,7 +195,11 @@ impl MvccView for Newest<'_> {
             let inner = self.0.read();
             (inner.overlay(range, at), inner.view.clone())
         };
-        scan_merged(overlay, &view, range, at, take)
+        scan_merged(overlay, &view, range, at, take, None)
+    }
+
+    fn has_lease(&self, id: LeaseId) -> bool {
+        self.0.lease(id).is_some()
     }
 }
 
@@ -203,10 +225,15 @@ impl MvccView for AsOf<'_> {
     ) -> Result<Scan, StateError> {
         Newest(self.store).scan(range, Some(at.unwrap_or(self.at)), take)
     }
+
+    fn has_lease(&self, id: LeaseId) -> bool {
+        self.store.lease(id).is_some()
+    }
 }
 
 /// A moment of the state with one range of the layers.
-struct Moment {
+#[derive(Debug)]
+pub(crate) struct Moment {
     revisions: Revisions,
     overlay: Overlay,
     view: Arc<DiskView>,
@@ -225,25 +252,78 @@ impl MvccView for Moment {
         at: Option<Revision>,
         take: usize,
     ) -> Result<Scan, StateError> {
-        scan_merged(self.overlay.clone(), &self.view, range, at, take)
+        scan_merged(self.overlay.clone(), &self.view, range, at, take, None)
+    }
+
+    fn has_lease(&self, _id: LeaseId) -> bool {
+        unreachable!("a range read attaches nothing")
+    }
+}
+
+impl Moment {
+    pub(crate) fn revision(&self) -> Revision {
+        self.revisions.current
+    }
+
+    pub(crate) fn revisions(&self) -> Revisions {
+        self.revisions
+    }
+
+    /// Answers the range that the moment was taken for; blocks on the disk.
+    pub(crate) fn range(
+        &self,
+        request: &RangeRequest,
+    ) -> Result<RangeResponse, MvccError<StateError>> {
+        run_range(self, self.revisions, request)
+    }
+
+    /// The first records of a part of the moment's range, up to a number and about so many
+    /// bytes; blocks on the disk.
+    pub(crate) fn page(
+        &self,
+        range: &KeyRange,
+        at: Revision,
+        take: usize,
+        bytes: usize,
+    ) -> Result<Vec<KeyValue>, StateError> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let at = (at > 0 && at < self.revisions.current).then_some(at);
+        let part = self.overlay.range::<[u8], _>(range.bounds());
+        let overlay = part.map(|(key, kv)| (key.clone(), kv.clone())).collect();
+        Ok(scan_merged(overlay, &self.view, range, at, take, Some(bytes))?.kvs)
+    }
+
+    /// How many keys a part of the moment's range has; blocks on the disk.
+    pub(crate) fn count(&self, range: &KeyRange, at: Revision) -> Result<u64, StateError> {
+        if range.is_empty() {
+            return Ok(0);
+        }
+        let at = (at > 0 && at < self.revisions.current).then_some(at);
+        let part = self.overlay.range::<[u8], _>(range.bounds());
+        let overlay = part.map(|(key, kv)| (key.clone(), kv.clone())).collect();
+        Ok(scan_merged(overlay, &self.view, range, at, 0, None)?.count)
     }
 }
 
 impl StateStore {
+    /// The state of this moment, for reading one range.
+    pub(crate) fn moment(&self, request: &RangeRequest) -> Moment {
+        let range = KeyRange::new(request.key.clone(), request.range_end.clone());
+        let inner = self.read();
+        let revisions = inner.revisions();
+        let at = (request.revision > 0 && request.revision < revisions.current)
+            .then_some(request.revision);
+        Moment { revisions, overlay: inner.overlay(&range, at), view: inner.view.clone() }
+    }
+
     /// Answers a range from this member's state; blocks on the disk.
     pub(crate) fn range(
         &self,
         request: &RangeRequest,
     ) -> Result<RangeResponse, MvccError<StateError>> {
-        let range = KeyRange::new(request.key.clone(), request.range_end.clone());
-        let moment = {
-            let inner = self.read();
-            let revisions = inner.revisions();
-            let at = (request.revision > 0 && request.revision < revisions.current)
-                .then_some(request.revision);
-            Moment { revisions, overlay: inner.overlay(&range, at), view: inner.view.clone() }
-        };
-        run_range(&moment, moment.revisions, request)
+        self.moment(request).range(request)
     }
 
     /// Evaluates a transaction that cannot write; blocks on the disk.
@@ -256,6 +336,21 @@ impl StateStore {
                 return outcome;
             }
         }
+    }
+
+    /// Up to `limit` revisions of `from..=upto`, if memory has them from `from` on.
+    pub(crate) fn recent_from(
+        &self,
+        from: Revision,
+        upto: Revision,
+        limit: usize,
+    ) -> Option<Vec<Arc<RevisionEvents>>> {
+        let recent = self.recent();
+        let first = recent.front()?.revision;
+        let skip = usize::try_from(from.checked_sub(first)?).ok()?;
+        let span = recent.iter().skip(skip).take_while(|one| one.revision <= upto);
+        let span: Vec<_> = span.take(limit).cloned().collect();
+        (!span.is_empty()).then_some(span)
     }
 
     /// The changes from `from` on, if memory still has all of them.

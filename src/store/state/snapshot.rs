@@ -7,12 +7,15 @@
 //! Invariants: the rows are of one moment; the file takes the state's place in one step
 //! and only when it is complete and durable; a crash before that leaves the old state.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use redb::{Database, ReadableTable};
 use serde::{Deserialize, Serialize};
 
-use super::disk_view::{BOOTS, CHANGES, CURRENT, DiskView, HISTORY, META, REQUESTS, create_tables};
+use super::disk_view::{
+    ATTACHED, BOOTS, CHANGES, CURRENT, DiskView, HISTORY, LEASES, META, REQUESTS, create_tables,
+};
 use super::flush::begin;
 use super::store::{CACHE_BYTES, INCOMING_FILE, STATE_FILE, StateStore, load};
 use super::{StateError, access};
@@ -46,13 +49,19 @@ pub(crate) enum Row {
     Current(Vec<u8>, Vec<u8>),
     History(Vec<u8>, Revision, Vec<u8>),
     Change(Revision, u32, Vec<u8>),
+    Lease(i64, Vec<u8>),
+    Attached(i64, Vec<u8>),
 }
 
 impl Row {
     fn bytes(&self) -> usize {
         32 + match self {
             Row::Meta(key, value) => key.len() + value.len(),
-            Row::Boot(_, value) | Row::Request(_, value) | Row::Change(_, _, value) => value.len(),
+            Row::Boot(_, value)
+            | Row::Request(_, value)
+            | Row::Change(_, _, value)
+            | Row::Lease(_, value)
+            | Row::Attached(_, value) => value.len(),
             Row::Current(key, value) | Row::History(key, _, value) => key.len() + value.len(),
         }
     }
@@ -92,6 +101,8 @@ fn fill(view: &DiskView, after: Option<&Row>, page: &mut Page) -> Result<bool, S
         Some(Row::Current(..)) => 3,
         Some(Row::History(..)) => 4,
         Some(Row::Change(..)) => 5,
+        Some(Row::Lease(..)) => 6,
+        Some(Row::Attached(..)) => 7,
     };
     if stage == 0 {
         // `trimmed` goes along: the rows are those of the same moment.
@@ -127,15 +138,47 @@ fn fill(view: &DiskView, after: Option<&Row>, page: &mut Page) -> Result<bool, S
     if stage <= 4 && fill_history(view, after, page)? {
         return Ok(true);
     }
-    let from = if let Some(Row::Change(revision, number, _)) = after {
-        (*revision, number + 1)
+    if stage <= 5 {
+        let from = if let Some(Row::Change(revision, number, _)) = after {
+            (*revision, number + 1)
+        } else {
+            (0, 0)
+        };
+        for row in view.changes.range(from..).map_err(access("read"))? {
+            let (id, key) = row.map_err(access("read"))?;
+            let (revision, number) = id.value();
+            if !page.push(Row::Change(revision, number, key.value().to_vec())) {
+                return Ok(true);
+            }
+        }
+    }
+    fill_leases(view, after, page)
+}
+
+fn fill_leases(view: &DiskView, after: Option<&Row>, page: &mut Page) -> Result<bool, StateError> {
+    if !matches!(after, Some(Row::Attached(..))) {
+        let last = if let Some(Row::Lease(last, _)) = after { Some(*last) } else { None };
+        let rows = match last {
+            Some(last) => view.leases.range((Bound::Excluded(last), Bound::Unbounded)),
+            None => view.leases.range::<i64>(..),
+        };
+        for row in rows.map_err(access("read"))? {
+            let (id, value) = row.map_err(access("read"))?;
+            if !page.push(Row::Lease(id.value(), value.value().to_vec())) {
+                return Ok(true);
+            }
+        }
+    }
+    let from = if let Some(Row::Attached(id, key)) = after {
+        // The smallest key after another is that key and a zero byte.
+        (*id, [&key[..], &[0]].concat())
     } else {
-        (0, 0)
+        (i64::MIN, Vec::new())
     };
-    for row in view.changes.range(from..).map_err(access("read"))? {
-        let (id, key) = row.map_err(access("read"))?;
-        let (revision, number) = id.value();
-        if !page.push(Row::Change(revision, number, key.value().to_vec())) {
+    for row in view.attached.range((from.0, &from.1[..])..).map_err(access("read"))? {
+        let (id, _) = row.map_err(access("read"))?;
+        let (id, key) = id.value();
+        if !page.push(Row::Attached(id, key.to_vec())) {
             return Ok(true);
         }
     }
@@ -207,7 +250,7 @@ impl Incoming {
     }
 }
 
-fn write_rows(db: &Database, rows: &[Row]) -> Result<(), StateError> {
+pub(super) fn write_rows(db: &Database, rows: &[Row]) -> Result<(), StateError> {
     let txn = begin(db)?;
     {
         let mut meta = txn.open_table(META).map_err(access("open a table of"))?;
@@ -216,8 +259,12 @@ fn write_rows(db: &Database, rows: &[Row]) -> Result<(), StateError> {
         let mut current = txn.open_table(CURRENT).map_err(access("open a table of"))?;
         let mut history = txn.open_table(HISTORY).map_err(access("open a table of"))?;
         let mut changes = txn.open_table(CHANGES).map_err(access("open a table of"))?;
+        let mut leases = txn.open_table(LEASES).map_err(access("open a table of"))?;
+        let mut attached = txn.open_table(ATTACHED).map_err(access("open a table of"))?;
         for row in rows {
             match row {
+                Row::Lease(id, value) => leases.insert(id, &value[..]).map(drop),
+                Row::Attached(id, key) => attached.insert((*id, &key[..]), ()).map(drop),
                 Row::Meta(key, value) => meta.insert(&key[..], &value[..]).map(drop),
                 Row::Boot(key, value) => boots.insert(key, &value[..]).map(drop),
                 Row::Request(key, value) => requests.insert(key, &value[..]).map(drop),
@@ -242,6 +289,7 @@ impl StateStore {
         expected: Option<LogId>,
         incoming: Incoming,
     ) -> Result<(), StateError> {
+        let _trimming = self.trimming.lock().await;
         let _flushing = self.flushing.lock().await;
         let disk = self.disk.clone();
         let fresh = self
@@ -257,8 +305,11 @@ impl StateStore {
                 load(&*disk)
             })
             .await?;
+        self.trimmed.send_replace(fresh.marks.trimmed);
         *self.write() = fresh;
         self.recent().clear();
+        self.tokens.clear();
+        self.timer.demote();
         self.publish();
         Ok(())
     }

@@ -3,7 +3,8 @@
 //! Invariants: only the apply path adds to the active layer; only the holder of `flushing`
 //! changes the frozen layer or the file; the lock is never held across disk work.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadableTable};
@@ -12,9 +13,15 @@ use tokio::sync::{Notify, watch};
 use super::disk_view::{DiskView, Marks, create_tables};
 use super::layer::Layer;
 use super::requests::{Answered, RequestMemory};
+use super::timer::LeaseTimer;
+use super::tokens::Tokens;
 use super::{StateError, access};
+use crate::logic::auth::AuthState;
+use crate::logic::lease::{LeaseBook, LeaseRecord};
 use crate::logic::mvcc::Revisions;
 use crate::model::kv::{Event, Revision};
+use crate::model::lease::LeaseId;
+use crate::store::admin_api::Alarm;
 use crate::store::codec::decode;
 use crate::store::disk::{StoreDisk, open_database};
 use crate::store::types::{LogId, StartNote, StoredMembership};
@@ -23,6 +30,8 @@ use crate::store::types::{LogId, StartNote, StoredMembership};
 pub(crate) const STATE_FILE: &str = "state.redb";
 /// A received snapshot until it takes the state's place.
 pub(super) const INCOMING_FILE: &str = "incoming.redb";
+/// A copy of the state without unused pages until it takes the state's place.
+pub(super) const COPY_FILE: &str = "compact.redb";
 /// Pages of the state kept in memory, bytes.
 pub(super) const CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Revisions kept in memory for watchers that are nearly up to date.
@@ -48,13 +57,16 @@ pub(super) struct Inner {
     pub(super) requests: RequestMemory,
     /// Of each member the newest start that the log knows of.
     pub(super) boots: BTreeMap<u64, StartNote>,
+    pub(super) leases: LeaseBook,
+    pub(super) auth: Arc<AuthState>,
+    pub(super) alarms: BTreeSet<Alarm>,
 }
 
 /// All events of one revision.
 #[derive(Debug)]
-pub(super) struct RevisionEvents {
-    pub(super) revision: Revision,
-    pub(super) events: Vec<Event>,
+pub(crate) struct RevisionEvents {
+    pub(crate) revision: Revision,
+    pub(crate) events: Vec<Event>,
 }
 
 /// The replicated state of this member.
@@ -63,9 +75,18 @@ pub(crate) struct StateStore {
     pub(super) disk: Arc<dyn StoreDisk>,
     inner: RwLock<Inner>,
     recent: Mutex<VecDeque<Arc<RevisionEvents>>>,
+    /// Counted now and then; `u64::MAX` until then.
+    pub(super) used_bytes: AtomicU64,
     pub(super) flushing: tokio::sync::Mutex<()>,
+    /// Held by who removes compacted rows, and by who must not have that happen.
+    pub(super) trimming: tokio::sync::Mutex<()>,
     pub(super) wake_flusher: Notify,
     pub(super) progress: watch::Sender<Progress>,
+    /// What this member has removed of what was compacted.
+    pub(super) trimmed: watch::Sender<Revision>,
+    /// The leader's clock over the leases; told of everything that is applied.
+    pub(crate) timer: LeaseTimer,
+    pub(crate) tokens: Tokens,
 }
 
 const POISON: &str = "no holder of the state's lock panics";
@@ -73,17 +94,25 @@ const POISON: &str = "no holder of the state's lock panics";
 impl StateStore {
     /// Opens or makes the state file and drops what an interrupted snapshot left.
     pub(crate) fn open(disk: Arc<dyn StoreDisk>) -> Result<Self, StateError> {
-        disk.remove(INCOMING_FILE)
-            .map_err(|source| StateError::File { action: "remove", source })?;
+        for left_over in [INCOMING_FILE, COPY_FILE] {
+            disk.remove(left_over)
+                .map_err(|source| StateError::File { action: "remove", source })?;
+        }
         let inner = load(&*disk)?;
         let progress = progress_of(&inner);
+        let trimmed = inner.marks.trimmed;
         Ok(Self {
             disk,
             inner: RwLock::new(inner),
             recent: Mutex::new(VecDeque::new()),
+            used_bytes: AtomicU64::new(u64::MAX),
             flushing: tokio::sync::Mutex::new(()),
+            trimming: tokio::sync::Mutex::new(()),
             wake_flusher: Notify::new(),
             progress: watch::Sender::new(progress),
+            trimmed: watch::Sender::new(trimmed),
+            timer: LeaseTimer::new(),
+            tokens: Tokens::default(),
         })
     }
 
@@ -145,6 +174,40 @@ impl StateStore {
         inner.boots.contains_key(&member)
             && inner.marks.membership.membership().get_node(&member).is_none()
     }
+
+    /// What this member has removed of what was compacted.
+    pub(crate) fn trimmed(&self) -> watch::Receiver<Revision> {
+        self.trimmed.subscribe()
+    }
+
+    /// Users and roles as of what is applied.
+    pub(crate) fn auth(&self) -> Arc<AuthState> {
+        self.read().auth.clone()
+    }
+
+    /// Bytes of the state file that hold something, as of when they were last counted.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The alarms that stand.
+    pub(crate) fn alarms(&self) -> BTreeSet<Alarm> {
+        self.read().alarms.clone()
+    }
+
+    pub(crate) fn lease(&self, id: LeaseId) -> Option<LeaseRecord> {
+        self.read().leases.get(id)
+    }
+
+    pub(crate) fn lease_ids(&self) -> Vec<LeaseId> {
+        self.read().leases.iter().map(|(id, _)| id).collect()
+    }
+
+    /// Starts the leader's clock with all that is applied.
+    pub(crate) fn promote_timer(&self, term: u64) {
+        let inner = self.read();
+        self.timer.promote(term, &inner.leases);
+    }
 }
 
 impl Inner {
@@ -184,6 +247,15 @@ pub(super) fn load(disk: &dyn StoreDisk) -> Result<Inner, StateError> {
             .map_err(|source| StateError::Decode { what: "a boot count", source })?;
         boots.insert(member.value(), record);
     }
+    let mut leases = Vec::new();
+    for row in view.leases.iter().map_err(access("read"))? {
+        let (id, bytes) = row.map_err(access("read"))?;
+        let record: LeaseRecord = decode(bytes.value())
+            .map_err(|source| StateError::Decode { what: "a lease", source })?;
+        leases.push((id.value(), record));
+    }
+    let auth: Option<AuthState> = view.mark("auth")?;
+    let alarms: Option<BTreeSet<Alarm>> = view.mark("alarms")?;
     let requests = RequestMemory::load(answered, marks.forgotten);
     Ok(Inner {
         marks,
@@ -193,5 +265,8 @@ pub(super) fn load(disk: &dyn StoreDisk) -> Result<Inner, StateError> {
         db,
         requests,
         boots,
+        leases: LeaseBook::load(leases),
+        auth: Arc::new(auth.unwrap_or_default()),
+        alarms: alarms.unwrap_or_default(),
     })
 }

@@ -34,7 +34,7 @@ fn apply(state: &StateStore, index: u64, command: Command) -> Reply {
 fn txn(index: u64, ops: Vec<Op>) -> Command {
     let id = RequestId { origin: MemberId(1), run: 1, sequence: index };
     let request = TxnRequest { success: ops, ..TxnRequest::default() };
-    Command::Txn { id, issued_at: index, request }
+    Command::Txn { id, issued_at: index, by: None, request }
 }
 
 fn check(state: &StateStore, model: &[State], compacted: usize) {

@@ -3,10 +3,13 @@
 //! Why ignored and without a bound: a test must not depend on how fast the machine is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Cluster, put};
-use crate::store::{Kv, Store};
+use crate::model::auth::Caller;
+use crate::model::kv::{WatchItem, WatchRequest};
+use crate::store::{EtcdKv, Kv, Store};
 
 /// How long each figure is measured.
 const SPAN: Duration = Duration::from_secs(5);
@@ -67,4 +70,38 @@ async fn write_speed() {
         let rate = together(&store).await;
         println!("| {members} | {median:.2} ms / {slow:.2} ms | {rate:.0} writes/s |");
     }
+}
+
+/// Watches of keys of their own, and streams that carry them.
+const WATCHES: i64 = 10_000;
+const STREAMS: i64 = 100;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement, not a test"]
+async fn watch_speed() {
+    let mut cluster = Cluster::new();
+    let store = cluster.open(1).await;
+    store.initialize_single("n1", "one").await.unwrap();
+    let quiet = together(&store).await;
+    let received = Arc::new(AtomicU64::new(0));
+    let mut readers = tokio::task::JoinSet::new();
+    for stream_number in 0..STREAMS {
+        let mut stream = store.watch_stream(&Caller::Internal).await.unwrap();
+        for number in 0..WATCHES / STREAMS {
+            let key = format!("many/{}/{}", stream_number, number);
+            let request = WatchRequest { key: key.into(), ..WatchRequest::default() };
+            stream.add(number, request).await.unwrap();
+        }
+        let received = received.clone();
+        readers.spawn(async move {
+            while let Some((_, item)) = stream.next().await {
+                let events = matches!(item, WatchItem::Events { .. });
+                received.fetch_add(u64::from(events), Ordering::Relaxed);
+            }
+        });
+    }
+    let watched = together(&store).await;
+    readers.abort_all();
+    println!("puts/s without watches {quiet:.0}, with {WATCHES} {watched:.0}");
+    println!("events received {}", received.load(Ordering::Relaxed));
 }

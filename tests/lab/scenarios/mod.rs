@@ -5,6 +5,7 @@ mod bad_hosts;
 mod bad_tokens;
 mod beside_docker;
 mod containers;
+mod etcd;
 mod exit_codes;
 mod full_disk;
 mod import_kills;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t23_status_page_asks_for_the_password_and_shows_the_cluster", kubernetes::status_page),
         on("t24_status_page_is_right_in_a_browser", web::in_a_browser),
         on("t25_pushed_image_is_pullable_from_all_masters", replication::pullable_from_all),
+        on("t26_etcdctl_works_unmodified_on_all_three_masters", etcd::transcript),
         on("t22_second_import_moves_nothing", containers::second_import_moves_nothing),
         on("t30_killed_agent_restarts_no_container", containers::killed_agent),
         on("t31_killed_daemon_restarts_no_container", containers::killed_daemon),

@@ -38,7 +38,11 @@ fn push(lab: &Lab, node: &str, name: &str) -> Result<(), Failed> {
     let import: Vec<&str> = import.into_iter().chain(["--registry", &registry]).collect();
     std::fs::rename(place.join(format!("{name}.key.pub")), place.join(format!("{name}.pub")))
         .map_err(|error| failed("key", error))?;
-    succeed(&mut lab.on(node, &import)).map(drop)
+    // The one that was just killed may have led; until there is another, the command says
+    // to try again, which is what a user does.
+    eventually(&format!("{name} is pushed to {node}"), PATIENCE, || {
+        succeed(&mut lab.on(node, &import)).map(drop)
+    })
 }
 
 /// The image's digest and the nodes that say that they hold it, as one node lists them.

@@ -1,0 +1,29 @@
+//! The protocol's messages and services as generated from `proto/` by `build.rs`.
+//!
+//! Why the lints are off here: what a generator writes is not ours to style.
+//! Not here: what the messages mean (`wire`), what the services do (the files beside).
+
+macro_rules! generated {
+    ($name:ident) => {
+        #[allow(
+            clippy::all,
+            clippy::unwrap_used,
+            missing_debug_implementations,
+            unreachable_pub,
+            dead_code,
+            reason = "generated code"
+        )]
+        pub(crate) mod $name {
+            include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".rs"));
+        }
+    };
+}
+
+generated!(authpb);
+generated!(etcdserverpb);
+generated!(mvccpb);
+generated!(v3electionpb);
+generated!(v3lockpb);
+
+/// The same definitions as data, for the JSON side.
+pub(super) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/etcd.descriptors"));

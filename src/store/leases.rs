@@ -1,0 +1,309 @@
+//! Leases on a member, wherever the leader is; the leader's task that ends them.
+//!
+//! ```text
+//!  keepalive ─► leader: does it still lead (shared round) ─► clock ─► answer, no log entry
+//!                                                              │ a remainder is in the log
+//!                                                              └► "renewed" into the log first
+//! ```
+//!
+//! Invariant: a keepalive is answered only after the leader confirmed, after the keepalive
+//! came, that it leads. Without it a leader that was cut off would go on renewing leases
+//! that the next one ends.
+//! Not here: the rules (`logic/lease`), applying (`state/apply_ask`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use openraft::async_runtime::WatchReceiver;
+use tokio::time::Instant;
+
+use super::admin_api::Leases;
+use super::api::StoreError;
+use super::disk::run_on;
+use super::member::Store;
+use super::message::{Answer, LeaseUnserved, Request};
+use super::propose::{WRITE_BUDGET, refused};
+use super::runtime::random_u64;
+use super::shared::{PAUSE, Shared};
+use super::types::{Ask, Command, Reply};
+use crate::base::limits::LEASE_TICK;
+use crate::logic::auth::Access;
+use crate::logic::lease::{LeaseMark, Renewal, check_ttl};
+use crate::model::auth::Caller;
+use crate::model::kv::Revision;
+use crate::model::lease::{LeaseGranted, LeaseId, LeaseTimeToLive};
+use crate::model::refusal::Refusal;
+
+/// How long the leader's own proposals about leases may take before the next tick.
+const TICK_BUDGET: Duration = Duration::from_secs(3);
+/// Leases that end by one entry of the log.
+const ENDS_PER_ENTRY: usize = 100;
+
+fn later(reason: impl ToString) -> LeaseUnserved {
+    LeaseUnserved::Later { reason: reason.to_string() }
+}
+
+#[async_trait]
+impl Leases for Store {
+    async fn lease_grant(
+        &self,
+        caller: &Caller,
+        id: LeaseId,
+        ttl_s: i64,
+    ) -> Result<LeaseGranted, StoreError> {
+        check_ttl(ttl_s)?;
+        self.shared.check_alarms(true)?;
+        // The top bit is the sign, and 0 is no lease.
+        let id = if id == 0 { (random_u64() >> 1).max(1).cast_signed() } else { id };
+        match self.shared.ask(caller, Ask::LeaseGrant { id, ttl_s }).await? {
+            Reply::Granted(granted) => Ok(granted),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn lease_revoke(&self, caller: &Caller, id: LeaseId) -> Result<Revision, StoreError> {
+        match self.shared.ask(caller, Ask::LeaseRevoke { id }).await? {
+            Reply::Revoked(revision) => Ok(revision),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn lease_keep_alive(&self, _caller: &Caller, id: LeaseId) -> Result<i64, StoreError> {
+        self.shared.keep_alive(id).await
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        caller: &Caller,
+        id: LeaseId,
+        keys: bool,
+    ) -> Result<LeaseTimeToLive, StoreError> {
+        let shared = &self.shared;
+        shared.barrier().await?;
+        let Some(record) = shared.state.lease(id) else { return Ok(gone(id)) };
+        let attached = if keys {
+            let state = shared.state.clone();
+            let found = run_on(&*shared.disk, move || state.lease_keys(id)).await;
+            let found = found.map_err(|error| shared.disk_failed(&error))?;
+            found.map_err(|error| shared.state_failed(&error))?
+        } else {
+            Vec::new()
+        };
+        shared.check_keys(caller, Access::Read, &attached)?;
+        match shared.lease_left(id).await? {
+            None => Ok(gone(id)),
+            Some(left_ms) => Ok(LeaseTimeToLive {
+                id,
+                ttl_s: if left_ms == 0 { -1 } else { (left_ms / 1_000).cast_signed() },
+                granted_ttl_s: record.ttl_s,
+                keys: attached,
+            }),
+        }
+    }
+
+    async fn leases(&self, _caller: &Caller) -> Result<Vec<LeaseId>, StoreError> {
+        self.shared.barrier().await?;
+        Ok(self.shared.state.lease_ids())
+    }
+}
+
+fn gone(id: LeaseId) -> LeaseTimeToLive {
+    LeaseTimeToLive { id, ttl_s: -1, granted_ttl_s: 0, keys: Vec::new() }
+}
+
+/// What a reply of another kind than the request's means.
+pub(super) fn unexpected(reply: &Reply) -> StoreError {
+    match reply {
+        Reply::Refused(refusal) => refused(refusal.clone()),
+        other => StoreError::Unknown { reason: format!("unexpected reply {other}") },
+    }
+}
+
+impl Shared {
+    async fn keep_alive(self: &Arc<Self>, id: LeaseId) -> Result<i64, StoreError> {
+        let until = Instant::now() + WRITE_BUDGET;
+        loop {
+            self.health.borrow().check()?;
+            let leader = *self.leader.borrow();
+            let served = match leader {
+                None => Err(later("no leader is known")),
+                Some(leader) if leader == self.identity.member => {
+                    self.keep_alive_here(id, until).await
+                }
+                Some(leader) => {
+                    let deadline = until.saturating_duration_since(Instant::now());
+                    match self
+                        .outbound
+                        .call_member(leader.0, Request::KeepAlive { id }, deadline)
+                        .await
+                    {
+                        Ok(Answer::KeepAlive(served)) => served,
+                        Ok(answer) => Err(later(format!("unexpected answer {answer:?}"))),
+                        Err(error) => Err(later(error)),
+                    }
+                }
+            };
+            match served {
+                Ok(ttl_s) => return Ok(ttl_s),
+                Err(LeaseUnserved::Gone) => return Err(Refusal::LeaseNotFound.into()),
+                Err(LeaseUnserved::Later { reason }) if Instant::now() + PAUSE >= until => {
+                    return Err(StoreError::NoLeader { reason });
+                }
+                Err(LeaseUnserved::Later { .. }) => self.pause(leader).await,
+            }
+        }
+    }
+
+    /// Renews on this member, which must be the leader.
+    pub(super) async fn keep_alive_here(
+        self: &Arc<Self>,
+        id: LeaseId,
+        until: Instant,
+    ) -> Result<i64, LeaseUnserved> {
+        if !self.raft.is_leader() {
+            return Err(later("this member does not lead"));
+        }
+        let term = self.confirmed_term().await.map_err(later)?;
+        loop {
+            let ended = self.state.timer.ended();
+            match self.state.timer.renew(id, term) {
+                Renewal::Renewed { ttl_s } => return Ok(ttl_s),
+                Renewal::Gone => return Err(LeaseUnserved::Gone),
+                Renewal::NotLeading => {
+                    // Another leader, or this member's next clock, knows better.
+                    return Err(later("the lease clock does not run in this term"));
+                }
+                Renewal::Ending => {
+                    // To say "gone" the end must have come; the holder may not be told
+                    // anything else, because its time is over.
+                    if tokio::time::timeout_at(until, ended).await.is_err() {
+                        return Err(later("the lease is ending"));
+                    }
+                }
+                Renewal::MarkFirst(mark) => {
+                    let command = Command::LeaseMarks { term, marks: vec![mark] };
+                    if let Err(error) = self.propose_here(command, until).await {
+                        return Err(later(format!("{error:?}")));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn lease_left(self: &Arc<Self>, id: LeaseId) -> Result<Option<u64>, StoreError> {
+        let until = Instant::now() + WRITE_BUDGET;
+        loop {
+            self.health.borrow().check()?;
+            let leader = *self.leader.borrow();
+            let served = match leader {
+                None => Err(later("no leader is known")),
+                Some(leader) if leader == self.identity.member => {
+                    self.lease_left_here(id, until).await
+                }
+                Some(leader) => {
+                    let deadline = until.saturating_duration_since(Instant::now());
+                    let request = Request::LeaseLeft { id };
+                    match self.outbound.call_member(leader.0, request, deadline).await {
+                        Ok(Answer::LeaseLeft(served)) => served,
+                        Ok(answer) => Err(later(format!("unexpected answer {answer:?}"))),
+                        Err(error) => Err(later(error)),
+                    }
+                }
+            };
+            match served {
+                Ok(left) => return Ok(left),
+                Err(LeaseUnserved::Gone) => return Ok(None),
+                Err(LeaseUnserved::Later { reason }) if Instant::now() + PAUSE >= until => {
+                    return Err(StoreError::NoLeader { reason });
+                }
+                Err(LeaseUnserved::Later { .. }) => self.pause(leader).await,
+            }
+        }
+    }
+
+    /// How long a lease has; this member must be the leader.
+    pub(super) async fn lease_left_here(
+        self: &Arc<Self>,
+        id: LeaseId,
+        until: Instant,
+    ) -> Result<Option<u64>, LeaseUnserved> {
+        self.read_index_here(until).await.map_err(later)?;
+        if self.state.timer.term().is_none() {
+            return Err(later("this member's lease clock does not run"));
+        }
+        Ok(self.state.timer.remaining_ms(id))
+    }
+
+    /// Starts and stops the clock with the lead, and puts in the log what falls due.
+    pub(super) async fn run_leases(self: Arc<Self>) {
+        let mut leader = self.leader.subscribe();
+        loop {
+            if let Err(reason) = self.follow_lead().await {
+                tracing::debug!(reason, "the lease clock does not run yet");
+            }
+            self.end_leases().await;
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return,
+                changed = leader.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(LEASE_TICK) => {}
+            }
+        }
+    }
+
+    async fn follow_lead(self: &Arc<Self>) -> Result<(), String> {
+        let leads = || {
+            let metrics = self.raft.metrics();
+            let now = metrics.borrow_watched();
+            now.state.is_leader().then_some(now.current_term)
+        };
+        let Some(term) = leads() else {
+            if self.state.timer.term().is_some() {
+                self.state.timer.demote();
+            }
+            return Ok(());
+        };
+        if self.state.timer.term() == Some(term) {
+            return Ok(());
+        }
+        self.state.timer.demote();
+        // The first index that a leader may read at is behind all that others committed.
+        let index = self.read_index_here(Instant::now() + TICK_BUDGET).await;
+        let index = index.map_err(|unread| unread.to_string())?;
+        let mut progress = self.state.progress();
+        let applied = progress.wait_for(|progress| progress.applied >= index);
+        match tokio::time::timeout(TICK_BUDGET, applied).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return Err("what was committed is not applied yet".into()),
+        }
+        if leads() == Some(term) {
+            self.state.promote_timer(term);
+        }
+        Ok(())
+    }
+
+    async fn end_leases(self: &Arc<Self>) {
+        let Some((term, due)) = self.state.timer.tick() else { return };
+        for ids in due.expire.chunks(ENDS_PER_ENTRY) {
+            tracing::debug!(leases = ids.len(), "leases end");
+            self.note(Command::LeaseEnds { term, ids: ids.to_vec() }).await;
+        }
+        self.mark_leases(term, due.marks).await;
+    }
+
+    /// Puts remainders in the log.
+    pub(super) async fn mark_leases(&self, term: u64, marks: Vec<LeaseMark>) {
+        if !marks.is_empty() {
+            self.note(Command::LeaseMarks { term, marks }).await;
+        }
+    }
+
+    async fn note(&self, command: Command) {
+        let what = command.to_string();
+        if let Err(error) = self.propose_here(command, Instant::now() + TICK_BUDGET).await {
+            // What is still due is proposed again, by whoever leads then.
+            tracing::debug!(what, ?error, "not noted");
+        }
+    }
+}

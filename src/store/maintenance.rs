@@ -1,0 +1,237 @@
+//! Upkeep of this member: status, alarms, hashes, defragmentation, snapshot, hand-over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use super::admin_api::{Alarm, AlarmKind, HistoryHash, Maintenance, MemberStatus};
+use super::api::StoreError;
+use super::disk::run_on;
+use super::leases::unexpected;
+use super::member::Store;
+use super::shared::{Shared, leader_in};
+use super::state::{Row, STATE_FILE, rows_after};
+use super::types::{Ask, Reply};
+use crate::base::ids::MemberId;
+use crate::model::auth::Caller;
+use crate::model::kv::Revision;
+use crate::model::refusal::Refusal;
+use crate::store::codec::encode;
+
+/// How long a hand-over of the lead may take.
+const HAND_OVER: Duration = Duration::from_secs(10);
+/// How often the member's own alarm is compared with its disk.
+const ALARM_EVERY: Duration = Duration::from_secs(1);
+/// What a snapshot begins with: a name and the format's version.
+const SNAPSHOT_HEAD: &[u8; 8] = b"HFSTATE\x01";
+/// Rows of one piece, bytes, and pieces on their way.
+const PIECE_BYTES: usize = 1024 * 1024;
+const PIECES_AHEAD: usize = 2;
+
+#[async_trait]
+impl Maintenance for Store {
+    fn member_status(&self) -> MemberStatus {
+        let shared = &self.shared;
+        let now = shared.raft.metrics().borrow_watched().clone();
+        let own = shared.identity.member;
+        let db_size_bytes = shared.disk.size(STATE_FILE).unwrap_or(0);
+        let mut errors: Vec<String> = Vec::new();
+        if let Err(error) = shared.health.borrow().check() {
+            errors.push(error.to_string());
+        }
+        errors.extend(shared.state.alarms().iter().map(|alarm| {
+            let kind = match alarm.kind {
+                AlarmKind::NoSpace => "NOSPACE",
+                AlarmKind::Corrupt => "CORRUPT",
+            };
+            format!("memberID:{} alarm:{kind} ", alarm.member)
+        }));
+        let leader = leader_in(&now, own);
+        if leader.is_none() {
+            errors.push(Refusal::NoLeader.text().to_owned());
+        }
+        MemberStatus {
+            db_size_bytes,
+            db_size_in_use_bytes: shared.state.used_bytes().min(db_size_bytes),
+            leader,
+            raft_term: now.current_term,
+            raft_index: now.local_committed.map_or(0, |committed| committed.index),
+            raft_applied_index: now.last_applied.map_or(0, |applied| applied.index),
+            is_learner: !now.membership_config.voter_ids().any(|voter| voter == own.0),
+            errors,
+        }
+    }
+
+    async fn alarms(&self, _caller: &Caller) -> Result<Vec<Alarm>, StoreError> {
+        self.shared.barrier().await?;
+        Ok(self.shared.state.alarms().into_iter().collect())
+    }
+
+    async fn set_alarm(
+        &self,
+        caller: &Caller,
+        alarm: Alarm,
+        on: bool,
+    ) -> Result<Vec<Alarm>, StoreError> {
+        self.shared.check_admin(caller)?;
+        self.shared.set_alarm(alarm, on).await
+    }
+
+    async fn hash(&self, caller: &Caller) -> Result<(u32, Revision), StoreError> {
+        self.shared.check_admin(caller)?;
+        let hashed = self.shared.state.hash_all().await;
+        hashed.map_err(|error| self.shared.state_failed(&error))
+    }
+
+    async fn hash_kv(
+        &self,
+        caller: &Caller,
+        revision: Revision,
+    ) -> Result<HistoryHash, StoreError> {
+        self.shared.check_admin(caller)?;
+        let hashed = self.shared.state.hash_kv(revision).await;
+        let hashed = hashed.map_err(|error| self.shared.read_failed(error))?;
+        let compacted = hashed.revisions.compacted;
+        Ok(HistoryHash {
+            hash: hashed.hash,
+            hash_revision: hashed.upto,
+            compact_revision: if compacted == 0 { -1 } else { compacted },
+            revision: hashed.revisions.current,
+        })
+    }
+
+    async fn move_leader(&self, caller: &Caller, to: MemberId) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        shared.check_admin(caller)?;
+        if !shared.raft.is_leader() {
+            return Err(Refusal::NotLeader.into());
+        }
+        if to == shared.identity.member {
+            return Ok(());
+        }
+        if !shared.membership().voter_ids().any(|voter| voter == to.0) {
+            return Err(Refusal::BadLeaderTransferee.into());
+        }
+        // What the next leader shall not forget of the leases' time.
+        if let Some((term, marks)) = shared.state.timer.mark_all() {
+            shared.mark_leases(term, marks).await;
+        }
+        shared
+            .raft
+            .trigger()
+            .transfer_leader(to.0)
+            .await
+            .map_err(|error| StoreError::Fatal { reason: error.to_string() })?;
+        let mut leader = shared.leader.subscribe();
+        let moved = leader.wait_for(|leader| *leader == Some(to));
+        match tokio::time::timeout(HAND_OVER, moved).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(StoreError::ShuttingDown),
+            Err(_) => Err(Refusal::Timeout.into()),
+        }
+    }
+
+    async fn defragment(&self, caller: &Caller) -> Result<(), StoreError> {
+        self.shared.check_admin(caller)?;
+        let done = self.shared.state.defragment().await;
+        done.map_err(|error| self.shared.state_failed(&error))
+    }
+
+    async fn snapshot(
+        &self,
+        caller: &Caller,
+    ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
+        let shared = &self.shared;
+        shared.check_admin(caller)?;
+        shared.barrier().await?;
+        shared.state.flush().await.map_err(|error| shared.state_failed(&error))?;
+        let (tx, rx) = mpsc::channel(PIECES_AHEAD);
+        let (task, cancel) = (shared.clone(), shared.cancel.clone());
+        shared.tracker.spawn(async move {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {}
+                () = task.send_snapshot(tx) => {}
+            }
+        });
+        Ok(rx)
+    }
+}
+
+impl Shared {
+    async fn set_alarm(self: &Arc<Self>, alarm: Alarm, on: bool) -> Result<Vec<Alarm>, StoreError> {
+        match self.ask(&Caller::Internal, Ask::Alarm { alarm, on }).await? {
+            Reply::Alarms(changed) => Ok(changed),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Raises this member's alarm while it leads with too little space, and clears it when
+    /// there is space again.
+    pub(super) async fn run_alarms(self: Arc<Self>) {
+        let alarm = Alarm { member: self.identity.member, kind: AlarmKind::NoSpace };
+        loop {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return,
+                () = tokio::time::sleep(ALARM_EVERY) => {}
+            }
+            let short = self.space.check().is_err();
+            let raised = self.state.alarms().contains(&alarm);
+            let due = if short { !raised && self.raft.is_leader() } else { raised };
+            if due && let Err(error) = self.set_alarm(alarm, short).await {
+                tracing::debug!(%error, "the alarm about space is set later");
+            }
+        }
+    }
+
+    async fn send_snapshot(self: Arc<Self>, out: mpsc::Sender<Result<Bytes, StoreError>>) {
+        let sent = self.snapshot_pieces(&out).await;
+        if let Err(error) = sent {
+            // The receiver may be gone, and then nobody needs to know.
+            let _ = out.send(Err(error)).await;
+        }
+    }
+
+    async fn snapshot_pieces(
+        &self,
+        out: &mpsc::Sender<Result<Bytes, StoreError>>,
+    ) -> Result<(), StoreError> {
+        let view = self.state.view();
+        let mut sum = Sha256::new();
+        sum.update(SNAPSHOT_HEAD);
+        if out.send(Ok(Bytes::from_static(SNAPSHOT_HEAD))).await.is_err() {
+            return Ok(());
+        }
+        let mut after: Option<Row> = None;
+        loop {
+            let (of, last) = (view.clone(), after.take());
+            let rows = run_on(&*self.disk, move || rows_after(&of, last.as_ref(), PIECE_BYTES))
+                .await
+                .map_err(|error| self.disk_failed(&error))?
+                .map_err(|error| self.state_failed(&error))?;
+            let piece = if rows.is_empty() { Vec::new() } else { encode(&rows) };
+            let length = u32::try_from(piece.len()).map_err(|_| StoreError::BadRequest {
+                reason: "a row is too large for a snapshot".into(),
+            })?;
+            let mut framed = length.to_be_bytes().to_vec();
+            framed.extend(piece);
+            sum.update(&framed);
+            after = rows.into_iter().next_back();
+            if after.is_none() {
+                framed.extend(sum.finalize());
+                // Nobody may be listening any more.
+                let _ = out.send(Ok(Bytes::from(framed))).await;
+                return Ok(());
+            }
+            if out.send(Ok(Bytes::from(framed))).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}

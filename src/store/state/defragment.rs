@@ -1,0 +1,131 @@
+//! Gives unused space of the state file back: a copy beside it takes its place.
+//!
+//! ```text
+//!  1. copy a view, page by page          flushes go on into the old file; trimming waits
+//!  2. holding flushes: copy what changed since, and the small tables anew
+//!  3. rename, reopen                     readers of the old file keep it until they end
+//! ```
+//!
+//! Why a copy: redb compacts in place only without readers. Writers are held up only by
+//! memory filling while step 2 holds flushes, which copies what one copy's time changed.
+//! Invariants: as for a snapshot, the file takes the state's place in one step, complete
+//! and durable; a crash before leaves the old one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use redb::Database;
+
+use super::disk_view::{
+    ATTACHED, CHANGES, CURRENT, DiskView, HISTORY, LEASES, REQUESTS, create_tables,
+};
+use super::flush::begin;
+use super::snapshot::{Row, rows_after, write_rows};
+use super::store::{CACHE_BYTES, COPY_FILE, STATE_FILE, StateStore};
+use super::{StateError, access};
+use crate::model::kv::Revision;
+use crate::store::disk::{StoreDisk, open_database};
+
+/// Rows copied in one transaction, bytes.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+impl StateStore {
+    /// Rewrites the state file without its unused pages.
+    pub(crate) async fn defragment(&self) -> Result<(), StateError> {
+        let _trimming = self.trimming.lock().await;
+        self.flush().await?;
+        let (view, disk) = (self.view(), self.disk.clone());
+        let copied = self
+            .disk_work(move || {
+                let db = make(&*disk)?;
+                let mut after: Option<Row> = None;
+                loop {
+                    let rows = rows_after(&view, after.as_ref(), PAGE_BYTES)?;
+                    let Some(last) = rows.last().cloned() else { break };
+                    write_rows(&db, &rows)?;
+                    after = Some(last);
+                }
+                Ok((db, view.marks()?.revision))
+            })
+            .await?;
+        let (db, upto) = copied;
+        let _flushing = self.flushing.lock().await;
+        let (view, disk) = (self.view(), self.disk.clone());
+        let work = move || {
+            copy_rest(&db, &view, upto)?;
+            drop(db);
+            disk.rename(COPY_FILE, STATE_FILE)
+                .map_err(|source| StateError::File { action: "replace", source })?;
+            let db = open_database(&*disk, STATE_FILE, CACHE_BYTES).map_err(StateError::Open)?;
+            let db = Arc::new(db);
+            let view = DiskView::open(&db)?;
+            Ok((db, view))
+        };
+        let (db, view) = self.disk_work(work).await?;
+        // All of the new file is in use.
+        self.used_bytes.store(u64::MAX, Ordering::Relaxed);
+        let mut inner = self.write();
+        inner.db = db;
+        inner.view = Arc::new(view);
+        Ok(())
+    }
+}
+
+fn make(disk: &dyn StoreDisk) -> Result<Database, StateError> {
+    disk.remove(COPY_FILE).map_err(|source| StateError::File { action: "remove", source })?;
+    let db = open_database(disk, COPY_FILE, CACHE_BYTES).map_err(StateError::Open)?;
+    let txn = begin(&db)?;
+    create_tables(&txn)?;
+    txn.commit().map_err(access("commit to"))?;
+    Ok(db)
+}
+
+/// Brings the copy, which has everything up to `upto`, to the view's moment.
+fn copy_rest(db: &Database, view: &DiskView, upto: Revision) -> Result<(), StateError> {
+    let txn = begin(db)?;
+    {
+        let mut changes = txn.open_table(CHANGES).map_err(access("open a table of"))?;
+        let mut history = txn.open_table(HISTORY).map_err(access("open a table of"))?;
+        let mut current = txn.open_table(CURRENT).map_err(access("open a table of"))?;
+        for row in view.changes.range((upto + 1, 0)..).map_err(access("read"))? {
+            let (id, key) = row.map_err(access("read"))?;
+            let (revision, number) = id.value();
+            let key = key.value();
+            changes.insert((revision, number), key).map_err(access("write"))?;
+            if let Some(record) = view.history.get((key, revision)).map_err(access("read"))? {
+                history.insert((key, revision), record.value()).map_err(access("write"))?;
+            }
+            match view.current.get(key).map_err(access("read"))? {
+                Some(record) => current.insert(key, record.value()).map(drop),
+                None => current.remove(key).map(drop),
+            }
+            .map_err(access("write"))?;
+        }
+        let mut requests = txn.open_table(REQUESTS).map_err(access("open a table of"))?;
+        let mut leases = txn.open_table(LEASES).map_err(access("open a table of"))?;
+        let mut attached = txn.open_table(ATTACHED).map_err(access("open a table of"))?;
+        requests.retain(|_, _| false).map_err(access("write"))?;
+        leases.retain(|_, _| false).map_err(access("write"))?;
+        attached.retain(|_, ()| false).map_err(access("write"))?;
+    }
+    txn.commit().map_err(access("commit to"))?;
+    // The tables that are small or were just emptied; the others have been copied.
+    let skip_to_leases = Row::Change(Revision::MAX, u32::MAX - 1, Vec::new());
+    for start in [None, Some(skip_to_leases)] {
+        let mut after = start;
+        loop {
+            let mut rows = rows_after(view, after.as_ref(), PAGE_BYTES)?;
+            let last = rows.last().cloned();
+            rows.retain(|row| {
+                !matches!(row, Row::Current(..) | Row::History(..) | Row::Change(..))
+            });
+            let done = matches!(last, None | Some(Row::Current(..) | Row::History(..)));
+            write_rows(db, &rows)?;
+            if done {
+                break;
+            }
+            after = last;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! Gives each applied revision to the streams whose watches it concerns.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::limits::WATCH_BUFFER_EVENTS;
+use crate::logic::mvcc::KeyRange;
+use crate::logic::watch_index::WatchIndex;
+use crate::model::kv::{Revision, WatchItem};
+use crate::store::api::WHOLE_STREAM;
+use crate::store::state::{RevisionEvents, StateStore};
+
+/// Revisions that are given out before others may have the lock.
+const BATCH: usize = 64;
+
+/// What waits for a stream's reader.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// Some events of one revision, as the dispatcher found them.
+    Matched {
+        events: Arc<RevisionEvents>,
+        which: Vec<u32>,
+    },
+    Ready(WatchItem),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) items: VecDeque<(i64, Waiting)>,
+    /// Watches that were sent away, with the first revision they were not given.
+    pub(super) behind: Vec<(i64, Revision)>,
+}
+
+/// What the dispatcher and a stream's reader share.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    queue: Mutex<Queue>,
+    pub(super) filled: Notify,
+}
+
+impl Mailbox {
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no holder of a watch queue panics")
+    }
+}
+
+/// A watch that keeps up.
+#[derive(Debug)]
+struct Member {
+    mailbox: Arc<Mailbox>,
+    /// The watch's id on its stream.
+    id: i64,
+    range: KeyRange,
+    /// Earlier revisions are not for it.
+    from: Revision,
+}
+
+#[derive(Debug)]
+struct Hub {
+    /// First revision that was not given out.
+    next: Revision,
+    index: WatchIndex,
+    members: HashMap<u64, Member>,
+    numbers: u64,
+}
+
+/// The dispatcher of one member.
+#[derive(Debug)]
+pub(in crate::store) struct WatchHub {
+    state: Arc<StateStore>,
+    hub: Mutex<Hub>,
+}
+
+impl WatchHub {
+    pub(in crate::store) fn new(state: Arc<StateStore>) -> Self {
+        let next = state.progress().borrow().revision + 1;
+        let hub = Hub { next, index: WatchIndex::default(), members: HashMap::new(), numbers: 0 };
+        Self { state, hub: Mutex::new(hub) }
+    }
+
+    pub(super) fn state(&self) -> Arc<StateStore> {
+        self.state.clone()
+    }
+
+    fn hub(&self) -> MutexGuard<'_, Hub> {
+        self.hub.lock().expect("no holder of the watch hub panics")
+    }
+
+    /// Gives out what is applied, until cancelled.
+    pub(in crate::store) async fn run(&self, cancel: CancellationToken) {
+        let mut progress = self.state.progress();
+        loop {
+            let newest = progress.borrow_and_update().revision;
+            while self.give_out(newest) {
+                tokio::task::yield_now().await;
+            }
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                changed = progress.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Gives out some revisions; says whether there are more.
+    fn give_out(&self, newest: Revision) -> bool {
+        let mut hub = self.hub();
+        if hub.next > newest {
+            return false;
+        }
+        if hub.members.is_empty() {
+            hub.next = newest + 1;
+            return false;
+        }
+        match self.state.recent_from(hub.next, newest, BATCH) {
+            Some(span) => {
+                for events in span {
+                    hub.next = events.revision + 1;
+                    hub.give(&events);
+                }
+            }
+            // Memory has not all of it: everybody fetches it for himself.
+            None => {
+                let next = hub.next;
+                let members = std::mem::take(&mut hub.members);
+                hub.index = WatchIndex::default();
+                for member in members.into_values() {
+                    member.mailbox.queue().behind.push((member.id, next.max(member.from)));
+                    member.mailbox.filled.notify_one();
+                }
+                hub.next = newest + 1;
+            }
+        }
+        hub.next <= newest
+    }
+
+    /// Lets a watch in that has been given everything below `next`; otherwise the answer
+    /// is `None` and it has to fetch more first.
+    pub(super) fn join(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        id: i64,
+        range: &KeyRange,
+        next: Revision,
+        tell: bool,
+    ) -> Option<u64> {
+        let mut hub = self.hub();
+        if next < hub.next {
+            return None;
+        }
+        hub.numbers += 1;
+        let number = hub.numbers;
+        let member = Member { mailbox: mailbox.clone(), id, range: range.clone(), from: next };
+        hub.index.insert(range, number);
+        hub.members.insert(number, member);
+        // A watch that begins in the future has nothing to be told of yet.
+        if tell && next <= self.state.progress().borrow().revision + 1 {
+            let seen = Waiting::Ready(WatchItem::Progress(next - 1));
+            mailbox.queue().items.push_back((id, seen));
+            mailbox.filled.notify_one();
+        }
+        Some(number)
+    }
+
+    pub(super) fn leave(&self, number: u64) {
+        let mut hub = self.hub();
+        if let Some(member) = hub.members.remove(&number) {
+            hub.index.remove(&member.range, number);
+        }
+    }
+
+    /// Puts a note of progress in the queue, of the whole stream or of the named watches;
+    /// false if one of its watches was sent away meanwhile.
+    pub(super) fn note(&self, mailbox: &Mailbox, watches: Option<&[(i64, Revision)]>) -> bool {
+        let hub = self.hub();
+        let seen = hub.next - 1;
+        let mut queue = mailbox.queue();
+        let Some(watches) = watches else {
+            if !queue.behind.is_empty() {
+                return false;
+            }
+            queue.items.push_back((WHOLE_STREAM, Waiting::Ready(WatchItem::Progress(seen))));
+            return true;
+        };
+        for (id, told) in watches {
+            let is_behind = queue.behind.iter().any(|(behind, _)| behind == id);
+            if !is_behind && seen > *told {
+                queue.items.push_back((*id, Waiting::Ready(WatchItem::Progress(seen))));
+            }
+        }
+        true
+    }
+}
+
+impl Hub {
+    fn give(&mut self, revision: &Arc<RevisionEvents>) {
+        let mut concerned: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        for (number, event) in (0_u32..).zip(&revision.events) {
+            self.index.matching(&event.kv.key, |watch| {
+                concerned.entry(watch).or_default().push(number);
+            });
+        }
+        for (number, which) in concerned {
+            let Some(member) = self.members.get(&number) else { continue };
+            if revision.revision < member.from {
+                continue;
+            }
+            let mut queue = member.mailbox.queue();
+            let full = queue.items.len() >= WATCH_BUFFER_EVENTS;
+            if full {
+                queue.behind.push((member.id, revision.revision));
+            } else {
+                let item = Waiting::Matched { events: revision.clone(), which };
+                queue.items.push_back((member.id, item));
+            }
+            drop(queue);
+            member.mailbox.filled.notify_one();
+            if full && let Some(member) = self.members.remove(&number) {
+                self.index.remove(&member.range, number);
+            }
+        }
+    }
+}

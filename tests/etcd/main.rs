@@ -1,0 +1,28 @@
+//! etcd's protocol with clients and a server that we did not write.
+//!
+//! Why a program of its own: it starts other programs, and a child that is just being
+//! started holds its parent's open locks for a moment, which tests of locks would notice.
+//! Each test prints SKIPPED where its program is missing; `.ci/install-test` unpacks them.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed, and says what it skips"
+)]
+
+mod conformance;
+mod etcdctl;
+mod python;
+mod served;
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn b64(text: &str) -> String {
+    STANDARD.encode(text)
+}

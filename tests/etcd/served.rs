@@ -1,0 +1,206 @@
+//! A member that really listens: TLS, certificates and a store on disk, for clients that
+//! we did not write.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::PATIENCE;
+use holdfast::api::etcd::{EtcdApi, EtcdStore};
+use holdfast::base::ids::{ClusterId, Generation, MemberId};
+use holdfast::pki::{Authority, NodeKey, NodeNames};
+use holdfast::store::{
+    PeerError, PeerNetwork, PeerTarget, Store, StoreConfig, StoreDeps, StoreTuning,
+};
+use holdfast::sys::clock;
+use holdfast::sys::tls::{self, TlsFiles, TlsIdentity};
+
+/// The one member has nobody to talk to.
+#[derive(Debug)]
+struct NoPeers;
+
+#[async_trait]
+impl PeerNetwork for NoPeers {
+    async fn call(
+        &self,
+        target: &PeerTarget,
+        _message: Bytes,
+        _deadline: Duration,
+    ) -> Result<Bytes, PeerError> {
+        let (member, address) = (target.member, target.address.clone());
+        Err(PeerError::Unreachable { member, address, reason: "there are no peers".into() })
+    }
+}
+
+/// The listener, its store and its certificates; ends when dropped.
+pub(crate) struct Served {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) port: u16,
+    authority: Authority,
+    _tasks: JoinSet<std::io::Result<()>>,
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+}
+
+async fn store_in(dir: &Path) -> Arc<Store> {
+    let config = StoreConfig {
+        cluster_id: ClusterId(uuid::Uuid::new_v4()),
+        generation: Generation(1),
+        member_id: MemberId(1),
+        tuning: StoreTuning::default(),
+    };
+    let deps = StoreDeps::on_host(dir, Arc::new(NoPeers)).unwrap();
+    let store = Arc::new(Store::open(config, deps).await.unwrap());
+    store.initialize_single("a1", "127.0.0.1:2380").await.unwrap();
+    store
+}
+
+impl Served {
+    pub(crate) async fn start() -> Self {
+        tls::install_crypto();
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let authority = Authority::create("test", clock::now()).unwrap();
+        write(&at("ca.crt"), authority.certificate_pem());
+        let key = NodeKey::load_or_create(&at("node.key")).unwrap();
+        let names = NodeNames {
+            node_name: "a1".into(),
+            address: "127.0.0.1".parse().unwrap(),
+            api_address: "10.96.0.1".parse().unwrap(),
+            cluster_domain: "cluster.local".into(),
+            control: true,
+        };
+        let signed = authority.sign_node(&key.request().unwrap(), &names, clock::now()).unwrap();
+        write(&at("node.crt"), &format!("{signed}{}", authority.certificate_pem()));
+        let (certificate, key) = authority.issue_admin(clock::now()).unwrap();
+        write(&at("admin.crt"), &certificate);
+        write(&at("admin.key"), &key);
+        let identity = TlsIdentity::load(TlsFiles {
+            authority: at("ca.crt"),
+            certificate: at("node.crt"),
+            key: at("node.key"),
+        });
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let api = EtcdApi::new(EtcdStore::of(store_in(&at("store")).await), port);
+        let mut tasks = JoinSet::new();
+        let server = identity.unwrap().server().unwrap();
+        tasks.spawn(api.run(socket, server, CancellationToken::new()));
+        Self { dir, port, authority, _tasks: tasks }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// A client certificate beside the administrator's.
+    pub(crate) fn issue(&self, name: &str) {
+        let (certificate, key) = self.authority.issue_etcd_client(name, clock::now()).unwrap();
+        write(&self.dir.path().join(format!("{name}.crt")), &certificate);
+        write(&self.dir.path().join(format!("{name}.key")), &key);
+    }
+
+    /// `etcdctl` with the certificate of that name.
+    pub(crate) fn etcdctl(&self, program: &Path, identity: &str, arguments: &[&str]) -> Command {
+        let at = |name: String| self.dir.path().join(name);
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env("ETCDCTL_API", "3")
+            .env("ETCDCTL_ENDPOINTS", self.url())
+            .env("ETCDCTL_CACERT", at("ca.crt".into()))
+            .env("ETCDCTL_CERT", at(format!("{identity}.crt")))
+            .env("ETCDCTL_KEY", at(format!("{identity}.key")));
+        command
+    }
+
+    /// An HTTP client with the administrator's certificate.
+    pub(crate) fn http(&self) -> reqwest::Client {
+        let read = |name: &str| std::fs::read_to_string(self.dir.path().join(name)).unwrap();
+        let identity = TlsIdentity::load(TlsFiles {
+            authority: self.dir.path().join("ca.crt"),
+            certificate: self.dir.path().join("admin.crt"),
+            key: self.dir.path().join("admin.key"),
+        });
+        assert!(read("admin.crt").contains("CERTIFICATE"));
+        let tls = identity.unwrap().client().unwrap();
+        reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
+    }
+}
+
+/// Where a program of Debian's etcd packages is, if it is anywhere.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join(".build/etcd/usr/bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::iter::once(unpacked)
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file());
+    if found.is_none() {
+        println!("SKIPPED {name} is not here; .ci/install-test unpacks it");
+    }
+    found
+}
+
+/// Runs off the runtime's threads, which the server needs.
+pub(crate) async fn output(mut command: Command) -> Output {
+    let running = tokio::task::spawn_blocking(move || command.output().unwrap());
+    tokio::time::timeout(PATIENCE * 3, running).await.unwrap().unwrap()
+}
+
+/// A real etcd of one member, without TLS; killed when dropped.
+pub(crate) struct Etcd {
+    child: Child,
+    pub(crate) url: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Etcd {
+    pub(crate) async fn start(program: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port =
+            || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (client, peer) = (port(), port());
+        let url = format!("http://127.0.0.1:{client}");
+        let peers = format!("http://127.0.0.1:{peer}");
+        let child = Command::new(program)
+            .arg("--name=a1")
+            .arg(format!("--data-dir={}", dir.path().join("data").display()))
+            .arg(format!("--listen-client-urls={url}"))
+            .arg(format!("--advertise-client-urls={url}"))
+            .arg(format!("--listen-peer-urls={peers}"))
+            .arg(format!("--initial-advertise-peer-urls={peers}"))
+            .arg(format!("--initial-cluster=a1={peers}"))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let etcd = Self { child, url, _dir: dir };
+        let started = Instant::now();
+        loop {
+            if let Ok(answer) = reqwest::get(format!("{}/health", etcd.url)).await
+                && answer.status().is_success()
+            {
+                return etcd;
+            }
+            assert!(started.elapsed() < PATIENCE, "etcd does not come up");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
