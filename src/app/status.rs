@@ -143,7 +143,7 @@ impl AdminBackend for NodeStatus {
             generation: store.generation,
             answered_by: self.config.node_name.clone(),
             quorum,
-            as_of: as_of.map(status_view::to_seconds).unwrap_or_default(),
+            as_of: as_of.map(clock::to_seconds).unwrap_or_default(),
             quorum_loss: loss,
             pods: status_view::pods(&pods, &nodes, as_of.unwrap_or(now), &mut problems),
             nodes,

@@ -35,11 +35,6 @@ fn is_true(condition: Option<&Value>) -> bool {
     condition.is_some_and(|condition| condition["status"] == "True")
 }
 
-/// RFC 3339 without fractions.
-pub(super) fn to_seconds(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
 /// The newest sign of life of any node: so old is what the replica holds.
 pub(super) fn newest_beat(nodes: &[Value]) -> Option<Timestamp> {
     let beat = |node: &Value| text_at(condition(node, "Ready")?, "/lastHeartbeatTime").parse().ok();
@@ -230,7 +225,10 @@ mod tests {
                 {"type": "Ready", "status": "True", "lastHeartbeatTime": beat}]}})
         };
         let all = [node("a1", "2026-01-01T00:00:04Z"), node("b1", "2026-01-01T00:00:02Z")];
-        assert_eq!(newest_beat(&all).map(to_seconds).unwrap(), "2026-01-01T00:00:04Z");
+        assert_eq!(
+            newest_beat(&all).map(crate::sys::clock::to_seconds).unwrap(),
+            "2026-01-01T00:00:04Z"
+        );
         let loss = QuorumLossView {
             answering: vec!["a1".into()],
             silent: vec!["b1".into()],

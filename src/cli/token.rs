@@ -15,6 +15,7 @@ use crate::install::apply::{InstallError, admin_credentials, read_config};
 use crate::install::remote::HttpsRemote;
 use crate::model::join::TokenRequest;
 use crate::model::node_config::Role;
+use crate::sys::clock;
 
 /// Join tokens: each admits one node, once.
 #[derive(Debug, Args)]
@@ -83,7 +84,7 @@ pub async fn run(args: TokenArgs) -> anyhow::Result<Exit> {
             table.set_header(["ID", "ROLE", "CENTER", "EXPIRES", "STATE"]);
             for token in tokens {
                 let role = format!("{:?}", token.role).to_lowercase();
-                let expires = token.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+                let expires = clock::to_seconds(token.expires_at);
                 let center = token.center.unwrap_or_else(|| "-".to_owned());
                 table.add_row([token.id, role, center, expires, token.state]);
             }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::Instant;
 
@@ -39,6 +40,9 @@ use crate::model::refusal::Refusal;
 const TICK_BUDGET: Duration = Duration::from_secs(3);
 /// Leases that end by one entry of the log.
 const ENDS_PER_ENTRY: usize = 100;
+
+/// What the leader does for a lease's holder.
+type Served<'s, T> = BoxFuture<'s, Result<T, LeaseUnserved>>;
 
 fn later(reason: impl ToString) -> LeaseUnserved {
     LeaseUnserved::Later { reason: reason.to_string() }
@@ -122,31 +126,49 @@ pub(super) fn unexpected(reply: &Reply) -> StoreError {
 
 impl Shared {
     async fn keep_alive(self: &Arc<Self>, id: LeaseId) -> Result<i64, StoreError> {
+        let here = |until| -> Served<'_, i64> { Box::pin(self.keep_alive_here(id, until)) };
+        let there = |answer| match answer {
+            Answer::KeepAlive(served) => served,
+            other => Err(later(format!("unexpected answer {other:?}"))),
+        };
+        let served = self.at_leader(Request::KeepAlive { id }, here, there).await?;
+        served.ok_or_else(|| Refusal::LeaseNotFound.into())
+    }
+
+    async fn lease_left(self: &Arc<Self>, id: LeaseId) -> Result<Option<u64>, StoreError> {
+        let here = |until| -> Served<'_, Option<u64>> { Box::pin(self.lease_left_here(id, until)) };
+        let there = |answer| match answer {
+            Answer::LeaseLeft(served) => served,
+            other => Err(later(format!("unexpected answer {other:?}"))),
+        };
+        let served = self.at_leader(Request::LeaseLeft { id }, here, there).await?;
+        Ok(served.flatten())
+    }
+
+    /// Has the leader serve it, wherever it is, until it does or the time is up; none if
+    /// the lease is gone. `here` serves on this member, `there` reads another's answer.
+    async fn at_leader<'s, T>(
+        self: &'s Arc<Self>,
+        request: Request,
+        here: impl Fn(Instant) -> Served<'s, T>,
+        there: impl Fn(Answer) -> Result<T, LeaseUnserved>,
+    ) -> Result<Option<T>, StoreError> {
         let until = Instant::now() + WRITE_BUDGET;
         loop {
             self.health.borrow().check()?;
             let leader = *self.leader.borrow();
             let served = match leader {
                 None => Err(later("no leader is known")),
-                Some(leader) if leader == self.identity.member => {
-                    self.keep_alive_here(id, until).await
-                }
+                Some(leader) if leader == self.identity.member => here(until).await,
                 Some(leader) => {
                     let deadline = until.saturating_duration_since(Instant::now());
-                    match self
-                        .outbound
-                        .call_member(leader.0, Request::KeepAlive { id }, deadline)
-                        .await
-                    {
-                        Ok(Answer::KeepAlive(served)) => served,
-                        Ok(answer) => Err(later(format!("unexpected answer {answer:?}"))),
-                        Err(error) => Err(later(error)),
-                    }
+                    let called = self.outbound.call_member(leader.0, request.clone(), deadline);
+                    called.await.map_err(later).and_then(&there)
                 }
             };
             match served {
-                Ok(ttl_s) => return Ok(ttl_s),
-                Err(LeaseUnserved::Gone) => return Err(Refusal::LeaseNotFound.into()),
+                Ok(served) => return Ok(Some(served)),
+                Err(LeaseUnserved::Gone) => return Ok(None),
                 Err(LeaseUnserved::Later { reason }) if Instant::now() + PAUSE >= until => {
                     return Err(StoreError::NoLeader { reason });
                 }
@@ -187,37 +209,6 @@ impl Shared {
                         return Err(later(format!("{error:?}")));
                     }
                 }
-            }
-        }
-    }
-
-    async fn lease_left(self: &Arc<Self>, id: LeaseId) -> Result<Option<u64>, StoreError> {
-        let until = Instant::now() + WRITE_BUDGET;
-        loop {
-            self.health.borrow().check()?;
-            let leader = *self.leader.borrow();
-            let served = match leader {
-                None => Err(later("no leader is known")),
-                Some(leader) if leader == self.identity.member => {
-                    self.lease_left_here(id, until).await
-                }
-                Some(leader) => {
-                    let deadline = until.saturating_duration_since(Instant::now());
-                    let request = Request::LeaseLeft { id };
-                    match self.outbound.call_member(leader.0, request, deadline).await {
-                        Ok(Answer::LeaseLeft(served)) => served,
-                        Ok(answer) => Err(later(format!("unexpected answer {answer:?}"))),
-                        Err(error) => Err(later(error)),
-                    }
-                }
-            };
-            match served {
-                Ok(left) => return Ok(left),
-                Err(LeaseUnserved::Gone) => return Ok(None),
-                Err(LeaseUnserved::Later { reason }) if Instant::now() + PAUSE >= until => {
-                    return Err(StoreError::NoLeader { reason });
-                }
-                Err(LeaseUnserved::Later { .. }) => self.pause(leader).await,
             }
         }
     }

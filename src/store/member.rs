@@ -172,6 +172,7 @@ impl Store {
                 .await
                 .map_err(OpenError::Disk)?
                 .map_err(OpenError::Log)?;
+        let starts = log.starts();
         let log: Arc<dyn LogFile> = Arc::new(log);
         let of = disk.clone();
         let state = run_on(&*disk, move || StateStore::open(of))
@@ -190,7 +191,7 @@ impl Store {
             Health::removed(&health);
         }
         let generations = Arc::new(Generations::new(identity, disk.clone(), health.clone()));
-        let outbound = Outbound::new(network, identity, state.clone(), health.clone());
+        let outbound = Outbound::new(network, identity, starts, state.clone(), health.clone());
         let outbound = Arc::new(outbound.with_generations(generations.clone()));
         let raft = Raft::new(
             identity.member.0,

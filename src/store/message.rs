@@ -15,7 +15,7 @@ use crate::model::recovery::SignedGeneration;
 use crate::store::quorum_loss::QuorumLoss;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
-use crate::store::types::{Command, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
+use crate::store::types::{Command, Lineage, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
 
 /// A request with who asks whom.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub(crate) struct Envelope {
     pub(crate) generation: Generation,
     pub(crate) from: MemberId,
     pub(crate) from_start: StartNote,
+    /// The sender's starts from the newest that its own state knows of.
+    pub(crate) from_lineage: Lineage,
     pub(crate) to: MemberId,
     /// Which disk the sender knows under `to`; 0 if it knows none.
     pub(crate) to_incarnation: u64,

@@ -16,7 +16,7 @@ use super::health::Health;
 use super::log::Identity;
 use super::message::{Answer, Envelope, Rejection, Request};
 use super::state::StateStore;
-use super::types::Peer;
+use super::types::{Lineage, Peer};
 use crate::base::ids::MemberId;
 use crate::store::codec::{decode, encode};
 
@@ -50,6 +50,8 @@ impl CallError {
 pub(crate) struct Outbound {
     network: Arc<dyn PeerNetwork>,
     identity: Identity,
+    /// Every start of this disk that it remembers.
+    starts: Lineage,
     state: Arc<StateStore>,
     peers: RwLock<BTreeMap<u64, Peer>>,
     health: watch::Sender<Health>,
@@ -60,12 +62,14 @@ impl Outbound {
     pub(crate) fn new(
         network: Arc<dyn PeerNetwork>,
         identity: Identity,
+        starts: Lineage,
         state: Arc<StateStore>,
         health: watch::Sender<Health>,
     ) -> Self {
         Self {
             network,
             identity,
+            starts,
             state,
             peers: RwLock::new(BTreeMap::new()),
             health,
@@ -77,6 +81,19 @@ impl Outbound {
     pub(crate) fn with_generations(mut self, generations: Arc<Generations>) -> Self {
         self.generations = Some(generations);
         self
+    }
+
+    /// This disk's starts from the newest that the state knows of; that one comes first
+    /// also if it was before all that the disk remembers.
+    pub(crate) fn lineage(&self) -> Lineage {
+        let known = self.state.remembered_start(self.identity.member.0);
+        let Some(known) = known else { return self.starts.clone() };
+        let own = self.starts.iter().filter(|(boot, _)| *boot >= known.boot).copied();
+        let mut lineage: Lineage = own.collect();
+        if lineage.first().is_none_or(|(oldest, _)| *oldest > known.boot) {
+            lineage.insert(0, (known.boot, known.session));
+        }
+        lineage
     }
 
     /// Takes the newest membership's addresses.
@@ -124,6 +141,7 @@ impl Outbound {
             generation: self.identity.generation,
             from: self.identity.member,
             from_start: self.identity.note(),
+            from_lineage: self.lineage(),
             to: member,
             to_incarnation: peer.incarnation,
             to_start: self.state.remembered_start(member.0),

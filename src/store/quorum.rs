@@ -30,7 +30,9 @@ impl Voters {
         let all: BTreeSet<u64> = self.groups.iter().flatten().copied().collect();
         let named = |wanted: bool| {
             let of = all.iter().filter(|member| answering.contains(member) == wanted);
-            of.map(|member| self.names.get(member).cloned().unwrap_or_default()).collect()
+            let of = of.map(|member| self.names.get(member).cloned().unwrap_or_default());
+            // People look names up; ids follow the order of joining.
+            of.collect::<BTreeSet<String>>().into_iter().collect()
         };
         Some(QuorumLoss { answering: named(true), silent: named(false), missing })
     }

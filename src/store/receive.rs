@@ -62,7 +62,9 @@ impl Shared {
         }
         self.admit_sender(envelope)?;
         let foreign = envelope.to_incarnation != 0 && envelope.to_incarnation != own.incarnation;
-        let overtaken = envelope.to_start.is_some_and(|newest| own.note().is_overtaken_by(&newest));
+        let overtaken = envelope
+            .to_start
+            .is_some_and(|newest| own.note().is_overtaken_by(&self.outbound.lineage(), &newest));
         if foreign || overtaken {
             let rejection = Rejection::ReceiverForgot { member: own.member };
             Health::forgotten(&self.health, &rejection.to_string());
@@ -83,7 +85,7 @@ impl Shared {
         let member = envelope.from;
         let forgot = |detail: String| Err(Rejection::SenderForgot { member, detail });
         if let Some(newest) = self.state.remembered_start(member.0)
-            && envelope.from_start.is_overtaken_by(&newest)
+            && envelope.from_start.is_overtaken_by(&envelope.from_lineage, &newest)
         {
             return forgot(format!("{} after {newest}", envelope.from_start));
         }

@@ -79,6 +79,7 @@ impl Shared {
             generation: self.identity.generation,
             from: self.identity.member,
             from_start: self.identity.note(),
+            from_lineage: self.outbound.lineage(),
             to: former.member,
             to_incarnation: 0,
             to_start: None,

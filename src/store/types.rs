@@ -80,8 +80,11 @@ pub(crate) enum Ask {
     },
 }
 
-/// Which start of which disk; newer ones of the same disk have a higher boot count, and
-/// of two copies of a disk that count alike the session tells one from the other.
+/// Starts of one disk, each with its session, oldest first.
+pub(crate) type Lineage = Vec<(BootCount, u64)>;
+
+/// Which start of which disk. Of two copies of a disk the sessions tell one from the other,
+/// however often each was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StartNote {
     pub incarnation: u64,
@@ -92,12 +95,25 @@ pub(crate) struct StartNote {
 }
 
 impl StartNote {
-    /// Whether this start has been overtaken by `newer`, so that its disk may have
-    /// forgotten what it acknowledged.
-    pub(crate) fn is_overtaken_by(&self, newer: &StartNote) -> bool {
-        self.incarnation != newer.incarnation
-            || self.boot < newer.boot
-            || (self.boot == newer.boot && self.session != newer.session)
+    /// Whether `noted` was a start of another copy of this disk, or of one that this is an
+    /// older copy of: then this one may have forgotten what that one acknowledged.
+    /// `lineage` holds this disk's own starts from the newest that its state knows of.
+    pub(crate) fn is_overtaken_by(&self, lineage: &[(BootCount, u64)], noted: &StartNote) -> bool {
+        if self.incarnation != noted.incarnation || self.boot < noted.boot {
+            return true;
+        }
+        // A note from before the first start names no session.
+        if noted.session == 0 {
+            return false;
+        }
+        if self.boot == noted.boot {
+            return self.session != noted.session;
+        }
+        match lineage.iter().find(|(boot, _)| *boot == noted.boot) {
+            Some((_, session)) => *session != noted.session,
+            // Only who knows of a later start may know nothing of this one.
+            None => lineage.first().is_none_or(|(oldest, _)| *oldest < noted.boot),
+        }
     }
 }
 
@@ -221,5 +237,34 @@ impl fmt::Display for Reply {
             Reply::Alarms(changed) => write!(f, "{} alarms", changed.len()),
             Reply::Refused(refusal) => write!(f, "refused: {refusal:?}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StartNote;
+    use crate::base::ids::BootCount;
+
+    #[test]
+    fn a_copy_is_overtaken_however_often_it_is_started() {
+        let start = |boot, session| StartNote { incarnation: 1, boot: BootCount(boot), session };
+        let noted = start(3, 33);
+        let lineage = |starts: &[(u64, u64)]| -> Vec<_> {
+            starts.iter().map(|(boot, session)| (BootCount(*boot), *session)).collect()
+        };
+        let own = lineage(&[(2, 22), (3, 33), (4, 44)]);
+        let copy = lineage(&[(2, 22), (3, 66), (4, 77)]);
+        assert!(!start(4, 44).is_overtaken_by(&own, &noted));
+        assert!(!start(3, 33).is_overtaken_by(&own[..2], &noted));
+        assert!(start(3, 66).is_overtaken_by(&copy[..2], &noted));
+        assert!(start(4, 77).is_overtaken_by(&copy, &noted));
+        assert!(start(2, 22).is_overtaken_by(&own[..1], &noted));
+        // Its state knows of the fifth start, so the third is none of its business.
+        assert!(!start(6, 88).is_overtaken_by(&lineage(&[(5, 55), (6, 88)]), &noted));
+        // A gap is no proof.
+        assert!(start(900, 99).is_overtaken_by(&lineage(&[(2, 22), (800, 1), (900, 99)]), &noted));
+        assert!(!start(1, 11).is_overtaken_by(&lineage(&[(1, 11)]), &start(0, 0)));
+        let foreign = StartNote { incarnation: 2, ..noted };
+        assert!(start(4, 44).is_overtaken_by(&own, &foreign));
     }
 }

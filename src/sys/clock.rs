@@ -15,3 +15,8 @@ pub fn now() -> Timestamp {
 pub fn now_ms() -> u64 {
     u64::try_from(now().as_millisecond()).unwrap_or(0)
 }
+
+/// RFC 3339 in whole seconds, as people read it.
+pub fn to_seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -81,6 +81,30 @@ pub(crate) fn succeed(command: &mut Command) -> Result<String, Failed> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs it to its end on this thread.
+pub(crate) fn run<T>(future: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| failed("runtime", error))?.block_on(future)
+}
+
+/// What the page answers; the certificate is the cluster's own.
+pub(crate) async fn get_page(
+    url: &str,
+    password: Option<&str>,
+) -> Result<reqwest::Response, Failed> {
+    let client = reqwest::Client::builder()
+        .tls_certs_only([])
+        .tls_danger_accept_invalid_certs(true)
+        .no_proxy()
+        .build()
+        .map_err(|error| failed("client", error))?;
+    let mut request = client.get(url);
+    if let Some(password) = password {
+        request = request.basic_auth("admin", Some(password));
+    }
+    request.send().await.map_err(|error| failed("GET /ui/", error))
+}
+
 /// One lab; taken down when dropped.
 #[derive(Debug)]
 pub(crate) struct Lab {
@@ -234,9 +258,10 @@ impl Lab {
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: harness, namespace: default}}\n\
              data: {{stamp: \"{stamp}\"}}\n"
         );
-        let manifest = self.dir().join("harness.yaml");
-        std::fs::write(&manifest, text).map_err(|error| failed("manifest", error))?;
-        let path = manifest.to_string_lossy().into_owned();
+        let manifest = tempfile::NamedTempFile::with_suffix(".yaml")
+            .map_err(|error| failed("manifest", error))?;
+        std::fs::write(manifest.path(), text).map_err(|error| failed("manifest", error))?;
+        let path = manifest.path().to_string_lossy().into_owned();
         succeed(&mut self.holdfast(&["apply", "-f", &path])?)?;
         let get = ["get", "configmap", "harness", "-n", "default", "-o", "json"];
         let text = succeed(&mut self.holdfast(&get)?)?;

@@ -14,9 +14,19 @@ pub(crate) const TRUST: &str = "/bundle.pub";
 /// The first master's API.
 pub(crate) const SERVER: &str = "https://10.77.0.11:6443";
 
-/// `holdfast join …` with a bundle, for a node.
+/// `holdfast join …` with a bundle, for a node, through the first master.
 pub(crate) fn join_command<'a>(node: &'a str, token: &'a str, bundle: &'a str) -> Vec<&'a str> {
-    let verb = ["holdfast", "join", "--server", SERVER, "--token", token, "--node", node];
+    [vec!["holdfast"], join_verb(SERVER, node, token, bundle)].concat()
+}
+
+/// `join …` through any master.
+pub(crate) fn join_verb<'a>(
+    server: &'a str,
+    node: &'a str,
+    token: &'a str,
+    bundle: &'a str,
+) -> Vec<&'a str> {
+    let verb = ["join", "--server", server, "--token", token, "--node", node];
     verb.into_iter().chain(["--bundle", bundle, "--trust", TRUST]).collect()
 }
 

@@ -23,18 +23,24 @@ use super::identity::Identity;
 use super::{LogError, access};
 use crate::store::codec::{decode, encode};
 use crate::store::disk::StoreDisk;
+use crate::store::types::Lineage;
 
 /// The head's file name on the member's disk.
 pub(super) const HEAD_FILE: &str = "log.head";
 /// Distance of the slots: no sector of a disk holds parts of both.
 const SLOT_BYTES: usize = 4096;
+/// Starts that a disk remembers; they fit into a slot. A member that was started more often
+/// without the others having heard of it is refused, as if its disk were an old copy.
+const STARTS: usize = 128;
 
 /// What a slot says.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Head {
     /// Counts the writes of the head; tells the newer slot from the older.
     number: u64,
     pub(super) identity: Identity,
+    /// The newest starts of this disk.
+    pub(super) starts: Lineage,
     /// The oldest segment that is kept.
     pub(super) first: u64,
     /// The newest segment that is known to be whole; 0 before there is any.
@@ -61,11 +67,10 @@ impl HeadFile {
         let found = [0, 1].map(|slot| read_slot(&*file, slot));
         let mut newest: Option<Head> = None;
         for slot in found {
-            match slot? {
-                Some(head) if newest.is_none_or(|known| known.number < head.number) => {
-                    newest = Some(head);
-                }
-                Some(_) | None => {}
+            if let Some(head) = slot?
+                && newest.as_ref().is_none_or(|known| known.number < head.number)
+            {
+                newest = Some(head);
             }
         }
         let head = match newest {
@@ -75,7 +80,7 @@ impl HeadFile {
             None if disk.exists(&segment_file(1)).map_err(access("look at"))? => {
                 return Err(LogError::Damaged { what: format!("{HEAD_FILE} has no whole slot") });
             }
-            None => Head { number: 0, identity: fresh, first: 1, last: 0 },
+            None => Head { number: 0, identity: fresh, starts: Lineage::new(), first: 1, last: 0 },
         };
         Ok(Self { file, head })
     }
@@ -83,6 +88,16 @@ impl HeadFile {
     /// Whether nothing was ever written.
     pub(super) fn is_new(&self) -> bool {
         self.head.number == 0
+    }
+
+    /// Counts a start.
+    pub(super) fn count_start(&mut self, session: u64) -> Result<(), LogError> {
+        let head = &mut self.head;
+        head.identity.session = session.max(1);
+        head.identity.boot.0 += 1;
+        head.starts.push((head.identity.boot, head.identity.session));
+        head.starts.drain(..head.starts.len().saturating_sub(STARTS));
+        self.save()
     }
 
     /// Writes the head in the place of the older slot; durable when it returns.

@@ -32,7 +32,7 @@ use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::store::codec::decode;
 use crate::store::disk::StoreDisk;
 use crate::store::runtime::random_u64;
-use crate::store::types::Entry;
+use crate::store::types::{Entry, Lineage};
 
 /// Files of purged segments that are kept for the next ones.
 const SPARES: [&str; 2] = ["log.spare0", "log.spare1"];
@@ -134,9 +134,7 @@ impl SegmentLog {
     ) -> Result<(Self, Identity), LogError> {
         let mut head = HeadFile::open(&*disk, Identity::fresh(claim, fresh))?;
         head.head.identity.check(claim)?;
-        head.head.identity.session = session.max(1);
-        head.head.identity.boot.0 += 1;
-        head.save()?;
+        head.count_start(session)?;
         let identity = head.head.identity;
         let mut index = Index::default();
         let (position, frame) = super::scan::scan(&*disk, &head.head, &mut index)?;
@@ -159,6 +157,11 @@ impl SegmentLog {
             log.retire(&segment_file(number))?;
         }
         Ok((log, identity))
+    }
+
+    /// The newest starts of this disk, this one last.
+    pub(crate) fn starts(&self) -> Lineage {
+        self.tail().head.head.starts.clone()
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {

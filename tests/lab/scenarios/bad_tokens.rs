@@ -13,7 +13,7 @@ fn foreign_token(lab: &Lab) -> Result<String, libtest_mimic::Failed> {
     init.push("c1");
     succeed(&mut lab.on("c1", &init))?;
     let foreign = token(lab, "c1", &[])?;
-    succeed(&mut lab.on("c1", &["holdfast", "reset", "--yes"]))?;
+    succeed(&mut lab.on("c1", &["holdfast", "reset", "--yes", "--force"]))?;
     Ok(foreign)
 }
 

@@ -183,7 +183,9 @@ pub(crate) fn untouched() -> Outcome {
     for (foreign, facts, state) in
         [(&second, &second_facts, &second_state), (&first, &first_facts, &first_state)]
     {
-        succeed(&mut lab.on(foreign.node, &["holdfast", "reset", "--yes"]))?;
+        // The last control node takes all that the cluster knows with it.
+        let last: &[&str] = if foreign.node == first.node { &["--force"] } else { &[] };
+        succeed(&mut lab.on(foreign.node, &[&["holdfast", "reset", "--yes"], last].concat()))?;
         foreign.unchanged(facts, "reset")?;
         ensure_unchanged(&lab, foreign.node, state, "init or join, pods and reset", |state| {
             state.without(&DOCKERS_OWN)

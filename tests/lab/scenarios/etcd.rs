@@ -43,7 +43,7 @@ impl Client<'_> {
 /// and a node's certificate that is not let in.
 pub(crate) fn transcript(lab: &Lab) -> Outcome {
     let Some(program) = etcdctl() else {
-        println!("SKIPPED t24: no etcdctl; .ci/install-test unpacks it");
+        println!("SKIPPED t26: no etcdctl; .ci/install-test unpacks it");
         return Ok(());
     };
     let client = Client { lab, program };
@@ -68,25 +68,25 @@ pub(crate) fn transcript(lab: &Lab) -> Outcome {
         succeed(&mut command)
     };
     let at = |member: usize, arguments: &[&str]| at_endpoint(each[member], arguments);
-    at(0, &["put", "t24/a", "1"])?;
+    at(0, &["put", "t26/a", "1"])?;
     for endpoint in &each {
-        let found = at_endpoint(endpoint, &["get", "t24/a"])?;
-        ensure(found == "t24/a\n1\n", || format!("at {endpoint}: {found}"))?;
+        let found = at_endpoint(endpoint, &["get", "t26/a"])?;
+        ensure(found == "t26/a\n1\n", || format!("at {endpoint}: {found}"))?;
     }
     let granted = at(1, &["lease", "grant", "2"])?;
     let lease = granted.split_whitespace().nth(1).unwrap_or_default().to_owned();
-    at(2, &["put", "t24/leased", "x", &format!("--lease={lease}")])?;
+    at(2, &["put", "t26/leased", "x", &format!("--lease={lease}")])?;
     eventually("the lease's key goes with it", PATIENCE, || {
-        let found = at(0, &["get", "t24/leased"])?;
+        let found = at(0, &["get", "t26/leased"])?;
         ensure(found.is_empty(), || found)
     })?;
-    let locked = client.ok(&["lock", "t24/lock", "echo", "held"])?;
+    let locked = client.ok(&["lock", "t26/lock", "echo", "held"])?;
     ensure(locked.contains("held"), || locked)?;
-    at(1, &["del", "t24/", "--prefix"])?;
+    at(1, &["del", "t26/", "--prefix"])?;
 
     // A node's certificate gives nothing: not even a control node's.
     let root = lab.dir().join("hosts/a1/root/etc/holdfast/pki");
-    let mut command = client.command(&["get", "t24/a"])?;
+    let mut command = client.command(&["get", "t26/a"])?;
     command.env("ETCDCTL_CERT", root.join("node.crt")).env("ETCDCTL_KEY", root.join("node.key"));
     let refused = output(&mut command)?;
     ensure(!refused.status.success() && text(&refused).contains("certificate"), || text(&refused))

@@ -8,6 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::harness::{Lab, Outcome, PATIENCE, ensure, eventually, failed, succeed};
+use crate::install::{BUNDLE, TRUST, join_command, token};
 
 /// The cluster file of the lab's three centers.
 pub(crate) const CLUSTER: &str = "apiVersion: holdfast.io/v1
@@ -78,31 +79,11 @@ pub(crate) fn init_and_join() -> Outcome {
     let mut random = SmallRng::seed_from_u64(seed);
     let lab = Lab::up("three", true)?;
     write_cluster(&lab, "a1", CLUSTER)?;
-    let init = init_command("/bundle.hfb", "/bundle.pub");
+    let init = init_command(BUNDLE, TRUST);
     finish_despite_kills(&lab, "a1", &init, &mut random)?;
     succeed(&mut lab.on("a1", &init))?;
-    let made = eventually("a token", PATIENCE, || {
-        succeed(
-            &mut lab.on("a1", &["holdfast", "token", "create", "--role", "control", "-o", "json"]),
-        )
-    })?;
-    let token: serde_json::Value =
-        serde_json::from_str(&made).map_err(|e| failed(made.clone(), e))?;
-    let token = token["token"].as_str().ok_or("no token")?.to_owned();
-    let join = [
-        "holdfast",
-        "join",
-        "--server",
-        "https://10.77.0.11:6443",
-        "--token",
-        &token,
-        "--bundle",
-        "/bundle.hfb",
-        "--trust",
-        "/bundle.pub",
-        "--node",
-        "b1",
-    ];
+    let token = eventually("a token", PATIENCE, || token(&lab, "a1", &[]))?;
+    let join = join_command("b1", &token, BUNDLE);
     finish_despite_kills(&lab, "b1", &join, &mut random)?;
     eventually("both nodes are Ready and both members vote", PATIENCE, || {
         let status = lab.status("a1")?;

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::harness::{
-    Lab, Outcome, PATIENCE, ensure, eventually, failed, has_kubectl, output, succeed, text,
+    Lab, Outcome, PATIENCE, ensure, eventually, failed, get_page, has_kubectl, output, run,
+    succeed, text,
 };
 
 const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: greeting, namespace: demo}\ndata: {hello: world}\n";
@@ -229,21 +230,9 @@ pub(crate) fn own_verbs(lab: &Lab) -> Outcome {
 pub(crate) fn status_page(lab: &Lab) -> Outcome {
     let url = lab.env("HOLDFAST_ADMIN_URL")?;
     let password = lab.env("HOLDFAST_ADMIN_PASSWORD")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| failed("runtime", error))?;
-    runtime.block_on(async {
-        let client = reqwest::Client::builder()
-            .tls_certs_only([])
-            .tls_danger_accept_invalid_certs(true)
-            .no_proxy()
-            .build()
-            .map_err(|error| failed("client", error))?;
+    run(async {
         let ask = async |password: Option<&str>| {
-            let mut request = client.get(&url);
-            if let Some(password) = password {
-                request = request.basic_auth("admin", Some(password));
-            }
-            let answer = request.send().await.map_err(|error| failed("GET /ui/", error))?;
+            let answer = get_page(&url, password).await?;
             let (status, policy) =
                 (answer.status(), answer.headers().get("content-security-policy").cloned());
             let body = answer.text().await.map_err(|error| failed("body", error))?;

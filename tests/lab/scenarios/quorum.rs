@@ -7,7 +7,7 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::harness::{
-    Lab, Outcome, PATIENCE, ensure, eventually, failed, has_kubectl, output, text,
+    Lab, Outcome, PATIENCE, ensure, eventually, failed, get_page, has_kubectl, output, run, text,
 };
 
 /// Once the loss is known a request must not take longer; a loaded machine included.
@@ -23,17 +23,8 @@ fn contains(what: &str, text: &str, wanted: &[&str]) -> Outcome {
 /// The status page as the administrator sees it.
 fn page(lab: &Lab) -> Result<String, Failed> {
     let (url, password) = (lab.env("HOLDFAST_ADMIN_URL")?, lab.env("HOLDFAST_ADMIN_PASSWORD")?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| failed("runtime", error))?;
-    runtime.block_on(async {
-        let client = reqwest::Client::builder()
-            .tls_certs_only([])
-            .tls_danger_accept_invalid_certs(true)
-            .no_proxy()
-            .build()
-            .map_err(|error| failed("client", error))?;
-        let request = client.get(&url).basic_auth("admin", Some(password));
-        let answer = request.send().await.map_err(|error| failed("GET /ui/", error))?;
+    run(async {
+        let answer = get_page(&url, Some(&password)).await?;
         ensure(answer.status() == 200, || format!("GET /ui/: {}", answer.status()))?;
         answer.text().await.map_err(|error| failed("body", error))
     })
@@ -42,10 +33,8 @@ fn page(lab: &Lab) -> Result<String, Failed> {
 /// One read of the API: without `resourceVersion`, or with it.
 fn read(lab: &Lab, version: Option<&str>) -> Result<Result<Value, ApiError>, Failed> {
     let api = HttpApi::from_kubeconfig(&lab.kubeconfig()?).map_err(|e| failed("client", e))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| failed("runtime", error))?;
     let query = version.map(|version| ("resourceVersion", version.to_owned()));
-    Ok(runtime.block_on(api.get_raw(CONFIG_MAPS, query.as_slice(), JSON)))
+    run(async { Ok(api.get_raw(CONFIG_MAPS, query.as_slice(), JSON).await) })
 }
 
 fn api_refuses(lab: &Lab) -> Outcome {

@@ -4,6 +4,7 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::harness::{Lab, Outcome, PATIENCE, ensure, eventually, failed, output, succeed, text};
+use crate::install::{self, BUNDLE, TRUST, join_verb};
 use crate::scenarios::interrupted::{init_command, write_cluster};
 use crate::scenarios::masters::{Writer, ask_sample, clean_up, deploy_sample, nothing_lost};
 
@@ -38,25 +39,9 @@ pub(super) fn join(lab: &Lab, name: &str, from: (&str, &str)) -> Outcome {
 
 /// The same with another token.
 fn join_as(lab: &Lab, name: &str, from: (&str, &str), token: &[&str]) -> Outcome {
-    let create = [&["holdfast", "token", "create", "-o", "json"], token].concat();
-    let made = succeed(&mut lab.on(from.0, &create))?;
-    let token: Value = serde_json::from_str(&made).map_err(|e| failed(made.clone(), e))?;
-    let token = token["token"].as_str().ok_or("no token")?.to_owned();
+    let token = install::token(lab, from.0, token)?;
     let server = format!("https://{}:6443", from.1);
-    let join = [
-        "holdfast",
-        "join",
-        "--server",
-        &server,
-        "--token",
-        &token,
-        "--bundle",
-        "/bundle.hfb",
-        "--trust",
-        "/bundle.pub",
-        "--node",
-        name,
-    ];
+    let join = [vec!["holdfast"], join_verb(&server, name, &token, BUNDLE)].concat();
     succeed(&mut lab.on(name, &join)).map(|_| ())
 }
 
@@ -134,19 +119,7 @@ fn returns_as_removed(lab: &Lab, lost: &str, first: (&str, &str)) -> Outcome {
     let server = format!("https://{}:6443", first.1);
     // Any well-formed token: it is refused before one is looked at.
     let token = format!("hf1.{}.{}.{}", "0".repeat(12), "0".repeat(40), "0".repeat(64));
-    let verb = [
-        "join",
-        "--server",
-        &server,
-        "--token",
-        &token,
-        "--bundle",
-        "/bundle.hfb",
-        "--trust",
-        "/bundle.pub",
-        "--node",
-        lost,
-    ];
+    let verb = join_verb(&server, lost, &token, BUNDLE);
     says(lab, lost, &verb, 1, "was removed from the cluster")?;
     ensure(nodes(lab, first.0)?.len() == 2, || "the removed node is back in the list".into())
 }
@@ -177,7 +150,7 @@ fn is_ready(lab: &Lab, on: &str, name: &str) -> Outcome {
 pub(crate) fn worker_follows() -> Outcome {
     let lab = Lab::up("three", true)?;
     write_cluster(&lab, "a1", TWO_LISTED)?;
-    succeed(&mut lab.on("a1", &init_command("/bundle.hfb", "/bundle.pub")))?;
+    succeed(&mut lab.on("a1", &init_command(BUNDLE, TRUST)))?;
     let a1 = NODES[0];
     join_as(&lab, "c1", a1, &["--role", "worker"])?;
     // A control node that no file lists and that the worker has never heard of.

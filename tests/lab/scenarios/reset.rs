@@ -28,7 +28,7 @@ pub(crate) fn leaves_nothing() -> Outcome {
             before.changes(&during).iter().any(|line| line.starts_with(&format!("+ {kind}")));
         ensure(seen, || format!("an installed node should show another {kind}"))?;
     }
-    succeed(&mut lab.on("a1", &["holdfast", "reset", "--yes"]))?;
+    succeed(&mut lab.on("a1", &["holdfast", "reset", "--yes", "--force"]))?;
     ensure_unchanged(&lab, "a1", &before, "init, three pods and reset", |state| state)?;
     let again = succeed(&mut lab.on("a1", &["holdfast", "reset", "--yes"]))?;
     ensure(again.contains("nothing is installed here"), || again)?;
