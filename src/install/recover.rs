@@ -25,7 +25,9 @@ use crate::model::node_config::{NodeConfig, Paths};
 use crate::model::recovery::{GenerationRecord, LogEnd, MemberSummary, SignedGeneration};
 use crate::pki::{Authority, PkiError, is_signed};
 use crate::store::snapshot_file::AnySnapshot;
-use crate::store::{Founding, OfflineError, Replay, StateError, StoppedMember, found_member};
+use crate::store::{
+    Founding, OfflineError, Replay, StateError, StateRest, StoppedMember, found_member,
+};
 use crate::sys::files::{self, FileError};
 
 /// What generation records are signed for.
@@ -381,15 +383,35 @@ async fn build_next(
         record.map(|kv| renamed(kv, order, &config.node_name))
     };
     let Some(snapshot) = &order.snapshot else {
-        return Ok(found_member(&next, &founding, &mut own.map(adapt))?);
+        let rest = member.rest(Replay::Everything).await?;
+        return Ok(found_member(&next, &founding, &rest, &mut own.map(adapt))?);
     };
     // What says who this cluster is stays; everything else comes from the snapshot.
     let is_own = |kv: &KeyValue| kv.key.starts_with(OWN_PREFIX);
     let mut file = open_snapshot(snapshot)?;
+    let rest = rest_of_both(&member, file.rest()).await?;
     let theirs = file.records().map_err(OfflineError::from)?;
     let theirs = theirs.filter(|record| record.as_ref().map_or(true, |kv| !is_own(kv)));
     let own = own.filter(|record| record.as_ref().map_or(true, is_own)).map(adapt);
-    Ok(found_member(&next, &founding, &mut own.chain(theirs))?)
+    Ok(found_member(&next, &founding, &rest, &mut own.chain(theirs))?)
+}
+
+/// The snapshot's leases, users and alarms, with the leases that this cluster's own keys
+/// are attached to.
+async fn rest_of_both(
+    member: &StoppedMember,
+    theirs: &StateRest,
+) -> Result<StateRest, RecoverError> {
+    let (known, mut rest) = (member.rest(Replay::Everything).await?, theirs.clone());
+    for kv in member.live_records(Replay::Everything).await? {
+        let kv = kv.map_err(|error| OfflineError::Snapshot(error.into()))?;
+        let lease = known.leases.get(&kv.lease).filter(|_| kv.key.starts_with(OWN_PREFIX));
+        if let Some(lease) = lease {
+            rest.leases.entry(kv.lease).or_insert(*lease);
+        }
+    }
+    rest.alarms.extend(known.alarms);
+    Ok(rest)
 }
 
 /// Brings what the store says of the cluster itself to the new generation.

@@ -77,7 +77,7 @@ impl Host {
             record("/registry/pods/default/x", "pod", 6),
         ]
         .into_iter();
-        found_member(path, &founding, &mut records).unwrap();
+        found_member(path, &founding, &StateRest::default(), &mut records).unwrap();
     }
 
     fn paths(&self) -> Paths {
@@ -182,7 +182,7 @@ async fn a_snapshot_of_another_cluster_is_restored_on_a_lone_node_and_keeps_who_
         log_position: (1, 5),
     };
     let mut own = [record("/holdfast/nodes/c1", r#"{"name":"new","memberId":3}"#, 4)].into_iter();
-    found_member(&paths.store(), &founding, &mut own).unwrap();
+    found_member(&paths.store(), &founding, &StateRest::default(), &mut own).unwrap();
     let own = StoppedMember::open(&paths.store()).unwrap().summary().await.unwrap();
     let at = jiff::Timestamp::UNIX_EPOCH;
     let order = restore_order(&paths, &snapshot, 1_000, &own, at).unwrap();

@@ -58,5 +58,5 @@ pub use offline::{
 pub use quorum_loss::QuorumLoss;
 pub use runtime::seed_this_thread;
 pub use snapshot_file::SnapshotFormat;
-pub use state::StateError;
+pub use state::{StateError, StateRest};
 pub use status::{MemberInfo, StoreStatus};

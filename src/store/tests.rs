@@ -1,5 +1,6 @@
 //! Real members on real files over an in-process network.
 
+mod carried;
 mod etcd;
 mod generations;
 mod hash;

@@ -162,6 +162,9 @@ struct Seen<'a> {
     format: &'static str,
     hash: String,
     size_bytes: u64,
+    leases: usize,
+    users: usize,
+    alarms: usize,
     #[serde(flatten)]
     header: &'a SnapshotHeader,
 }
@@ -175,12 +178,15 @@ fn status(args: &StatusArgs) -> Result<Exit, StoreVerbError> {
     let mut file = open(&args.file)?;
     file.check().map_err(OfflineError::from)?;
     let (header, format) = (file.header(), file.format());
-    let hash = hex::encode(file.hash());
+    let (hash, rest) = (hex::encode(file.hash()), file.rest());
+    let (leases, alarms) = (rest.leases.len(), rest.alarms.len());
+    let users = rest.auth.as_ref().map_or(0, |auth| auth.users().count());
     if args.output == "json" {
-        printer::document(&Seen { format, hash, size_bytes: file.bytes(), header });
+        let size_bytes = file.bytes();
+        printer::document(&Seen { format, hash, size_bytes, leases, users, alarms, header });
     } else {
         printer::text(&format!(
-            "Format:     {format}\nHash:       {hash}\nRevision:   {}\nKeys:       {}\nSize:       {}\nCluster:    {}\n\
+            "Format:     {format}\nHash:       {hash}\nRevision:   {}\nKeys:       {}\nBeside:     {leases} leases, {users} users, {alarms} alarms\nSize:       {}\nCluster:    {}\n\
              Generation: {}\nMember:     {}\nLog:        term {}, index {}\nWritten by: {}",
             header.revision,
             header.keys,
@@ -221,8 +227,9 @@ fn restore_directory(args: &RestoreArgs, path: &Path) -> Result<Exit, StoreVerbE
         revision: file.header().revision + args.bump_revision,
         log_position: (1, 1),
     };
+    let rest = file.rest().clone();
     let mut records = file.records().map_err(OfflineError::from)?;
-    let keys = found_member(path, &founding, &mut records)?;
+    let keys = found_member(path, &founding, &rest, &mut records)?;
     printer::text(&format!(
         "{} holds cluster {cluster}, generation 1, member {}, with {keys} keys at revision {}",
         path.display(),

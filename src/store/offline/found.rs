@@ -21,7 +21,7 @@ use crate::store::disk::{HostDisk, StoreDisk};
 use crate::store::log::{Claim, LogChange, LogFile, SegmentLog};
 use crate::store::member::StoreTuning;
 use crate::store::runtime::random_u64;
-use crate::store::state::{Beginning, StateError, begin_state};
+use crate::store::state::{Beginning, StateError, StateRest, begin_state};
 use crate::store::types::{LogId, Peer, StoredMembership, Vote};
 
 /// Who the new member is and where its store begins.
@@ -43,6 +43,7 @@ pub struct Founding {
 pub fn found_member(
     path: &Path,
     founding: &Founding,
+    rest: &StateRest,
     records: &mut dyn Iterator<Item = Result<KeyValue, StateError>>,
 ) -> Result<u64, OfflineError> {
     let at = |source| OfflineError::Directory { path: path.to_owned(), source };
@@ -55,7 +56,7 @@ pub fn found_member(
         std::fs::remove_dir_all(&building).map_err(at)?;
     }
     let disk: Arc<dyn StoreDisk> = Arc::new(HostDisk::new(&building).map_err(at)?);
-    let keys = fill(&disk, founding, records, &building)?;
+    let keys = fill(&disk, founding, rest, records, &building)?;
     drop(disk);
     std::fs::rename(&building, path).map_err(at)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -74,6 +75,7 @@ fn beside(path: &Path) -> PathBuf {
 fn fill(
     disk: &Arc<dyn StoreDisk>,
     founding: &Founding,
+    rest: &StateRest,
     records: &mut dyn Iterator<Item = Result<KeyValue, StateError>>,
     path: &Path,
 ) -> Result<u64, OfflineError> {
@@ -91,8 +93,9 @@ fn fill(
         membership: StoredMembership::new(Some(position), membership),
         revision: founding.revision,
     };
-    let keys =
-        begin_state(&**disk, &beginning, records).map_err(|source| state_error(path, source))?;
+    let rest = StateRest { alarms: rest.alarms_of(founding.member), ..rest.clone() };
+    let keys = begin_state(&**disk, &beginning, &rest, records)
+        .map_err(|source| state_error(path, source))?;
     let claim = Claim {
         cluster: founding.cluster,
         generation: founding.generation,

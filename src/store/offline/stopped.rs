@@ -16,7 +16,7 @@ use crate::store::log::{Claim, Identity, LogError, LogFile, LogHead, SegmentLog}
 use crate::store::snapshot_file::{
     SnapshotFormat, write_etcd_db, write_etcd_snapshot, write_snapshot,
 };
-use crate::store::state::{DiskView, StateError, StateStore};
+use crate::store::state::{DiskView, StateError, StateRest, StateStore};
 use crate::store::types::LogId;
 
 /// Entries that are replayed at once.
@@ -125,6 +125,12 @@ impl StoppedMember {
         owner
             .map(|identity| (identity.generation, identity.member))
             .ok_or_else(|| OfflineError::Empty { path: path.to_owned() })
+    }
+
+    /// Leases, users and alarms with the log applied.
+    pub async fn rest(&self, replay: Replay) -> Result<StateRest, OfflineError> {
+        let view = self.view(replay).await?;
+        view.rest().map_err(|source| state_error(&self.path, source))
     }
 
     /// All live records with the log applied, in key order.

@@ -7,7 +7,7 @@ use super::{Founding, OfflineError, Replay, StoppedMember, found_member};
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::kv::{Op, RangeRequest, TxnRequest, WatchItem, WatchRequest};
 use crate::store::snapshot_file::{SnapshotFile, write_snapshot};
-use crate::store::state::StateError;
+use crate::store::state::{StateError, StateRest};
 use crate::store::tests::Cluster;
 use crate::store::{Kv, StoreError};
 
@@ -90,10 +90,10 @@ async fn a_restored_cluster_has_the_keys_and_never_goes_back() {
         revision: file.header.revision + 1_000,
         log_position: (1, 1),
     };
-    let path = cluster.path(7);
+    let (path, rest) = (cluster.path(7), file.rest.clone());
     let mut records = file.records().unwrap().map(|record| record.map_err(StateError::from));
-    assert_eq!(found_member(&path, &founding, &mut records).unwrap(), 300);
-    let occupied = found_member(&path, &founding, &mut std::iter::empty()).unwrap_err();
+    assert_eq!(found_member(&path, &founding, &rest, &mut records).unwrap(), 300);
+    let occupied = found_member(&path, &founding, &rest, &mut std::iter::empty()).unwrap_err();
     assert!(matches!(occupied, OfflineError::Occupied { .. }));
     drop(records);
     let store = cluster.open(7).await;
@@ -144,7 +144,9 @@ fn a_record_that_cannot_be_is_refused_and_leaves_no_directory() {
         ..Default::default()
     };
     let path = dir.path().join("store");
-    let refused = found_member(&path, &founding, &mut std::iter::once(Ok(bad))).unwrap_err();
+    let rest = StateRest::default();
+    let mut bad = std::iter::once(Ok(bad));
+    let refused = found_member(&path, &founding, &rest, &mut bad).unwrap_err();
     assert!(matches!(refused, OfflineError::State { .. }), "{refused}");
     assert!(!path.exists());
 }

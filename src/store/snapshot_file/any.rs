@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use super::{EtcdSnapshot, SnapshotError, SnapshotFile, SnapshotHeader};
 use crate::model::kv::KeyValue;
-use crate::store::state::StateError;
+use crate::store::state::{StateError, StateRest};
 
 /// A snapshot whose hash was found right.
 #[derive(Debug)]
@@ -53,6 +53,14 @@ impl<F: Read + Seek> AnySnapshot<F> {
         match self {
             AnySnapshot::Own(own) => own.bytes,
             AnySnapshot::Etcd(etcd) => etcd.bytes,
+        }
+    }
+
+    /// Leases, users and alarms.
+    pub fn rest(&self) -> &StateRest {
+        match self {
+            AnySnapshot::Own(own) => &own.rest,
+            AnySnapshot::Etcd(etcd) => &etcd.rest,
         }
     }
 

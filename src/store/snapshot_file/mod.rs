@@ -5,7 +5,7 @@
 //!  then one zstd stream of records, then SHA-256 (32 bytes) of all before it
 //!
 //!  record:  1 │ key │ create i64 │ change i64 │ version i64 │ lease i64 │ value     live key
-//!           2 │ table │ key │ value                          anything else, as the state has it
+//!           2 │ table │ key │ value, JSON                    leases, users, alarms; before the keys
 //!           0 │ records u64                                  the end
 //!  key, value and table are a length u32 and the bytes; all numbers are little-endian.
 //! ```
@@ -18,7 +18,9 @@
 
 mod any;
 mod etcd;
+mod etcd_proto;
 mod read;
+mod rest;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -1,16 +1,17 @@
 //! Reads a snapshot: its hash first, then its records.
 
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::rest::take_up;
 use super::{
     FIELD_MAX_BYTES, HASH_BYTES, HEADER_MAX_BYTES, KIND_END, KIND_EXTRA, KIND_LIVE, MAGIC,
     SnapshotError, SnapshotHeader, access,
 };
 use crate::model::kv::KeyValue;
-use crate::store::state::StateError;
+use crate::store::state::{StateError, StateRest};
 
 /// A snapshot whose hash was found right.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct SnapshotFile<F> {
     pub bytes: u64,
     pub hash: [u8; 32],
     pub header: SnapshotHeader,
+    /// Leases, users and alarms.
+    pub rest: StateRest,
 }
 
 impl<F: Read + Seek> SnapshotFile<F> {
@@ -57,15 +60,26 @@ impl<F: Read + Seek> SnapshotFile<F> {
         file.read_exact(&mut json).map_err(access("read"))?;
         let header = serde_json::from_slice(&json)
             .map_err(|error| damaged(format!("its header cannot be read: {error}")))?;
-        Ok(Self { file, start, end, bytes, hash: expected, header })
+        let rest = StateRest::default();
+        let mut found = Self { file, start, end, bytes, hash: expected, header, rest };
+        let (_, rest) = found.begin()?;
+        found.rest = rest;
+        Ok(found)
     }
 
     /// The live records, in key order; each call begins anew.
     pub fn records(&mut self) -> Result<Records<'_, F>, SnapshotError> {
+        Ok(self.begin()?.0)
+    }
+
+    /// Reads what stands before the live records.
+    fn begin(&mut self) -> Result<(Records<'_, F>, StateRest), SnapshotError> {
         self.file.seek(SeekFrom::Start(self.start)).map_err(access("read"))?;
         let compressed = BufReader::new((&mut self.file).take(self.end - self.start));
         let stream = zstd::Decoder::with_buffer(compressed).map_err(access("read"))?;
-        Ok(Records { stream: BufReader::new(stream), seen: 0, ended: false })
+        let mut records = Records { stream: BufReader::new(stream), seen: 0, ended: false };
+        let rest = records.rest()?;
+        Ok((records, rest))
     }
 
     /// Reads all records and counts them.
@@ -145,28 +159,36 @@ impl<F: Read> Records<'_, F> {
         })
     }
 
-    fn step(&mut self) -> Result<Option<KeyValue>, SnapshotError> {
+    /// The rows in front of the live records.
+    fn rest(&mut self) -> Result<StateRest, SnapshotError> {
+        let mut rest = StateRest::default();
         loop {
-            match self.bytes::<1>()?[0] {
-                KIND_LIVE => {
-                    self.seen += 1;
-                    return self.live().map(Some);
-                }
-                KIND_EXTRA => {
-                    self.seen += 1;
-                    // Of a table that this release does not keep.
-                    let _skipped = (self.field()?, self.field()?, self.field()?);
-                }
-                KIND_END => {
-                    let announced = u64::from_le_bytes(self.bytes()?);
-                    if announced != self.seen {
-                        let seen = self.seen;
-                        return Err(damaged(format!("{announced} records became {seen}")));
-                    }
-                    return Ok(None);
-                }
-                other => return Err(damaged(format!("a record of kind {other}"))),
+            let ahead = self.stream.fill_buf().map_err(|error| damaged(error.to_string()))?;
+            if ahead.first() != Some(&KIND_EXTRA) {
+                return Ok(rest);
             }
+            self.stream.consume(1);
+            self.seen += 1;
+            let (table, key, value) = (self.field()?, self.field()?, self.field()?);
+            take_up(&mut rest, &table, &key, &value)?;
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<KeyValue>, SnapshotError> {
+        match self.bytes::<1>()?[0] {
+            KIND_LIVE => {
+                self.seen += 1;
+                self.live().map(Some)
+            }
+            KIND_END => {
+                let announced = u64::from_le_bytes(self.bytes()?);
+                if announced != self.seen {
+                    let seen = self.seen;
+                    return Err(damaged(format!("{announced} records became {seen}")));
+                }
+                Ok(None)
+            }
+            other => Err(damaged(format!("a record of kind {other} among the keys"))),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use sha2::{Digest, Sha256};
 
-use super::{KIND_END, KIND_LIVE, MAGIC, SnapshotError, SnapshotHeader, access};
+use super::rest::extras;
+use super::{KIND_END, KIND_EXTRA, KIND_LIVE, MAGIC, SnapshotError, SnapshotHeader, access};
 use crate::model::kv::KeyValue;
 use crate::store::log::Identity;
 use crate::store::state::{DiskView, ImageMarks};
@@ -43,7 +44,7 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// Writes the view's live records; what the file says of itself is the answer.
+/// Writes the view's leases, users and alarms, then its live records; what the file says of itself is the answer.
 pub(crate) fn write_snapshot(
     view: &DiskView,
     of: &Identity,
@@ -62,6 +63,15 @@ pub(crate) fn write_snapshot(
     let mut stream = zstd::Encoder::new(&mut out, LEVEL).map_err(access("write"))?;
     let mut records = 0_u64;
     let mut record = Vec::new();
+    for (table, key, value) in extras(&view.rest()?) {
+        record.clear();
+        record.push(KIND_EXTRA);
+        for field in [table.as_bytes(), &key, &value] {
+            put(&mut record, field);
+        }
+        records += 1;
+        stream.write_all(&record).map_err(access("write"))?;
+    }
     view.each_live(|kv| {
         record.clear();
         put_live(&mut record, &kv);

@@ -118,12 +118,16 @@ impl DiskView {
             let (key, bytes) = row.map_err(access("read"))?;
             let record = decode_kv(key.value(), bytes.value())?;
             seen.keys += 1;
-            let id = (key.value(), record.mod_revision);
+            let (lease, id) = ((record.lease, key.value()), (key.value(), record.mod_revision));
+            if record.lease != 0 && self.attached.get(lease).map_err(access("read"))?.is_none() {
+                problem(format!("{} is not attached to its lease", name(key.value())));
+            }
             if self.history.get(id).map_err(access("read"))?.is_none() {
                 let at = record.mod_revision;
                 problem(format!("the history of {} at {at} is missing", name(key.value())));
             }
         }
+        self.check_attached(problem)?;
         for row in self.changes.range((marks.trimmed + 1, 0)..).map_err(access("read"))? {
             let (id, key) = row.map_err(access("read"))?;
             let (revision, _) = id.value();
@@ -137,6 +141,19 @@ impl DiskView {
             problem(format!("{recent} records of history have {changes} changes"));
         }
         Ok(seen)
+    }
+
+    /// Whatever is attached must be a key that says so, and its lease must be there.
+    fn check_attached(&self, problem: &mut dyn FnMut(String)) -> Result<(), StateError> {
+        for row in self.attached.iter().map_err(access("read"))? {
+            let (id, _) = row.map_err(access("read"))?;
+            let (lease, key) = id.value();
+            let known = self.leases.get(lease).map_err(access("read"))?.is_some();
+            if !known || self.get(key)?.is_none_or(|record| record.lease != lease) {
+                problem(format!("{} is attached to lease {lease:x} in vain", name(key)));
+            }
+        }
+        Ok(())
     }
 
     /// The newest history record of a key must be its current one, or a deletion.

@@ -11,9 +11,10 @@ use std::ops::Bound;
 use redb::ReadableTable;
 
 use super::disk_view::{
-    CHANGES, CURRENT, DiskView, HISTORY, Marks, create_tables, decode_kv, encode_kv,
+    ATTACHED, CHANGES, CURRENT, DiskView, HISTORY, Marks, create_tables, decode_kv, encode_kv,
 };
 use super::flush::begin;
+use super::rest::StateRest;
 use super::store::{CACHE_BYTES, STATE_FILE, StateStore};
 use super::{StateError, access};
 use crate::model::kv::{KeyValue, Revision};
@@ -86,20 +87,23 @@ impl DiskView {
     }
 }
 
-/// Makes the state file of a new member; durable when it returns.
+/// Makes the state file of a new member; durable when it returns. A key whose lease is not
+/// in `rest` is attached to none.
 pub(crate) fn begin_state(
     disk: &dyn StoreDisk,
     beginning: &Beginning,
+    rest: &StateRest,
     records: &mut dyn Iterator<Item = Result<KeyValue, StateError>>,
 ) -> Result<u64, StateError> {
     let db = open_database(disk, STATE_FILE, CACHE_BYTES).map_err(StateError::Open)?;
     let txn = begin(&db)?;
     create_tables(&txn)?;
+    rest.write(&txn)?;
     txn.commit().map_err(access("commit to"))?;
     let mut numbers: HashMap<Revision, u32> = HashMap::new();
     let mut keys = 0;
     loop {
-        let batch: Vec<KeyValue> = records.take(FILL_RECORDS).collect::<Result<_, _>>()?;
+        let mut batch: Vec<KeyValue> = records.take(FILL_RECORDS).collect::<Result<_, _>>()?;
         if batch.is_empty() {
             break;
         }
@@ -108,8 +112,14 @@ pub(crate) fn begin_state(
             let mut current = txn.open_table(CURRENT).map_err(access("open a table of"))?;
             let mut history = txn.open_table(HISTORY).map_err(access("open a table of"))?;
             let mut changes = txn.open_table(CHANGES).map_err(access("open a table of"))?;
-            for kv in &batch {
+            let mut attached = txn.open_table(ATTACHED).map_err(access("open a table of"))?;
+            for kv in &mut batch {
                 check(kv, beginning.revision)?;
+                if rest.leases.contains_key(&kv.lease) {
+                    attached.insert((kv.lease, &kv.key[..]), ()).map_err(access("write"))?;
+                } else {
+                    kv.lease = 0;
+                }
                 let number = numbers.entry(kv.mod_revision).or_default();
                 current.insert(&kv.key[..], &encode_kv(kv, 0)[..]).map_err(access("write"))?;
                 let record = encode_kv(kv, *number);

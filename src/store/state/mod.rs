@@ -23,6 +23,7 @@ mod layer;
 mod machine;
 mod reader;
 mod requests;
+mod rest;
 mod snapshot;
 mod store;
 #[cfg(test)]
@@ -32,9 +33,11 @@ mod tokens;
 
 pub(crate) use check::{ScrubStep, StateCheck, check_pages};
 pub(crate) use disk_view::DiskView;
+pub(crate) use hash::{row_key, row_value};
 pub(crate) use image::{Beginning, ImageMarks, begin_state};
 pub(crate) use machine::Machine;
 pub(crate) use reader::{Moment, Reader};
+pub use rest::StateRest;
 pub(crate) use snapshot::{Incoming, Row, SnapshotData, rows_after};
 pub(crate) use store::{RevisionEvents, STATE_FILE, StateStore};
 pub(crate) use tokens::index_of;

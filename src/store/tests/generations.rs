@@ -62,7 +62,8 @@ async fn recovered() -> Cluster {
         log_position: (summary.last.term + 1, summary.last.index + 1),
     };
     let mut records = survivor.live_records(Replay::Everything).await.unwrap();
-    found_member(&cluster.path(2_001), &founding, &mut records).unwrap();
+    let rest = survivor.rest(Replay::Everything).await.unwrap();
+    found_member(&cluster.path(2_001), &founding, &rest, &mut records).unwrap();
     drop((records, survivor));
     cluster.generation = Generation(2);
     let store = cluster.open(2_001).await;
