@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use super::disk::StoreDisk;
 use super::health::Health;
 use super::log::Identity;
+use super::small_file::{read_whole, write_whole};
 use crate::base::chain::chain;
 use crate::logic::recovery::fences;
 use crate::model::recovery::{GenerationRecord, SignedGeneration};
@@ -72,24 +73,15 @@ fn text(record: &GenerationRecord) -> String {
 /// The record that ended this disk's generation, if one did.
 pub(super) fn noted(disk: &dyn StoreDisk) -> Result<Option<String>, FenceError> {
     let failed = |source| FenceError { action: "read", source };
-    if !disk.exists(FENCED_FILE).map_err(failed)? {
-        return Ok(None);
-    }
-    let file = disk.open(FENCED_FILE).map_err(failed)?;
-    let mut bytes = vec![0; usize::try_from(file.len().map_err(failed)?).unwrap_or(0)];
-    file.read(0, &mut bytes).map_err(failed)?;
+    let Some(bytes) = read_whole(disk, FENCED_FILE).map_err(failed)? else { return Ok(None) };
     let record = decode::<SignedGeneration>(&bytes).ok().and_then(|signed| signed.parse().ok());
-    // A note that a crash cut short was begun for a reason, too.
+    // A note that cannot be read was written for a reason, too.
     Ok(Some(record.map_or_else(|| "a later generation was made".into(), |record| text(&record))))
 }
 
 fn note(disk: &dyn StoreDisk, record: &SignedGeneration) -> Result<(), FenceError> {
-    let failed = |source| FenceError { action: "write", source };
-    let file = disk.open(FENCED_FILE).map_err(failed)?;
-    let bytes = encode(record);
-    file.set_len(bytes.len() as u64).map_err(failed)?;
-    file.write(0, &bytes).map_err(failed)?;
-    file.sync_data().map_err(failed)
+    let written = write_whole(disk, FENCED_FILE, &encode(record));
+    written.map_err(|source| FenceError { action: "write", source })
 }
 
 impl Generations {

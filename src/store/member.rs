@@ -11,6 +11,7 @@
 //! Not here: reads and writes (`kv`), peers' messages (`receive`), membership changes
 //! (`membership`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,10 +34,11 @@ use super::outbound::Outbound;
 use super::quorum::Quorum;
 use super::raft_network::Clients;
 use super::read_gate::ReadGate;
+use super::repair::{Bare, note_peers};
 use super::runtime::random_u64;
 use super::shared::{Shared, leader_in};
 use super::space::SpaceGuard;
-use super::state::{Machine, StateError, StateStore};
+use super::state::{Machine, StateError};
 use super::status::StoreStatus;
 use super::types::Peer;
 use super::watch::WatchHub;
@@ -113,6 +115,11 @@ pub enum OpenError {
     Log(#[source] LogError),
     #[error("cannot open the store's state")]
     State(#[source] StateError),
+    #[error(
+        "the store's state is damaged and could not be fetched from another member: {reason}; it \
+         is tried again at the next start; if no other member is left, restore a snapshot"
+    )]
+    Unrepaired { reason: String },
     #[error(transparent)]
     Fenced(super::generation::FenceError),
     #[error("Raft refuses its configuration: {reason}")]
@@ -174,12 +181,14 @@ impl Store {
                 .map_err(OpenError::Log)?;
         let starts = log.starts();
         let log: Arc<dyn LogFile> = Arc::new(log);
-        let of = disk.clone();
-        let state = run_on(&*disk, move || StateStore::open(of))
-            .await
-            .map_err(OpenError::Disk)?
-            .map_err(OpenError::State)?;
-        let state = Arc::new(state);
+        let bare = Bare {
+            disk: disk.clone(),
+            network: network.clone(),
+            identity,
+            starts: starts.clone(),
+            log: log.clone(),
+        };
+        let state = Arc::new(bare.open_state().await?);
         let tracker = TaskTracker::new();
         let log_store =
             LogStore::start(log.clone(), disk.clone(), &tracker).map_err(OpenError::Log)?;
@@ -224,6 +233,7 @@ impl Store {
             incoming: tokio::sync::Mutex::<IncomingSlot>::default(),
             changing: tokio::sync::Mutex::new(()),
             generations,
+            loan: tokio::sync::Mutex::default(),
         });
         shared.start_tasks();
         Ok(Self { shared })
@@ -245,7 +255,7 @@ impl Store {
             address: address.to_owned(),
             incarnation: shared.identity.incarnation,
         };
-        let members = std::collections::BTreeMap::from([(shared.identity.member.0, peer)]);
+        let members = BTreeMap::from([(shared.identity.member.0, peer)]);
         match shared.raft.initialize(members).await {
             Ok(()) => {}
             Err(error) if error.api_error().is_some() => {
@@ -345,6 +355,7 @@ impl Shared {
         let cancel = self.cancel.clone();
         self.tracker.spawn(async move {
             if let Err(error) = state.run_flusher(cancel).await {
+                state.note(&error);
                 Health::failed(&health, &chain(&error));
             }
         });
@@ -382,6 +393,7 @@ impl Shared {
     async fn follow_raft(self: Arc<Self>) {
         let mut metrics = self.raft.metrics();
         let mut health = self.health.subscribe();
+        let mut noted = BTreeMap::new();
         loop {
             let (leader, running, peers) = {
                 let now = metrics.borrow_and_update();
@@ -389,9 +401,13 @@ impl Shared {
                     .membership_config
                     .nodes()
                     .map(|(member, peer)| (*member, peer.clone()))
-                    .collect();
+                    .collect::<BTreeMap<u64, Peer>>();
                 (leader_in(&now, self.identity.member), now.running_state.clone(), peers)
             };
+            if noted != peers && !peers.is_empty() {
+                noted = peers.clone();
+                note_peers(&self.disk, noted.clone()).await;
+            }
             self.outbound.set_peers(peers);
             self.leader.send_if_modified(|known| {
                 let changed = *known != leader;

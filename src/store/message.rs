@@ -15,7 +15,9 @@ use crate::model::recovery::SignedGeneration;
 use crate::store::quorum_loss::QuorumLoss;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
-use crate::store::types::{Command, Lineage, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
+use crate::store::types::{
+    Command, Lineage, LogId, Reply, SnapshotMeta, StartNote, TypeConfig, Vote,
+};
 
 /// A request with who asks whom.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,6 +74,11 @@ pub(crate) enum Request {
     },
     /// A later generation was made; this is its record.
     Fence(SignedGeneration),
+    /// One page of the state, for a member whose own is damaged.
+    LendState {
+        session: u64,
+        number: u64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +112,11 @@ pub(crate) enum Answer {
     /// Whether the receiver's generation has ended by the record that it was shown.
     FenceHeard {
         ended: bool,
+    },
+    /// An empty page is the last one.
+    StateRows {
+        applied: LogId,
+        rows: Vec<Row>,
     },
 }
 

@@ -154,6 +154,7 @@ impl Shared {
                 Answer::LeaseLeft(self.lease_left_here(id, until).await)
             }
             Request::Status => Answer::Status(Box::new(self.status())),
+            Request::LendState { session, number } => self.lend_state(session, number).await,
             // Of another cluster, or it would have been answered before.
             Request::Fence(_) => Answer::FenceHeard { ended: false },
         }

@@ -21,6 +21,7 @@ use super::disk::StoreDisk;
 use super::generation::Generations;
 use super::health::Health;
 use super::incoming::IncomingSlot;
+use super::lend::Loan;
 use super::log::{Identity, LogFile};
 use super::message::{Answer, Request};
 use super::outbound::Outbound;
@@ -69,6 +70,8 @@ pub(super) struct Shared {
     /// Membership changes are made one at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) generations: Arc<Generations>,
+    /// A copy of the state that another member is fetching.
+    pub(super) loan: tokio::sync::Mutex<Option<Loan>>,
 }
 
 impl Shared {

@@ -103,7 +103,8 @@ async fn a_real_etcd_goes_on_from_what_etcdctl_saved_here() {
         &format!("--initial-advertise-peer-urls={peers}"),
         &format!("--data-dir={}", at("etcd")),
     ];
-    let restore = [&["snapshot", "restore", &at("saved")], &group[..]].concat();
+    let saved = at("saved");
+    let restore = [&["snapshot", "restore", &saved], &group[..]].concat();
     run(plain(&etcdctl, &restore)).await;
     let real = Etcd::start_in(&etcd, &served.dir.path().join("etcd")).await;
     let endpoint = format!("--endpoints={}", real.url);

@@ -79,9 +79,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let reply = if step.is_heavy() {
                 // The runtime's threads are for what is short.
                 let (state, log_id) = (self.state.clone(), entry.log_id);
-                run_on(&*self.state.disk, move || state.apply(log_id, step)).await??
+                run_on(&*self.state.disk, move || state.apply_noting(log_id, step)).await??
             } else {
-                self.state.apply(entry.log_id, step)?
+                self.state.apply_noting(entry.log_id, step)?
             };
             if let Some(responder) = responder {
                 responder.send(reply);

@@ -14,6 +14,7 @@
 mod apply;
 mod apply_ask;
 mod check;
+mod damage;
 mod defragment;
 mod disk_view;
 mod flush;
@@ -32,6 +33,7 @@ mod timer;
 mod tokens;
 
 pub(crate) use check::{ScrubStep, StateCheck, check_pages};
+pub(crate) use damage::{forget_damage, is_noted_damaged, note_damage};
 pub(crate) use disk_view::DiskView;
 pub(crate) use hash::{row_key, row_value};
 pub(crate) use image::{Beginning, ImageMarks, begin_state};

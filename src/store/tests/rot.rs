@@ -1,20 +1,31 @@
-//! Damage below a member: found by the scrub, by the check, and never served.
+//! Damage below a member: found by the scrub, by the check, never served; a damaged state is
+//! fetched from another member.
 
 use std::time::Duration;
 
-use super::{Cluster, PATIENCE, put};
-use crate::store::{Kv, StoppedMember, StoreError};
+use super::{Cluster, PATIENCE, get, put};
+use crate::base::ids::MemberId;
+use crate::store::member::OpenError;
+use crate::store::scrub::Damage;
+use crate::store::{Kv, StoppedMember, Store, StoreConfig, StoreDeps, StoreError, StoreTuning};
 
-/// Flips a byte of every occurrence of `text` in the file.
-fn rot(path: &std::path::Path, text: &[u8]) -> usize {
+/// Flips a byte of the first `most` occurrences of `text` in the file.
+fn rot_some(path: &std::path::Path, text: &[u8], most: usize) -> usize {
     let mut bytes = std::fs::read(path).unwrap();
-    let places: Vec<usize> =
-        (0..bytes.len() - text.len()).filter(|at| bytes[*at..].starts_with(text)).collect();
+    let places: Vec<usize> = (0..bytes.len() - text.len())
+        .filter(|at| bytes[*at..].starts_with(text))
+        .take(most)
+        .collect();
     for at in &places {
         bytes[*at] ^= 0xff;
     }
     std::fs::write(path, bytes).unwrap();
     places.len()
+}
+
+/// The same of all.
+fn rot(path: &std::path::Path, text: &[u8]) -> usize {
+    rot_some(path, text, usize::MAX)
 }
 
 async fn three_hundred() -> Cluster {
@@ -52,7 +63,7 @@ async fn a_rotten_log_entry_is_found_by_both() {
     assert!(rot(&log, b"value150") > 0);
     let store = cluster.stores[&1].clone();
     let found = store.shared.scrub_pass(Some(Duration::ZERO)).await.unwrap_err();
-    assert!(found.contains("damaged"), "{found}");
+    assert!(matches!(&found, Damage::Log(what) if what.contains("damaged")), "{found}");
     store.shared.clone().scrub().await;
     let error = tokio::time::timeout(PATIENCE, store.failed()).await.unwrap();
     assert!(matches!(error, StoreError::Fatal { .. }), "{error}");
@@ -78,4 +89,102 @@ async fn a_rotten_record_of_the_state_is_found_by_the_check() {
     assert!(rot(&cluster.path(1).join("state.redb"), b"value250") > 0);
     let report = StoppedMember::check(&cluster.path(1)).unwrap();
     assert!(report.findings.iter().any(|finding| finding.part == "state"), "{report:?}");
+}
+
+/// Three members with a log that begins behind the first entries, and a follower of them.
+async fn three_with_follower() -> (Cluster, u64) {
+    let tuning = StoreTuning { snapshot_every: 30, keep_entries: 10, ..StoreTuning::default() };
+    let mut cluster = Cluster { tuning, ..Cluster::new() };
+    let first = cluster.open(1).await;
+    first.initialize_single("n1", "one").await.unwrap();
+    for member in [2, 3] {
+        cluster.open(member).await;
+        first.add_member(MemberId(member), &format!("n{member}"), "x", true).await.unwrap();
+    }
+    let leader = cluster.leader().await;
+    for number in 0..300 {
+        let kept = put(&format!("k{number}"), &format!("value{number}"));
+        cluster.stores[&leader].txn(kept).await.unwrap();
+    }
+    let follower = if leader == 1 { 2 } else { 1 };
+    wait_for(&cluster.stores[&leader], &cluster.stores[&follower]).await;
+    cluster.stop(follower).await;
+    (cluster, follower)
+}
+
+/// Until the second member has what the first one has.
+async fn wait_for(ahead: &Store, behind: &Store) {
+    let upto = ahead.status().revision;
+    let reached = async {
+        while behind.status().revision < upto {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reached).await.unwrap();
+}
+
+/// It has everything, votes, and its files are sound.
+async fn is_whole(cluster: &mut Cluster, member: u64) {
+    let leader = cluster.leader().await;
+    cluster.stores[&leader].txn(put("after", "written")).await.unwrap();
+    let store = cluster.stores[&member].clone();
+    for (key, value) in [("k0", "value0"), ("k250", "value250"), ("after", "written")] {
+        assert_eq!(get(&store, key).await.as_deref(), Some(value));
+    }
+    // The third one is stopped, so the majority needs the repaired one's vote.
+    let third = (1..=3).find(|id| *id != member && *id != leader).unwrap();
+    cluster.stop(third).await;
+    cluster.stores[&leader].txn(put("both", "of us")).await.unwrap();
+    assert_eq!(store.status().member, MemberId(member));
+    drop(store);
+    cluster.stop(member).await;
+    let report = StoppedMember::check(&cluster.path(member)).unwrap();
+    assert_eq!((report.findings, report.keys), (vec![], 302));
+}
+
+#[tokio::test]
+async fn a_state_that_rots_under_a_follower_is_found_and_fetched_from_the_others() {
+    let (mut cluster, follower) = three_with_follower().await;
+    let state = cluster.path(follower).join("state.redb");
+    assert_eq!(rot_some(&state, b"value250", 1), 1);
+    let store = cluster.open(follower).await;
+    let found = store.shared.scrub_pass(Some(Duration::ZERO)).await.unwrap_err();
+    assert!(matches!(found, Damage::State(_)), "{found}");
+    store.shared.clone().scrub().await;
+    let error = tokio::time::timeout(PATIENCE, store.failed()).await.unwrap();
+    assert!(error.to_string().contains("fetches the state from another"), "{error}");
+    assert!(store.range(crate::model::kv::RangeRequest::key("k250")).await.is_err());
+    drop(store);
+    cluster.stop(follower).await;
+    cluster.open(follower).await;
+    is_whole(&mut cluster, follower).await;
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_opened_is_fetched_from_the_others() {
+    let (mut cluster, follower) = three_with_follower().await;
+    let state = cluster.path(follower).join("state.redb");
+    let bytes = std::fs::read(&state).unwrap();
+    std::fs::write(&state, &vec![0x5a; bytes.len()]).unwrap();
+    cluster.open(follower).await;
+    is_whole(&mut cluster, follower).await;
+}
+
+#[tokio::test]
+async fn the_damaged_state_of_a_member_that_is_alone_is_not_opened_again() {
+    let mut cluster = three_hundred().await;
+    let store = cluster.stores[&1].clone();
+    store.shared.state.note_what("the test says so");
+    drop(store);
+    cluster.stop(1).await;
+    let config = StoreConfig {
+        cluster_id: cluster.id,
+        generation: cluster.generation,
+        member_id: MemberId(1),
+        tuning: cluster.tuning,
+    };
+    let deps = StoreDeps::on_host(&cluster.path(1), cluster.hub.clone()).unwrap();
+    let refused = Store::open(config, deps).await.unwrap_err();
+    assert!(matches!(&refused, OpenError::Unrepaired { .. }), "{refused}");
+    assert!(refused.to_string().contains("restore a snapshot"), "{refused}");
 }
