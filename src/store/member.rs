@@ -404,11 +404,7 @@ impl Shared {
                     .collect::<BTreeMap<u64, Peer>>();
                 (leader_in(&now, self.identity.member), now.running_state.clone(), peers)
             };
-            if noted != peers && !peers.is_empty() {
-                noted = peers.clone();
-                note_peers(&self.disk, noted.clone()).await;
-            }
-            self.outbound.set_peers(peers);
+            self.outbound.set_peers(peers.clone());
             self.leader.send_if_modified(|known| {
                 let changed = *known != leader;
                 *known = leader;
@@ -426,6 +422,10 @@ impl Shared {
             }
             if matches!(*health.borrow_and_update(), Health::Forgotten { .. } | Health::Removed) {
                 self.raft.runtime_config().elect(false);
+            }
+            if noted != peers && !peers.is_empty() {
+                noted = peers.clone();
+                note_peers(&self.disk, peers).await;
             }
             tokio::select! {
                 biased;

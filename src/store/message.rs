@@ -194,3 +194,35 @@ pub(crate) enum Rejection {
     #[error("a later generation was made; the sender's has ended")]
     Fenced { record: SignedGeneration },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::codec::encode;
+
+    /// The number of a variant, behind the record's version.
+    fn number<T: Serialize>(message: &T) -> u8 {
+        encode(message)[1]
+    }
+
+    #[test]
+    fn messages_that_were_once_sent_keep_their_numbers() {
+        let record = SignedGeneration { record: String::new(), signature: String::new() };
+        let member = MemberId(1);
+        assert_eq!(number(&Request::SnapshotBegin { session: 1 }), 4);
+        assert_eq!(number(&Request::ReadIndex), 8);
+        assert_eq!(number(&Request::Hello), 10);
+        assert_eq!(number(&Request::Status), 11);
+        assert_eq!(number(&Request::LeaseLeft { id: 1 }), 13);
+        assert_eq!(number(&Request::Fence(record.clone())), 14);
+        assert_eq!(number(&Request::LendState { session: 1, number: 0 }), 15);
+        assert_eq!(number(&Answer::SnapshotReady), 3);
+        assert_eq!(number(&Answer::Hello { incarnation: 1 }), 8);
+        assert_eq!(number(&Answer::LeaseLeft(Ok(None))), 11);
+        assert_eq!(number(&Answer::Failed { reason: String::new() }), 13);
+        assert_eq!(number(&Answer::FenceHeard { ended: true }), 14);
+        assert_eq!(number(&Rejection::ReceiverForgot { member }), 4);
+        assert_eq!(number(&Rejection::ReceiverRemoved { member }), 7);
+        assert_eq!(number(&Rejection::Fenced { record }), 8);
+    }
+}

@@ -40,9 +40,10 @@ enum Action {
     /// Begin a new cluster from a snapshot.
     ///
     /// On a control node that is alone in a cluster that `holdfast init` has just made, it
-    /// gives that cluster the snapshot's content: objects, ConfigMaps, everything but the
-    /// nodes, tokens and the password, which stay the new cluster's. Other nodes join
-    /// afterwards. With --data-dir it only makes the directory of a single member.
+    /// gives that cluster the snapshot's content: objects, ConfigMaps, leases, users of etcd's
+    /// protocol, everything but the nodes, tokens and the password, which stay the new
+    /// cluster's. Other nodes join afterwards. With --data-dir it only makes the directory of
+    /// a single member.
     ///
     /// The revision leaps ahead and everything before counts as compacted, so that every
     /// watch and every informer lists anew instead of missing what came after the snapshot.
@@ -54,7 +55,7 @@ struct SaveArgs {
     /// The file to write; it appears when it is complete
     #[arg(short, long = "output")]
     output: PathBuf,
-    /// `holdfast`, or `etcd` for what `etcdctl snapshot` reads
+    /// `holdfast`, or `etcd` for what `etcdctl snapshot` reads: without users and roles
     #[arg(long, value_parser = ["holdfast", "etcd"], default_value = "holdfast")]
     format: String,
     /// The directory of a stopped member, instead of the running cluster

@@ -94,14 +94,15 @@ async fn leases_are_there(store: &Store, left_s: i64) {
 async fn all_is_there(store: &Store) {
     leases_are_there(store, 400).await;
     assert!(store.auth_enabled());
+    // It is the new member's now, so that it is not the alarm of nobody.
+    let alarm = Alarm { member: MemberId(2_001), kind: AlarmKind::Corrupt };
+    assert_eq!(store.alarms(&ME).await.unwrap(), vec![alarm]);
+    store.set_alarm(&ME, alarm, false).await.unwrap();
     let token = store.authenticate("ann", "ann!").await.unwrap();
     let ann = store.caller_of_token(&token).await.unwrap();
     store.range_as(&ann, RangeRequest::key("a")).await.unwrap();
     let denied = store.range_as(&ann, RangeRequest::key("free")).await.unwrap_err();
     assert!(matches!(denied, StoreError::Refused(_)), "{denied}");
-    // It is the new member's now, so that it is not the alarm of nobody.
-    let alarm = Alarm { member: MemberId(2_001), kind: AlarmKind::Corrupt };
-    assert_eq!(store.alarms(&ME).await.unwrap(), vec![alarm]);
 }
 
 async fn opened(cluster: &mut Cluster, founding: &Founding) -> std::sync::Arc<Store> {

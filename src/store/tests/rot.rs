@@ -5,27 +5,22 @@ use std::time::Duration;
 
 use super::{Cluster, PATIENCE, get, put};
 use crate::base::ids::MemberId;
+use crate::model::kv::{RangeRequest, TxnRequest};
 use crate::store::member::OpenError;
 use crate::store::scrub::Damage;
 use crate::store::{Kv, StoppedMember, Store, StoreConfig, StoreDeps, StoreError, StoreTuning};
 
-/// Flips a byte of the first `most` occurrences of `text` in the file.
-fn rot_some(path: &std::path::Path, text: &[u8], most: usize) -> usize {
+/// Changes a byte of every occurrence of `text` in the file, each in another way, so that no
+/// two copies still agree.
+fn rot(path: &std::path::Path, text: &[u8]) -> usize {
     let mut bytes = std::fs::read(path).unwrap();
-    let places: Vec<usize> = (0..bytes.len() - text.len())
-        .filter(|at| bytes[*at..].starts_with(text))
-        .take(most)
-        .collect();
-    for at in &places {
-        bytes[*at] ^= 0xff;
+    let places: Vec<usize> =
+        (0..bytes.len() - text.len()).filter(|at| bytes[*at..].starts_with(text)).collect();
+    for (at, flip) in places.iter().zip((1..=127).cycle()) {
+        bytes[*at] ^= flip;
     }
     std::fs::write(path, bytes).unwrap();
     places.len()
-}
-
-/// The same of all.
-fn rot(path: &std::path::Path, text: &[u8]) -> usize {
-    rot_some(path, text, usize::MAX)
 }
 
 async fn three_hundred() -> Cluster {
@@ -68,7 +63,7 @@ async fn a_rotten_log_entry_is_found_by_both() {
     let error = tokio::time::timeout(PATIENCE, store.failed()).await.unwrap();
     assert!(matches!(error, StoreError::Fatal { .. }), "{error}");
     assert!(error.to_string().contains("holdfast node remove"), "{error}");
-    assert!(store.range(crate::model::kv::RangeRequest::key("k1")).await.is_err());
+    assert!(store.range(RangeRequest::key("k1")).await.is_err());
     drop(store);
     let store = cluster.stores.remove(&1).unwrap();
     store.shutdown().await;
@@ -91,6 +86,22 @@ async fn a_rotten_record_of_the_state_is_found_by_the_check() {
     assert!(report.findings.iter().any(|finding| finding.part == "state"), "{report:?}");
 }
 
+/// Keys of three members; several times what their logs keep.
+const KEYS: u64 = 120;
+
+/// Writes through whoever leads, over changes of leader.
+async fn write(cluster: &Cluster, request: TxnRequest) {
+    let written = async {
+        loop {
+            let leader = cluster.leader().await;
+            if cluster.stores[&leader].txn(request.clone()).await.is_ok() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.unwrap();
+}
+
 /// Three members with a log that begins behind the first entries, and a follower of them.
 async fn three_with_follower() -> (Cluster, u64) {
     let tuning = StoreTuning { snapshot_every: 30, keep_entries: 10, ..StoreTuning::default() };
@@ -101,11 +112,10 @@ async fn three_with_follower() -> (Cluster, u64) {
         cluster.open(member).await;
         first.add_member(MemberId(member), &format!("n{member}"), "x", true).await.unwrap();
     }
-    let leader = cluster.leader().await;
-    for number in 0..300 {
-        let kept = put(&format!("k{number}"), &format!("value{number}"));
-        cluster.stores[&leader].txn(kept).await.unwrap();
+    for number in 0..KEYS {
+        write(&cluster, put(&format!("k{number}"), &format!("value{number}"))).await;
     }
+    let leader = cluster.leader().await;
     let follower = if leader == 1 { 2 } else { 1 };
     wait_for(&cluster.stores[&leader], &cluster.stores[&follower]).await;
     cluster.stop(follower).await;
@@ -125,35 +135,35 @@ async fn wait_for(ahead: &Store, behind: &Store) {
 
 /// It has everything, votes, and its files are sound.
 async fn is_whole(cluster: &mut Cluster, member: u64) {
-    let leader = cluster.leader().await;
-    cluster.stores[&leader].txn(put("after", "written")).await.unwrap();
+    write(cluster, put("after", "written")).await;
     let store = cluster.stores[&member].clone();
-    for (key, value) in [("k0", "value0"), ("k250", "value250"), ("after", "written")] {
+    for (key, value) in [("k0", "value0"), ("k77", "value77"), ("after", "written")] {
         assert_eq!(get(&store, key).await.as_deref(), Some(value));
     }
     // The third one is stopped, so the majority needs the repaired one's vote.
+    let leader = cluster.leader().await;
     let third = (1..=3).find(|id| *id != member && *id != leader).unwrap();
     cluster.stop(third).await;
-    cluster.stores[&leader].txn(put("both", "of us")).await.unwrap();
+    write(cluster, put("both", "of us")).await;
     assert_eq!(store.status().member, MemberId(member));
     drop(store);
     cluster.stop(member).await;
     let report = StoppedMember::check(&cluster.path(member)).unwrap();
-    assert_eq!((report.findings, report.keys), (vec![], 302));
+    assert_eq!((report.findings, report.keys), (vec![], KEYS + 2));
 }
 
 #[tokio::test]
 async fn a_state_that_rots_under_a_follower_is_found_and_fetched_from_the_others() {
     let (mut cluster, follower) = three_with_follower().await;
     let state = cluster.path(follower).join("state.redb");
-    assert_eq!(rot_some(&state, b"value250", 1), 1);
+    assert!(rot(&state, b"value77") > 1);
     let store = cluster.open(follower).await;
     let found = store.shared.scrub_pass(Some(Duration::ZERO)).await.unwrap_err();
     assert!(matches!(found, Damage::State(_)), "{found}");
     store.shared.clone().scrub().await;
     let error = tokio::time::timeout(PATIENCE, store.failed()).await.unwrap();
     assert!(error.to_string().contains("fetches the state from another"), "{error}");
-    assert!(store.range(crate::model::kv::RangeRequest::key("k250")).await.is_err());
+    assert!(store.range(RangeRequest::key("k77")).await.is_err());
     drop(store);
     cluster.stop(follower).await;
     cluster.open(follower).await;

@@ -16,6 +16,10 @@ fn plan(lab: &Lab) -> Result<Value, Failed> {
     serde_json::from_str(&made).map_err(|error| failed(made.clone(), error))
 }
 
+fn revision(status: &Value) -> i64 {
+    status["store"]["revision"].as_i64().unwrap_or_default()
+}
+
 pub(crate) fn survivor(lab: &Lab) -> Outcome {
     lab.settled(3)?;
     let on = SURVIVOR.0;
@@ -29,6 +33,7 @@ pub(crate) fn survivor(lab: &Lab) -> Outcome {
     lab.settled(3)?;
     says(lab, on, &["store", "snapshot", "save", "-o", "/root/before.hfs"], 0, "saved")?;
     says(lab, on, &["store", "snapshot", "status", "/root/before.hfs"], 0, "Revision")?;
+    let before = revision(&lab.status(on)?);
     for lost in LOST {
         lab.fault("kill", lost)?;
     }
@@ -48,6 +53,7 @@ pub(crate) fn survivor(lab: &Lab) -> Outcome {
     })?;
     let status = lab.status(on)?;
     ensure(status["generation"] == generation, || status.to_string())?;
+    ensure(before > 0 && revision(&status) > before, || format!("{before} before {status}"))?;
 
     // Both old disks together are a majority of what has ended.
     for lost in LOST {
@@ -88,6 +94,5 @@ pub(crate) fn restored(old: &Lab) -> Outcome {
     })?;
     let (ours, theirs) = (lab.status("a1")?, old.status("c1")?);
     ensure(ours["clusterId"] != theirs["clusterId"], || format!("{ours} and {theirs}"))?;
-    let revision = |status: &Value| status["store"]["revision"].as_i64().unwrap_or_default();
     ensure(revision(&ours) > 1_000_000_000, || ours.to_string())
 }
