@@ -34,11 +34,11 @@ use super::outbound::Outbound;
 use super::quorum::Quorum;
 use super::raft_network::Clients;
 use super::read_gate::ReadGate;
-use super::repair::{Bare, note_peers};
+use super::repair::{Bare, RepairError, note_peers};
 use super::runtime::random_u64;
 use super::shared::{Shared, leader_in};
 use super::space::SpaceGuard;
-use super::state::{Machine, StateError};
+use super::state::Machine;
 use super::status::StoreStatus;
 use super::types::Peer;
 use super::watch::WatchHub;
@@ -113,13 +113,8 @@ pub enum OpenError {
     Disk(#[source] std::io::Error),
     #[error("cannot open the store's log")]
     Log(#[source] LogError),
-    #[error("cannot open the store's state")]
-    State(#[source] StateError),
-    #[error(
-        "the store's state is damaged and could not be fetched from another member: {reason}; it \
-         is tried again at the next start; if no other member is left, restore a snapshot"
-    )]
-    Unrepaired { reason: String },
+    #[error(transparent)]
+    State(#[from] RepairError),
     #[error(transparent)]
     Fenced(super::generation::FenceError),
     #[error("Raft refuses its configuration: {reason}")]

@@ -18,6 +18,7 @@ mod kv;
 mod leases;
 mod lend;
 mod live_copy;
+mod loan;
 mod log;
 mod maintenance;
 mod member;
@@ -59,6 +60,7 @@ pub use offline::{
     CheckReport, Finding, Founding, OfflineError, Replay, StoppedMember, found_member,
 };
 pub use quorum_loss::QuorumLoss;
+pub use repair::RepairError;
 pub use runtime::seed_this_thread;
 pub use snapshot_file::SnapshotFormat;
 pub use state::{StateError, StateRest};

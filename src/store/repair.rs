@@ -20,8 +20,7 @@ use tokio::time::Instant;
 
 use super::api::{PeerNetwork, PeerTarget};
 use super::disk::{StoreDisk, run_on};
-use super::log::{Identity, LogChange, LogFile};
-use super::member::OpenError;
+use super::log::{Identity, LogChange, LogError, LogFile};
 use super::message::{Answer, Envelope, Request};
 use super::runtime::random_u64;
 use super::small_file::{read_whole, write_whole};
@@ -38,6 +37,22 @@ const PAGE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long all are asked again while none has answered.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why there is no state to go on with.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    #[error("cannot use the store's disk")]
+    Disk(#[source] std::io::Error),
+    #[error("cannot fit the log to the fetched state")]
+    Log(#[source] LogError),
+    #[error("cannot open the store's state")]
+    State(#[source] StateError),
+    #[error(
+        "the store's state is damaged and could not be fetched from another member: {reason}; it \
+         is tried again at the next start; if no other member is left, restore a snapshot"
+    )]
+    Unrepaired { reason: String },
+}
 
 /// Notes where the other members are.
 pub(super) async fn note_peers(disk: &Arc<dyn StoreDisk>, peers: BTreeMap<u64, Peer>) {
@@ -61,7 +76,7 @@ pub(super) struct Bare {
 
 impl Bare {
     /// Opens the state, after a repair where it is damaged.
-    pub(super) async fn open_state(&self) -> Result<StateStore, OpenError> {
+    pub(super) async fn open_state(&self) -> Result<StateStore, RepairError> {
         let disk = self.disk.clone();
         let noted = self.work(move || is_noted_damaged(&*disk)).await?;
         if !noted {
@@ -69,7 +84,7 @@ impl Bare {
                 Ok(state) if self.has_hole(&state)? => {
                     "it has not applied what the log no longer holds".to_owned()
                 }
-                Err(OpenError::State(error)) if error.is_damage() => chain(&error),
+                Err(RepairError::State(error)) if error.is_damage() => chain(&error),
                 opened => return opened,
             };
             let disk = self.disk.clone();
@@ -87,24 +102,24 @@ impl Bare {
     async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-    ) -> Result<T, OpenError> {
-        run_on(&*self.disk, work).await.and_then(|done| done).map_err(OpenError::Disk)
+    ) -> Result<T, RepairError> {
+        run_on(&*self.disk, work).await.and_then(|done| done).map_err(RepairError::Disk)
     }
 
     /// Whether entries are neither in the state nor in the log.
-    fn has_hole(&self, state: &StateStore) -> Result<bool, OpenError> {
-        let purged = self.log.head().map_err(OpenError::Log)?.purged;
+    fn has_hole(&self, state: &StateStore) -> Result<bool, RepairError> {
+        let purged = self.log.head().map_err(RepairError::Log)?.purged;
         Ok(purged.map(|mark| mark.index) > state.applied().0.map(|mark| mark.index))
     }
 
-    async fn open(&self) -> Result<StateStore, OpenError> {
+    async fn open(&self) -> Result<StateStore, RepairError> {
         let disk = self.disk.clone();
         let opened = run_on(&*self.disk, move || StateStore::open(disk)).await;
-        opened.map_err(OpenError::Disk)?.map_err(OpenError::State)
+        opened.map_err(RepairError::Disk)?.map_err(RepairError::State)
     }
 
     /// Brings a whole state into its place; the answer is what it has applied.
-    async fn fetch(&self) -> Result<LogId, OpenError> {
+    async fn fetch(&self) -> Result<LogId, RepairError> {
         let disk = self.disk.clone();
         let peers = self.work(move || read_whole(&*disk, PEERS_FILE)).await?;
         let known = peers.and_then(|bytes| decode::<BTreeMap<u64, Peer>>(&bytes).ok());
@@ -126,7 +141,7 @@ impl Bare {
                 } else {
                     reasons.join("; ")
                 };
-                return Err(OpenError::Unrepaired { reason });
+                return Err(RepairError::Unrepaired { reason });
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -184,7 +199,7 @@ impl Bare {
     /// Drops the log where it is of another branch than the state, as the installation of a
     /// snapshot does: a log that has another entry there cannot have committed it, nor any
     /// behind it.
-    async fn fit_log(&self, applied: LogId) -> Result<(), OpenError> {
+    async fn fit_log(&self, applied: LogId) -> Result<(), RepairError> {
         let log = self.log.clone();
         let fit = move || {
             let head = log.head()?;
@@ -204,7 +219,7 @@ impl Bare {
                 LogChange::Committed(Some(applied)),
             ])
         };
-        let fitted = run_on(&*self.disk, fit).await.map_err(OpenError::Disk)?;
-        fitted.map_err(OpenError::Log)
+        let fitted = run_on(&*self.disk, fit).await.map_err(RepairError::Disk)?;
+        fitted.map_err(RepairError::Log)
     }
 }

@@ -21,7 +21,7 @@ use super::disk::StoreDisk;
 use super::generation::Generations;
 use super::health::Health;
 use super::incoming::IncomingSlot;
-use super::lend::Loan;
+use super::loan::Loan;
 use super::log::{Identity, LogFile};
 use super::message::{Answer, Request};
 use super::outbound::Outbound;

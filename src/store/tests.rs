@@ -8,6 +8,7 @@ mod leases;
 mod members;
 mod quorum;
 mod rot;
+mod snapshots;
 mod space;
 mod speed;
 
@@ -159,6 +160,19 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// A stopped member with keys `k0`, `k1` …
+pub(crate) async fn stopped_with(keys: usize) -> Cluster {
+    let mut cluster = Cluster::new();
+    let store = cluster.open(1).await;
+    store.initialize_single("n1", "one").await.unwrap();
+    for number in 0..keys {
+        store.txn(put(&format!("k{number}"), &format!("v{number}"))).await.unwrap();
+    }
+    drop(store);
+    cluster.stop(1).await;
+    cluster
 }
 
 fn put(key: &str, value: &str) -> TxnRequest {

@@ -14,7 +14,7 @@ mod overlay;
 mod stopped;
 mod summary;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub use check::{CheckReport, Finding};
 pub use error::OfflineError;

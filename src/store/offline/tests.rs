@@ -3,12 +3,12 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use super::{Founding, OfflineError, Replay, StoppedMember, found_member};
+use super::{Founding, OfflineError, StoppedMember, found_member};
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::kv::{Op, RangeRequest, TxnRequest, WatchItem, WatchRequest};
-use crate::store::snapshot_file::{SnapshotFile, write_snapshot};
+use crate::store::snapshot_file::{SnapshotFile, SnapshotFormat};
 use crate::store::state::{StateError, StateRest};
-use crate::store::tests::Cluster;
+use crate::store::tests::{Cluster, stopped_with};
 use crate::store::{Kv, StoreError};
 
 fn put(key: &str, value: &str) -> TxnRequest {
@@ -24,27 +24,6 @@ fn content(dir: &Path) -> Vec<(String, Vec<u8>)> {
         .collect();
     files.sort();
     files
-}
-
-pub(crate) async fn stopped_with(keys: usize) -> Cluster {
-    let mut cluster = Cluster::new();
-    let store = cluster.open(1).await;
-    store.initialize_single("n1", "one").await.unwrap();
-    for number in 0..keys {
-        store.txn(put(&format!("k{number}"), &format!("v{number}"))).await.unwrap();
-    }
-    drop(store);
-    cluster.stop(1).await;
-    cluster
-}
-
-pub(crate) async fn a_snapshot(keys: usize) -> Vec<u8> {
-    let cluster = stopped_with(keys).await;
-    let member = StoppedMember::open(&cluster.path(1)).unwrap();
-    let view = member.view(Replay::Committed).await.unwrap();
-    let mut bytes = Vec::new();
-    write_snapshot(&view, &member.identity, &mut bytes).unwrap();
-    bytes
 }
 
 #[tokio::test]
@@ -77,7 +56,10 @@ async fn looking_at_a_killed_member_replays_its_log_and_changes_no_byte() {
 
 #[tokio::test]
 async fn a_restored_cluster_has_the_keys_and_never_goes_back() {
-    let bytes = a_snapshot(300).await;
+    let saved = stopped_with(300).await;
+    let member = StoppedMember::open(&saved.path(1)).unwrap();
+    let mut bytes = Vec::new();
+    member.write_snapshot(SnapshotFormat::Holdfast, &mut bytes).await.unwrap();
     let mut file = SnapshotFile::open(Cursor::new(&bytes)).unwrap();
     assert_eq!(file.header.revision, 301);
     let mut cluster = Cluster::new();

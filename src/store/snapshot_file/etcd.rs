@@ -233,7 +233,3 @@ impl EtcdSnapshot {
         std::mem::take(&mut self.live).into_values()
     }
 }
-
-#[cfg(test)]
-#[path = "etcd_tests.rs"]
-mod tests;

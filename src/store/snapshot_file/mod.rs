@@ -21,8 +21,6 @@ mod etcd;
 mod etcd_proto;
 mod read;
 mod rest;
-#[cfg(test)]
-mod tests;
 mod write;
 
 use std::io;

@@ -8,7 +8,9 @@ use crate::base::ids::MemberId;
 use crate::model::kv::{RangeRequest, TxnRequest};
 use crate::store::member::OpenError;
 use crate::store::scrub::Damage;
-use crate::store::{Kv, StoppedMember, Store, StoreConfig, StoreDeps, StoreError, StoreTuning};
+use crate::store::{
+    Kv, RepairError, StoppedMember, Store, StoreConfig, StoreDeps, StoreError, StoreTuning,
+};
 
 /// Changes a byte of every occurrence of `text` in the file, each in another way, so that no
 /// two copies still agree.
@@ -195,6 +197,6 @@ async fn the_damaged_state_of_a_member_that_is_alone_is_not_opened_again() {
     };
     let deps = StoreDeps::on_host(&cluster.path(1), cluster.hub.clone()).unwrap();
     let refused = Store::open(config, deps).await.unwrap_err();
-    assert!(matches!(&refused, OpenError::Unrepaired { .. }), "{refused}");
+    assert!(matches!(&refused, OpenError::State(RepairError::Unrepaired { .. })), "{refused}");
     assert!(refused.to_string().contains("restore a snapshot"), "{refused}");
 }
