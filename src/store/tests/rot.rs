@@ -177,7 +177,7 @@ async fn a_state_that_cannot_be_opened_is_fetched_from_the_others() {
     let (mut cluster, follower) = three_with_follower().await;
     let state = cluster.path(follower).join("state.redb");
     let bytes = std::fs::read(&state).unwrap();
-    std::fs::write(&state, &vec![0x5a; bytes.len()]).unwrap();
+    std::fs::write(&state, vec![0x5a; bytes.len()]).unwrap();
     cluster.open(follower).await;
     is_whole(&mut cluster, follower).await;
 }
