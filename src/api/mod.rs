@@ -9,3 +9,4 @@ pub mod listener;
 pub mod nodes;
 pub mod oci;
 pub mod peer;
+pub mod store_upkeep;

@@ -15,5 +15,6 @@ mod removed_node;
 pub mod serve;
 mod status;
 mod status_view;
+mod store_adapters;
 pub mod supervise;
 mod worker_node;

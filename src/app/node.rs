@@ -33,6 +33,7 @@ use super::in_process::InProcessApi;
 use super::leadership::Leadership;
 use super::pod_logs::RoutedLogs;
 use super::status::NodeStatus;
+use super::store_adapters::{AuthorityTrust, MemberUpkeep};
 use super::supervise::{SuperviseError, Supervisor};
 use crate::agent::ports::ImageSource;
 use crate::agent::{Agent, AgentConfig, AgentError};
@@ -41,12 +42,13 @@ use crate::api::etcd::{EtcdApi, EtcdStore};
 use crate::api::join::{self, JoinRoutes};
 use crate::api::kube::{self, KubeState};
 use crate::api::peer::{self, HttpPeers, PeerClientError};
-use crate::api::{listener, nodes, oci};
+use crate::api::{listener, nodes, oci, store_upkeep};
 use crate::base::limits::SHUTDOWN_DEADLINE;
 use crate::client::SharedApi;
 use crate::engine::DockerEngine;
 use crate::install::join_service::{JoinService, JoinServiceInput};
 use crate::install::node_service::{NodeService, NodeServiceInput};
+use crate::install::recover;
 use crate::install::remote::HttpsRemote;
 use crate::install::tokens::TokenBook;
 use crate::model::node_config::{NodeConfig, Role};
@@ -91,6 +93,13 @@ pub enum NodeError {
          `holdfast join` with a new token"
     )]
     Forgotten { path: PathBuf },
+    #[error(
+        "a recovery of the store was begun on this host and not ended; run `holdfast store \
+         recover --apply` again"
+    )]
+    Recovering,
+    #[error(transparent)]
+    Recover(#[from] recover::RecoverError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error(transparent)]
@@ -144,6 +153,10 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
     let IpNet::V4(service_range) = config.network.service_range else {
         return Err(NodeError::NotIpv4 { range: config.network.service_range });
     };
+    if recover::open_order(&config.paths)?.is_some() {
+        return Err(NodeError::Recovering);
+    }
+    let own_record = recover::own_record(&config.paths)?;
     let identity = TlsIdentity::load(config::tls_files(&config))?;
     let peers = HttpPeers::new(identity.client()?)?;
     let http = http_client(&identity)?;
@@ -158,6 +171,8 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
     )
     .await?;
     let store = Arc::new(store);
+    let authority = files::read_text(&config.paths.pki().join("ca.crt"))?;
+    store.know_generations(Arc::new(AuthorityTrust { authority }), own_record);
     let (kept, own) = (store.clone(), config.clone());
     supervisor.start("store", move |cancel| async move {
         let ended = tokio::select! {
@@ -374,6 +389,7 @@ fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeEr
     let router = kube::router(kubernetes)
         .merge(join::router(joining))
         .merge(nodes::router(parts.nodes.clone()))
+        .merge(store_upkeep::router(Arc::new(MemberUpkeep(parts.store.clone()))))
         .merge(admin::router(parts.status.clone()));
     Ok(nodes::guard(router, parts.nodes.clone()))
 }

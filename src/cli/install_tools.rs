@@ -40,6 +40,12 @@ pub(crate) struct PathArgs {
 }
 
 impl PathArgs {
+    /// The default places with another configuration directory.
+    pub(crate) fn with_config(config_dir: &std::path::Path) -> Self {
+        let Paths { config: _, data, run } = Paths::default();
+        Self { config_dir: config_dir.to_owned(), data_dir: data, run_dir: run }
+    }
+
     pub(crate) fn paths(&self) -> Paths {
         Paths {
             config: self.config_dir.clone(),

@@ -24,6 +24,7 @@ pub mod reset;
 pub mod run_engine;
 pub mod serve;
 pub mod status;
+pub mod store;
 pub mod token;
 
 #[cfg(test)]
@@ -56,6 +57,7 @@ enum Verb {
     Node(node::NodeArgs),
     Serve(serve::ServeArgs),
     Status(status::StatusArgs),
+    Store(store::StoreArgs),
     Get(get::GetArgs),
     Describe(describe::DescribeArgs),
     Apply(apply::ApplyArgs),
@@ -101,6 +103,7 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Node(args) => blocking(node::run(args)).into(),
         Verb::Serve(args) => blocking(serve::run(args)).into(),
         Verb::Status(args) => blocking(status::run(args)).into(),
+        Verb::Store(args) => blocking(store::run(args)).into(),
         Verb::Get(args) => blocking(get::run(args)).into(),
         Verb::Describe(args) => blocking(describe::run(args)).into(),
         Verb::Apply(args) => blocking(apply::run(args)).into(),

@@ -263,7 +263,8 @@ impl Sequence<'_> {
     }
 }
 
-fn write_config(config: &NodeConfig) -> Result<(), InstallError> {
+/// Writes the node's configuration.
+pub(crate) fn write_config(config: &NodeConfig) -> Result<(), InstallError> {
     files::create_dir(&config.paths.data, 0o711)?;
     let text = serde_saphyr::to_string(config).map_err(|error| InstallError::Damaged {
         path: config.paths.node_config(),

@@ -21,6 +21,7 @@ pub mod phases;
 mod place;
 pub mod ports;
 pub mod preflight;
+pub mod recover;
 pub mod refused;
 pub mod registry_trust;
 pub mod release;

@@ -18,6 +18,7 @@ pub mod pod_attention;
 pub mod pod_phase;
 pub mod preflight;
 pub mod probe;
+pub mod recovery;
 pub mod remote_sync;
 pub mod restart;
 pub mod restart_facts;

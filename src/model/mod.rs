@@ -17,5 +17,6 @@ pub mod lease;
 pub mod located;
 pub mod node_config;
 pub mod node_list;
+pub mod recovery;
 pub mod refusal;
 pub mod status;

@@ -154,6 +154,10 @@ impl Authority {
         Ok(Self { certificate: certificate.to_owned(), key, fingerprint })
     }
 
+    pub(super) fn signing_key(&self) -> &KeyPair {
+        &self.key
+    }
+
     /// Reads `ca.crt` and `ca.key`.
     pub fn load(dir: &Path) -> Result<Self, PkiError> {
         let certificate = files::read_text(&dir.join("ca.crt"))?;

@@ -11,6 +11,7 @@ mod error;
 mod inspect;
 mod kubeconfig;
 mod node_key;
+mod statement;
 mod token;
 
 pub use authority::{
@@ -21,6 +22,7 @@ pub use error::PkiError;
 pub use inspect::{CertificateInfo, certificates, describe};
 pub use kubeconfig::{KubeconfigInput, kubeconfig};
 pub use node_key::{NodeKey, key_fingerprint};
+pub use statement::is_signed;
 pub use token::{JoinToken, TokenError};
 
 #[cfg(test)]

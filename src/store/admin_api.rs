@@ -154,7 +154,8 @@ pub trait Maintenance: Send + Sync + std::fmt::Debug + 'static {
     /// Gives unused space of this member's files back to the disk.
     async fn defragment(&self, caller: &Caller) -> Result<(), StoreError>;
 
-    /// The state at one moment, in the store's own format (`src/docs/store.md`).
+    /// The state at one moment as etcd's database file (`src/docs/recovery.md`), not older
+    /// than this call. A piece that is an error is the last one.
     async fn snapshot(
         &self,
         caller: &Caller,

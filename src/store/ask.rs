@@ -106,6 +106,7 @@ impl Shared {
     }
 
     pub(super) fn state_failed(&self, error: &StateError) -> StoreError {
+        self.state.note(error);
         self.failed(chain(error))
     }
 

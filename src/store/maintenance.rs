@@ -6,33 +6,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::admin_api::{Alarm, AlarmKind, HistoryHash, Maintenance, MemberStatus};
 use super::api::StoreError;
-use super::disk::run_on;
 use super::leases::unexpected;
 use super::member::Store;
 use super::shared::{Shared, leader_in};
-use super::state::{Row, STATE_FILE, rows_after};
+use super::snapshot_file::SnapshotFormat;
+use super::state::STATE_FILE;
 use super::types::{Ask, Reply};
 use crate::base::ids::MemberId;
 use crate::model::auth::Caller;
 use crate::model::kv::Revision;
 use crate::model::refusal::Refusal;
-use crate::store::codec::encode;
 
 /// How long a hand-over of the lead may take.
 const HAND_OVER: Duration = Duration::from_secs(10);
 /// How often the member's own alarm is compared with its disk.
 const ALARM_EVERY: Duration = Duration::from_secs(1);
-/// What a snapshot begins with: a name and the format's version.
-const SNAPSHOT_HEAD: &[u8; 8] = b"HFSTATE\x01";
-/// Rows of one piece, bytes, and pieces on their way.
-const PIECE_BYTES: usize = 1024 * 1024;
-const PIECES_AHEAD: usize = 2;
-
 #[async_trait]
 impl Maintenance for Store {
     fn member_status(&self) -> MemberStatus {
@@ -146,20 +138,8 @@ impl Maintenance for Store {
         &self,
         caller: &Caller,
     ) -> Result<mpsc::Receiver<Result<Bytes, StoreError>>, StoreError> {
-        let shared = &self.shared;
-        shared.check_admin(caller)?;
-        shared.barrier().await?;
-        shared.state.flush().await.map_err(|error| shared.state_failed(&error))?;
-        let (tx, rx) = mpsc::channel(PIECES_AHEAD);
-        let (task, cancel) = (shared.clone(), shared.cancel.clone());
-        shared.tracker.spawn(async move {
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => {}
-                () = task.send_snapshot(tx) => {}
-            }
-        });
-        Ok(rx)
+        self.shared.check_admin(caller)?;
+        self.snapshot_stream(SnapshotFormat::EtcdDb).await
     }
 }
 
@@ -186,51 +166,6 @@ impl Shared {
             let due = if short { !raised && self.raft.is_leader() } else { raised };
             if due && let Err(error) = self.set_alarm(alarm, short).await {
                 tracing::debug!(%error, "the alarm about space is set later");
-            }
-        }
-    }
-
-    async fn send_snapshot(self: Arc<Self>, out: mpsc::Sender<Result<Bytes, StoreError>>) {
-        let sent = self.snapshot_pieces(&out).await;
-        if let Err(error) = sent {
-            // The receiver may be gone, and then nobody needs to know.
-            let _ = out.send(Err(error)).await;
-        }
-    }
-
-    async fn snapshot_pieces(
-        &self,
-        out: &mpsc::Sender<Result<Bytes, StoreError>>,
-    ) -> Result<(), StoreError> {
-        let view = self.state.view();
-        let mut sum = Sha256::new();
-        sum.update(SNAPSHOT_HEAD);
-        if out.send(Ok(Bytes::from_static(SNAPSHOT_HEAD))).await.is_err() {
-            return Ok(());
-        }
-        let mut after: Option<Row> = None;
-        loop {
-            let (of, last) = (view.clone(), after.take());
-            let rows = run_on(&*self.disk, move || rows_after(&of, last.as_ref(), PIECE_BYTES))
-                .await
-                .map_err(|error| self.disk_failed(&error))?
-                .map_err(|error| self.state_failed(&error))?;
-            let piece = if rows.is_empty() { Vec::new() } else { encode(&rows) };
-            let length = u32::try_from(piece.len()).map_err(|_| StoreError::BadRequest {
-                reason: "a row is too large for a snapshot".into(),
-            })?;
-            let mut framed = length.to_be_bytes().to_vec();
-            framed.extend(piece);
-            sum.update(&framed);
-            after = rows.into_iter().next_back();
-            if after.is_none() {
-                framed.extend(sum.finalize());
-                // Nobody may be listening any more.
-                let _ = out.send(Ok(Bytes::from(framed))).await;
-                return Ok(());
-            }
-            if out.send(Ok(Bytes::from(framed))).await.is_err() {
-                return Ok(());
             }
         }
     }

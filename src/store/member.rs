@@ -11,6 +11,7 @@
 //! Not here: reads and writes (`kv`), peers' messages (`receive`), membership changes
 //! (`membership`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use super::api::{PeerNetwork, StoreError};
 use super::disk::{HostDisk, StoreDisk, run_on};
 use super::forward_queue::ForwardQueue;
+use super::generation::{self, Generations};
 use super::health::Health;
 use super::incoming::IncomingSlot;
 use super::log::{Claim, LogError, LogFile, LogStore, SegmentLog};
@@ -33,10 +35,11 @@ use super::outbound::Outbound;
 use super::quorum::Quorum;
 use super::raft_network::Clients;
 use super::read_gate::ReadGate;
+use super::repair::{Bare, RepairError, note_peers};
 use super::runtime::random_u64;
 use super::shared::{Shared, leader_in};
 use super::space::SpaceGuard;
-use super::state::{Machine, StateError, StateStore};
+use super::state::Machine;
 use super::status::StoreStatus;
 use super::types::Peer;
 use super::watch::WatchHub;
@@ -111,8 +114,10 @@ pub enum OpenError {
     Disk(#[source] std::io::Error),
     #[error("cannot open the store's log")]
     Log(#[source] LogError),
-    #[error("cannot open the store's state")]
-    State(#[source] StateError),
+    #[error(transparent)]
+    State(#[from] RepairError),
+    #[error(transparent)]
+    Fenced(super::generation::FenceError),
     #[error("Raft refuses its configuration: {reason}")]
     Config { reason: String },
     #[error("cannot start Raft: {reason}")]
@@ -172,19 +177,27 @@ impl Store {
                 .map_err(OpenError::Log)?;
         let starts = log.starts();
         let log: Arc<dyn LogFile> = Arc::new(log);
-        let of = disk.clone();
-        let state = run_on(&*disk, move || StateStore::open(of))
-            .await
-            .map_err(OpenError::Disk)?
-            .map_err(OpenError::State)?;
-        let state = Arc::new(state);
+        let bare = Bare {
+            disk: disk.clone(),
+            network: network.clone(),
+            identity,
+            starts: starts.clone(),
+            log: log.clone(),
+        };
+        let state = Arc::new(bare.open_state().await?);
         let tracker = TaskTracker::new();
         let log_store =
             LogStore::start(log.clone(), disk.clone(), &tracker).map_err(OpenError::Log)?;
         let space = SpaceGuard::new(&disk).await;
+        let ended = generation::noted(&*disk).map_err(OpenError::Fenced)?;
         let health = watch::Sender::new(Health::Serving);
-        let outbound =
-            Arc::new(Outbound::new(network, identity, starts, state.clone(), health.clone()));
+        if let Some(reason) = ended {
+            tracing::error!("{reason}");
+            Health::removed(&health);
+        }
+        let generations = Arc::new(Generations::new(identity, disk.clone(), health.clone()));
+        let outbound = Outbound::new(network, identity, starts, state.clone(), health.clone());
+        let outbound = Arc::new(outbound.with_generations(generations.clone()));
         let raft = Raft::new(
             identity.member.0,
             raft_config(identity.cluster, config.tuning)?,
@@ -216,6 +229,8 @@ impl Store {
             space,
             incoming: tokio::sync::Mutex::<IncomingSlot>::default(),
             changing: tokio::sync::Mutex::new(()),
+            generations,
+            loan: tokio::sync::Mutex::default(),
         });
         shared.start_tasks();
         Ok(Self { shared })
@@ -237,7 +252,7 @@ impl Store {
             address: address.to_owned(),
             incarnation: shared.identity.incarnation,
         };
-        let members = std::collections::BTreeMap::from([(shared.identity.member.0, peer)]);
+        let members = BTreeMap::from([(shared.identity.member.0, peer)]);
         match shared.raft.initialize(members).await {
             Ok(()) => {}
             Err(error) if error.api_error().is_some() => {
@@ -337,6 +352,7 @@ impl Shared {
         let cancel = self.cancel.clone();
         self.tracker.spawn(async move {
             if let Err(error) = state.run_flusher(cancel).await {
+                state.note(&error);
                 Health::failed(&health, &chain(&error));
             }
         });
@@ -346,6 +362,14 @@ impl Shared {
         self.tracker.spawn(async move { shared.watch_quorum().await });
         let shared = self.clone();
         self.tracker.spawn(async move { shared.announce().await });
+        let shared = self.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                biased;
+                () = shared.cancel.cancelled() => {}
+                () = shared.clone().scrub() => {}
+            }
+        });
         let shared = self.clone();
         self.tracker.spawn(async move {
             tokio::select! {
@@ -366,6 +390,7 @@ impl Shared {
     async fn follow_raft(self: Arc<Self>) {
         let mut metrics = self.raft.metrics();
         let mut health = self.health.subscribe();
+        let mut noted = BTreeMap::new();
         loop {
             let (leader, running, peers) = {
                 let now = metrics.borrow_and_update();
@@ -373,10 +398,10 @@ impl Shared {
                     .membership_config
                     .nodes()
                     .map(|(member, peer)| (*member, peer.clone()))
-                    .collect();
+                    .collect::<BTreeMap<u64, Peer>>();
                 (leader_in(&now, self.identity.member), now.running_state.clone(), peers)
             };
-            self.outbound.set_peers(peers);
+            self.outbound.set_peers(peers.clone());
             self.leader.send_if_modified(|known| {
                 let changed = *known != leader;
                 *known = leader;
@@ -394,6 +419,10 @@ impl Shared {
             }
             if matches!(*health.borrow_and_update(), Health::Forgotten { .. } | Health::Removed) {
                 self.raft.runtime_config().elect(false);
+            }
+            if noted != peers && !peers.is_empty() {
+                noted = peers.clone();
+                note_peers(&self.disk, peers).await;
             }
             tokio::select! {
                 biased;

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::lease::LeaseId;
+use crate::model::recovery::SignedGeneration;
 use crate::store::quorum_loss::QuorumLoss;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
-use crate::store::types::{Lineage, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
+use crate::store::types::{Lineage, LogId, Reply, SnapshotMeta, StartNote, TypeConfig, Vote};
 
 /// A request with who asks whom.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,6 +73,13 @@ pub(crate) enum Request {
     LeaseLeft {
         id: LeaseId,
     },
+    /// A later generation was made; this is its record.
+    Fence(SignedGeneration),
+    /// One page of the state, for a member whose own is damaged.
+    LendState {
+        session: u64,
+        number: u64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +110,15 @@ pub(crate) enum Answer {
     /// The member could not do it; nothing is known about why it would later.
     Failed {
         reason: String,
+    },
+    /// Whether the receiver's generation has ended by the record that it was shown.
+    FenceHeard {
+        ended: bool,
+    },
+    /// An empty page is the last one.
+    StateRows {
+        applied: LogId,
+        rows: Vec<Row>,
     },
 }
 
@@ -175,4 +192,39 @@ pub(crate) enum Rejection {
     SenderRemoved { member: MemberId },
     #[error("member {member} was removed from the cluster and answers nothing any more")]
     ReceiverRemoved { member: MemberId },
+    /// The sender's generation has ended.
+    #[error("a later generation was made; the sender's has ended")]
+    Fenced { record: SignedGeneration },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::codec::encode;
+
+    /// The number of a variant, behind the record's version.
+    fn number<T: Serialize>(message: &T) -> u8 {
+        encode(message)[1]
+    }
+
+    #[test]
+    fn messages_that_were_once_sent_keep_their_numbers() {
+        let record = SignedGeneration { record: String::new(), signature: String::new() };
+        let member = MemberId(1);
+        assert_eq!(number(&Request::SnapshotBegin { session: 1 }), 4);
+        assert_eq!(number(&Request::ReadIndex), 8);
+        assert_eq!(number(&Request::Hello), 10);
+        assert_eq!(number(&Request::Status), 11);
+        assert_eq!(number(&Request::LeaseLeft { id: 1 }), 13);
+        assert_eq!(number(&Request::Fence(record.clone())), 14);
+        assert_eq!(number(&Request::LendState { session: 1, number: 0 }), 15);
+        assert_eq!(number(&Answer::SnapshotReady), 3);
+        assert_eq!(number(&Answer::Hello { incarnation: 1 }), 8);
+        assert_eq!(number(&Answer::LeaseLeft(Ok(None))), 11);
+        assert_eq!(number(&Answer::Failed { reason: String::new() }), 13);
+        assert_eq!(number(&Answer::FenceHeard { ended: true }), 14);
+        assert_eq!(number(&Rejection::ReceiverForgot { member }), 4);
+        assert_eq!(number(&Rejection::ReceiverRemoved { member }), 7);
+        assert_eq!(number(&Rejection::Fenced { record }), 8);
+    }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::api::{PeerError, PeerNetwork, PeerTarget};
+use super::generation::Generations;
 use super::health::Health;
 use super::log::Identity;
 use super::message::{Answer, Envelope, Rejection, Request};
@@ -55,6 +56,7 @@ pub(crate) struct Outbound {
     state: Arc<StateStore>,
     peers: RwLock<BTreeMap<u64, Peer>>,
     health: watch::Sender<Health>,
+    generations: Option<Arc<Generations>>,
 }
 
 impl Outbound {
@@ -65,7 +67,21 @@ impl Outbound {
         state: Arc<StateStore>,
         health: watch::Sender<Health>,
     ) -> Self {
-        Self { network, identity, starts, state, peers: RwLock::new(BTreeMap::new()), health }
+        Self {
+            network,
+            identity,
+            starts,
+            state,
+            peers: RwLock::new(BTreeMap::new()),
+            health,
+            generations: None,
+        }
+    }
+
+    /// Lets answers end this member's generation.
+    pub(crate) fn with_generations(mut self, generations: Arc<Generations>) -> Self {
+        self.generations = Some(generations);
+        self
     }
 
     /// This disk's starts from the newest that the state knows of; that one comes first
@@ -96,6 +112,16 @@ impl Outbound {
         self.call(member, &peer, request, deadline).await
     }
 
+    /// Carries a message that the caller made.
+    pub(crate) async fn carry(
+        &self,
+        target: &PeerTarget,
+        message: Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, PeerError> {
+        self.network.call(target, message, deadline).await
+    }
+
     pub(crate) async fn call(
         &self,
         member: u64,
@@ -123,6 +149,11 @@ impl Outbound {
                 match &rejection {
                     Rejection::SenderForgot { .. } => {
                         Health::forgotten(&self.health, &rejection.to_string());
+                    }
+                    Rejection::Fenced { record } => {
+                        if let Some(generations) = &self.generations {
+                            generations.fence(record);
+                        }
                     }
                     Rejection::SenderRemoved { .. } => Health::removed(&self.health),
                     _ => {}

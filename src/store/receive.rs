@@ -22,6 +22,11 @@ impl Store {
     pub async fn receive(&self, message: Bytes) -> Bytes {
         let shared = &self.shared;
         let answer = match decode::<Envelope>(&message) {
+            Ok(Envelope { cluster, request: Request::Fence(record), .. })
+                if cluster == shared.identity.cluster =>
+            {
+                Answer::FenceHeard { ended: shared.generations.fence(&record) }
+            }
             Ok(envelope) => match shared.admit(&envelope) {
                 Ok(()) => shared.answer(envelope.request).await,
                 Err(rejection) => Answer::Rejected(rejection),
@@ -40,6 +45,11 @@ impl Shared {
         }
         if envelope.generation != own.generation {
             let (theirs, ours) = (envelope.generation, own.generation);
+            if theirs < ours
+                && let Some(record) = self.generations.own()
+            {
+                return Err(Rejection::Fenced { record });
+            }
             return Err(Rejection::Generation { theirs, ours });
         }
         if envelope.to != own.member {
@@ -141,6 +151,9 @@ impl Shared {
                 Answer::LeaseLeft(self.lease_left_here(id, until).await)
             }
             Request::Status => Answer::Status(Box::new(self.status())),
+            Request::LendState { session, number } => self.lend_state(session, number).await,
+            // Of another cluster, or it would have been answered before.
+            Request::Fence(_) => Answer::FenceHeard { ended: false },
         }
     }
 }

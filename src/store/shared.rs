@@ -19,8 +19,10 @@ use tokio_util::task::TaskTracker;
 use super::api::StoreError;
 use super::disk::StoreDisk;
 use super::forward_queue::ForwardQueue;
+use super::generation::Generations;
 use super::health::Health;
 use super::incoming::IncomingSlot;
+use super::loan::Loan;
 use super::log::{Identity, LogFile};
 use super::message::{Answer, Request};
 use super::outbound::Outbound;
@@ -76,6 +78,9 @@ pub(super) struct Shared {
     pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
     /// Membership changes are made one at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
+    pub(super) generations: Arc<Generations>,
+    /// A copy of the state that another member is fetching.
+    pub(super) loan: tokio::sync::Mutex<Option<Loan>>,
 }
 
 impl Shared {

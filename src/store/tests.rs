@@ -1,10 +1,14 @@
 //! Real members on real files over an in-process network.
 
+mod carried;
 mod etcd;
+mod generations;
 mod hash;
 mod leases;
 mod members;
 mod quorum;
+mod rot;
+mod snapshots;
 mod space;
 mod speed;
 
@@ -42,7 +46,8 @@ impl PeerNetwork for Hub {
         deadline: Duration,
     ) -> Result<Bytes, PeerError> {
         let (member, address) = (target.member, target.address.clone());
-        let store = self.members.lock().unwrap().get(&member.0).and_then(Weak::upgrade);
+        let known = self.members.lock().unwrap().get(&member.0).cloned();
+        let store = known.and_then(|store| store.upgrade());
         let Some(store) = store else {
             let reason = "it is down".into();
             return Err(PeerError::Unreachable { member, address, reason });
@@ -53,28 +58,50 @@ impl PeerNetwork for Hub {
     }
 }
 
-struct Cluster {
+pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     hub: Arc<Hub>,
-    id: ClusterId,
-    stores: BTreeMap<u64, Arc<Store>>,
+    pub(crate) id: ClusterId,
+    pub(crate) generation: Generation,
+    pub(crate) stores: BTreeMap<u64, Arc<Store>>,
     tuning: StoreTuning,
 }
 
 impl Cluster {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
             hub: Arc::new(Hub::default()),
             id: ClusterId(uuid::Uuid::new_v4()),
+            generation: Generation(1),
             stores: BTreeMap::new(),
             tuning: StoreTuning::default(),
         }
     }
 
-    async fn open(&mut self, member: u64) -> Arc<Store> {
-        let dir = self.dir.path().join(member.to_string());
+    /// Where a member keeps its files.
+    pub(crate) fn path(&self, member: u64) -> std::path::PathBuf {
+        self.dir.path().join(member.to_string())
+    }
+
+    pub(crate) async fn open(&mut self, member: u64) -> Arc<Store> {
+        let dir = self.path(member);
         self.open_at(member, &dir).await
+    }
+
+    /// Stops a member in order and waits until its files are free.
+    pub(crate) async fn stop(&mut self, member: u64) {
+        self.hub.members.lock().unwrap().remove(&member);
+        let store = self.stores.remove(&member).unwrap();
+        store.shutdown().await;
+        drop(store);
+        let started = Instant::now();
+        while let Err(super::OfflineError::Running { .. }) =
+            super::StoppedMember::open(&self.path(member))
+        {
+            assert!(started.elapsed() < PATIENCE, "the files are still in use");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn open_at(&mut self, member: u64, dir: &Path) -> Arc<Store> {
@@ -85,7 +112,7 @@ impl Cluster {
     async fn open_on(&mut self, member: u64, disk: Arc<dyn StoreDisk>) -> Arc<Store> {
         let config = StoreConfig {
             cluster_id: self.id,
-            generation: Generation(1),
+            generation: self.generation,
             member_id: MemberId(member),
             tuning: self.tuning,
         };
@@ -104,7 +131,7 @@ impl Cluster {
         store
     }
 
-    async fn three() -> Self {
+    pub(crate) async fn three() -> Self {
         let mut cluster = Self::new();
         let first = cluster.open(1).await;
         first.initialize_single("n1", "one").await.unwrap();
@@ -115,13 +142,13 @@ impl Cluster {
         cluster
     }
 
-    fn kill(&mut self, member: u64) {
+    pub(crate) fn kill(&mut self, member: u64) {
         self.hub.members.lock().unwrap().remove(&member);
         let store = self.stores.remove(&member).unwrap();
         drop(store);
     }
 
-    async fn leader(&self) -> u64 {
+    pub(crate) async fn leader(&self) -> u64 {
         let started = Instant::now();
         loop {
             for (member, store) in &self.stores {
@@ -133,6 +160,19 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// A stopped member with keys `k0`, `k1` …
+pub(crate) async fn stopped_with(keys: usize) -> Cluster {
+    let mut cluster = Cluster::new();
+    let store = cluster.open(1).await;
+    store.initialize_single("n1", "one").await.unwrap();
+    for number in 0..keys {
+        store.txn(put(&format!("k{number}"), &format!("v{number}"))).await.unwrap();
+    }
+    drop(store);
+    cluster.stop(1).await;
+    cluster
 }
 
 fn put(key: &str, value: &str) -> TxnRequest {

@@ -14,6 +14,7 @@ mod conformance;
 mod etcdctl;
 mod python;
 mod served;
+mod snapshots;
 
 use std::time::Duration;
 

@@ -51,23 +51,46 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-async fn store_in(dir: &Path) -> Arc<Store> {
+async fn open(dir: &Path, cluster_id: ClusterId, member_id: MemberId) -> Arc<Store> {
     let config = StoreConfig {
-        cluster_id: ClusterId(uuid::Uuid::new_v4()),
+        cluster_id,
         generation: Generation(1),
-        member_id: MemberId(1),
+        member_id,
         tuning: StoreTuning::default(),
     };
     let deps = StoreDeps::on_host(dir, Arc::new(NoPeers)).unwrap();
-    let store = Arc::new(Store::open(config, deps).await.unwrap());
+    Arc::new(Store::open(config, deps).await.unwrap())
+}
+
+/// The store of a directory that was made from a snapshot.
+pub(crate) async fn restored_store(dir: &Path, cluster: ClusterId, member: MemberId) -> Arc<Store> {
+    let store = open(dir, cluster, member).await;
+    let mut leader = store.leader();
+    let led = leader.wait_for(|leader| *leader == Some(member));
+    tokio::time::timeout(PATIENCE, led).await.unwrap().unwrap();
+    store
+}
+
+async fn store_in(dir: &Path) -> Arc<Store> {
+    let store = open(dir, ClusterId(uuid::Uuid::new_v4()), MemberId(1)).await;
     store.initialize_single("a1", "127.0.0.1:2380").await.unwrap();
     store
 }
 
 impl Served {
     pub(crate) async fn start() -> Self {
-        tls::install_crypto();
         let dir = tempfile::tempdir().unwrap();
+        let store = store_in(&dir.path().join("store")).await;
+        Self::listen(dir, store).await
+    }
+
+    /// Over a store that is open already, whose files the caller keeps.
+    pub(crate) async fn start_on(store: Arc<Store>) -> Self {
+        Self::listen(tempfile::tempdir().unwrap(), store).await
+    }
+
+    async fn listen(dir: tempfile::TempDir, store: Arc<Store>) -> Self {
+        tls::install_crypto();
         let at = |name: &str| dir.path().join(name);
         let authority = Authority::create("test", clock::now()).unwrap();
         write(&at("ca.crt"), authority.certificate_pem());
@@ -91,7 +114,7 @@ impl Served {
         });
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = socket.local_addr().unwrap().port();
-        let api = EtcdApi::new(EtcdStore::of(store_in(&at("store")).await), port);
+        let api = EtcdApi::new(EtcdStore::of(store), port);
         let mut tasks = JoinSet::new();
         let server = identity.unwrap().server().unwrap();
         tasks.spawn(api.run(socket, server, CancellationToken::new()));
@@ -161,12 +184,19 @@ pub(crate) async fn output(mut command: Command) -> Output {
 pub(crate) struct Etcd {
     child: Child,
     pub(crate) url: String,
-    _dir: tempfile::TempDir,
+    data: Option<tempfile::TempDir>,
 }
 
 impl Etcd {
     pub(crate) async fn start(program: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let mut etcd = Self::start_in(program, &dir.path().join("data")).await;
+        etcd.data = Some(dir);
+        etcd
+    }
+
+    /// On a directory of the caller's, which may hold a restored member.
+    pub(crate) async fn start_in(program: &Path, data: &Path) -> Self {
         let port =
             || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (client, peer) = (port(), port());
@@ -174,7 +204,7 @@ impl Etcd {
         let peers = format!("http://127.0.0.1:{peer}");
         let child = Command::new(program)
             .arg("--name=a1")
-            .arg(format!("--data-dir={}", dir.path().join("data").display()))
+            .arg(format!("--data-dir={}", data.display()))
             .arg(format!("--listen-client-urls={url}"))
             .arg(format!("--advertise-client-urls={url}"))
             .arg(format!("--listen-peer-urls={peers}"))
@@ -184,7 +214,7 @@ impl Etcd {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        let etcd = Self { child, url, _dir: dir };
+        let etcd = Self { child, url, data: None };
         let started = Instant::now();
         loop {
             if let Ok(answer) = reqwest::get(format!("{}/health", etcd.url)).await

@@ -1,7 +1,7 @@
 //! A snapshot as etcd's clients save it: blobs, then the SHA-256 of all of them.
 //!
 //! ```text
-//!  | the store's snapshot | zeros up to a multiple of 512 | SHA-256, 32 bytes |
+//!  | bbolt file | zeros up to a multiple of 512 | SHA-256, 32 bytes |
 //! ```
 //! Why so: clients tell a whole snapshot by its length, which must be 32 more than a
 //! multiple of 512, and verify the hash where they read it again.

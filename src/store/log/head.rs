@@ -26,7 +26,7 @@ use crate::store::disk::StoreDisk;
 use crate::store::types::Lineage;
 
 /// The head's file name on the member's disk.
-const HEAD_FILE: &str = "log.head";
+pub(super) const HEAD_FILE: &str = "log.head";
 /// Distance of the slots: no sector of a disk holds parts of both.
 const SLOT_BYTES: usize = 4096;
 /// Starts that a disk remembers; they fit into a slot. A member that was started more often
@@ -83,6 +83,11 @@ impl HeadFile {
             None => Head { number: 0, identity: fresh, starts: Lineage::new(), first: 1, last: 0 },
         };
         Ok(Self { file, head })
+    }
+
+    /// Whether nothing was ever written.
+    pub(super) fn is_new(&self) -> bool {
+        self.head.number == 0
     }
 
     /// Counts a start.

@@ -25,9 +25,10 @@ use redb::StorageBackend;
 use super::frame::{
     FRAME_BYTES, HEADER_BYTES, SegmentHeader, decode_body, encode_body, entry_of, frame_bytes,
 };
-use super::head::{HeadFile, segment_file};
+use super::head::{HEAD_FILE, HeadFile, segment_file};
 use super::identity::{Claim, Identity};
 use super::{LogChange, LogError, LogFile, LogHead, Marks, access};
+use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::store::codec::decode;
 use crate::store::disk::StoreDisk;
 use crate::store::runtime::random_u64;
@@ -108,6 +109,20 @@ pub(crate) struct SegmentLog {
 }
 
 impl SegmentLog {
+    /// Whose disk it is as the log says; `None` if there is no log. Changes nothing.
+    pub(crate) fn owner(disk: &dyn StoreDisk) -> Result<Option<Identity>, LogError> {
+        if !disk.exists(HEAD_FILE).map_err(access("look at"))? {
+            return Ok(None);
+        }
+        let nobody = Claim {
+            cluster: ClusterId(uuid::Uuid::nil()),
+            generation: Generation(0),
+            member: MemberId(0),
+        };
+        let head = HeadFile::open(disk, Identity::fresh(nobody, 1))?;
+        Ok((!head.is_new()).then_some(head.head.identity))
+    }
+
     /// Opens or makes the log, checks whose it is and counts this start. `fresh` is the
     /// incarnation that a new log gets, `session` names this start.
     pub(crate) fn open(

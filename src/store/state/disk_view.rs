@@ -201,7 +201,7 @@ impl DiskView {
             .map_err(|source| StateError::Decode { what: name, source })
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, StateError> {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, StateError> {
         let found = self.current.get(key).map_err(access("read"))?;
         found.map(|bytes| decode_kv(key, bytes.value())).transpose()
     }

@@ -120,7 +120,8 @@ impl DiskView {
     }
 }
 
-fn row_key(revision: Revision, number: u32, deleted: bool) -> Vec<u8> {
+/// The key of a record in etcd's database.
+pub(crate) fn row_key(revision: Revision, number: u32, deleted: bool) -> Vec<u8> {
     let mut key = revision.to_be_bytes().to_vec();
     key.push(b'_');
     key.extend(i64::from(number).to_be_bytes());
@@ -131,7 +132,7 @@ fn row_key(revision: Revision, number: u32, deleted: bool) -> Vec<u8> {
 }
 
 /// The record as etcd's protobuf.
-fn row_value(kv: &KeyValue) -> Vec<u8> {
+pub(crate) fn row_value(kv: &KeyValue) -> Vec<u8> {
     fn varint(into: &mut Vec<u8>, mut value: u64) {
         while value >= 0x80 {
             into.push(value.to_le_bytes()[0] | 0x80);

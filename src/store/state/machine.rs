@@ -16,7 +16,7 @@ use super::flush::{LAYER_BYTES, LAYER_MAX_BYTES};
 use super::snapshot::SnapshotData;
 use super::store::StateStore;
 use crate::store::disk::run_on;
-use crate::store::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::store::types::{Command, LogId, Peer, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// The state machine that Raft drives; the store reads beside it.
 #[derive(Clone, Debug)]
@@ -38,6 +38,17 @@ impl Machine {
         let Some(applied) = marks.applied else { return Ok(None) };
         let meta = SnapshotMeta { last_log_id: Some(applied), last_membership: marks.membership };
         Ok(Some(Snapshot { meta, snapshot: SnapshotData::View(view) }))
+    }
+}
+
+/// What an entry asks of the state.
+pub(super) fn step_of(log_id: LogId, payload: EntryPayload<Command, u64, Peer>) -> Step {
+    match payload {
+        EntryPayload::Blank => Step::Blank,
+        EntryPayload::Normal(command) => Step::Command(command),
+        EntryPayload::Membership(membership) => {
+            Step::Membership(StoredMembership::new(Some(log_id), membership))
+        }
     }
 }
 
@@ -64,19 +75,13 @@ impl RaftStateMachine<TypeConfig> for Machine {
     {
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
-            let step = match entry.payload {
-                EntryPayload::Blank => Step::Blank,
-                EntryPayload::Normal(command) => Step::Command(command),
-                EntryPayload::Membership(membership) => {
-                    Step::Membership(StoredMembership::new(Some(entry.log_id), membership))
-                }
-            };
+            let step = step_of(entry.log_id, entry.payload);
             let reply = if step.is_heavy() {
                 // The runtime's threads are for what is short.
                 let (state, log_id) = (self.state.clone(), entry.log_id);
-                run_on(&*self.state.disk, move || state.apply(log_id, step)).await??
+                run_on(&*self.state.disk, move || state.apply_noting(log_id, step)).await??
             } else {
-                self.state.apply(entry.log_id, step)?
+                self.state.apply_noting(entry.log_id, step)?
             };
             if let Some(responder) = responder {
                 responder.send(reply);

@@ -13,14 +13,18 @@
 
 mod apply;
 mod apply_ask;
+mod check;
+mod damage;
 mod defragment;
 mod disk_view;
 mod flush;
 mod hash;
+mod image;
 mod layer;
 mod machine;
 mod reader;
 mod requests;
+mod rest;
 mod snapshot;
 mod store;
 #[cfg(test)]
@@ -28,8 +32,14 @@ mod tests;
 mod timer;
 mod tokens;
 
+pub(crate) use check::{ScrubStep, StateCheck, check_pages};
+pub(crate) use damage::{forget_damage, is_noted_damaged, note_damage};
+pub(crate) use disk_view::DiskView;
+pub(crate) use hash::{row_key, row_value};
+pub(crate) use image::{Beginning, ImageMarks, begin_state};
 pub(crate) use machine::Machine;
 pub(crate) use reader::{Moment, Reader};
+pub use rest::StateRest;
 pub(crate) use snapshot::{Incoming, Row, SnapshotData, rows_after};
 pub(crate) use store::{RevisionEvents, STATE_FILE, StateStore};
 pub(crate) use tokens::index_of;

@@ -250,6 +250,32 @@ impl Incoming {
     }
 }
 
+impl Incoming {
+    /// Puts it in the place of a state that is not open, complete and durable.
+    pub(crate) async fn replace_state(
+        self,
+        disk: &Arc<dyn StoreDisk>,
+        expected: LogId,
+    ) -> Result<(), StateError> {
+        let of = disk.clone();
+        let work = move || self.take_place(&*of, Some(expected));
+        run_on(&**disk, work)
+            .await
+            .map_err(|source| StateError::File { action: "replace", source })?
+    }
+
+    fn take_place(self, disk: &dyn StoreDisk, expected: Option<LogId>) -> Result<(), StateError> {
+        let found = DiskView::open(&self.db)?.marks()?.applied;
+        if found != expected {
+            let reason = format!("it holds {found:?}, announced was {expected:?}");
+            return Err(StateError::Snapshot { reason });
+        }
+        drop(self);
+        disk.rename(INCOMING_FILE, STATE_FILE)
+            .map_err(|source| StateError::File { action: "replace", source })
+    }
+}
+
 pub(super) fn write_rows(db: &Database, rows: &[Row]) -> Result<(), StateError> {
     let txn = begin(db)?;
     {
@@ -294,14 +320,7 @@ impl StateStore {
         let disk = self.disk.clone();
         let fresh = self
             .disk_work(move || {
-                let found = DiskView::open(&incoming.db)?.marks()?.applied;
-                if found != expected {
-                    let reason = format!("it holds {found:?}, announced was {expected:?}");
-                    return Err(StateError::Snapshot { reason });
-                }
-                drop(incoming);
-                disk.rename(INCOMING_FILE, STATE_FILE)
-                    .map_err(|source| StateError::File { action: "replace", source })?;
+                incoming.take_place(&*disk, expected)?;
                 load(&*disk)
             })
             .await?;

@@ -14,6 +14,7 @@ mod kubernetes;
 mod masters;
 mod outbound;
 mod quorum;
+mod recovery;
 mod replaced;
 mod replication;
 mod reset;
@@ -84,6 +85,8 @@ pub(crate) fn all() -> Vec<Trial> {
         Trial::test("t67_planted_outbound_packet_is_counted", outbound::planted_packet),
         on("t68_a_lost_control_node_is_removed_and_its_name_joins_again", replaced::lost_for_good),
         Trial::test("t69_a_worker_follows_the_control_nodes", replaced::worker_follows),
+        on("t72_a_survivor_of_a_lost_majority_goes_on_as_a_new_generation", recovery::survivor),
+        on("t73_a_snapshot_becomes_another_cluster_with_the_same_objects", recovery::restored),
         Trial::test("t70_init_and_join_finish_after_kills", interrupted::init_and_join),
         Trial::test("t71_import_finishes_after_kills", import_kills::import_finishes),
         on("t80_no_packet_left_the_lab_in_all_this", outbound::none_in_all_this),

@@ -11,7 +11,7 @@ use crate::scenarios::masters::{Writer, ask_sample, clean_up, deploy_sample, not
 const NODES: [(&str, &str); 3] = [("a1", "10.77.0.11"), ("b1", "10.77.0.21"), ("c1", "10.77.0.31")];
 
 /// `holdfast node …` on a host must end with this code and say this.
-fn says(lab: &Lab, on: &str, verb: &[&str], exit: i32, needle: &str) -> Outcome {
+pub(super) fn says(lab: &Lab, on: &str, verb: &[&str], exit: i32, needle: &str) -> Outcome {
     let answer = output(&mut lab.on(on, &[&["holdfast"], verb].concat()))?;
     let said = text(&answer);
     ensure(answer.status.code() == Some(exit) && said.contains(needle), || {
@@ -33,7 +33,7 @@ fn member_id(lab: &Lab, on: &str, name: &str) -> Result<u64, Failed> {
 }
 
 /// Joins with a token made on `from`.
-fn join(lab: &Lab, name: &str, from: (&str, &str)) -> Outcome {
+pub(super) fn join(lab: &Lab, name: &str, from: (&str, &str)) -> Outcome {
     join_as(lab, name, from, &["--role", "control"])
 }
 
