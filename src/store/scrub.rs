@@ -56,17 +56,21 @@ impl Shared {
     /// Goes round and round until it finds something or is dropped.
     pub(super) async fn scrub(self: Arc<Self>) {
         loop {
-            if let Err(what) = self.scrub_pass(None).await {
-                if let Damage::State(what) = &what {
-                    self.state.note_what(what);
-                }
-                tracing::error!("{what}");
-                Health::failed(&self.health, &what.to_string());
-                return;
+            if let Err(damage) = self.scrub_pass(None).await {
+                return self.stop_for(&damage);
             }
             tracing::info!("the scrub has read everything and found no damage");
             tokio::time::sleep(PAUSE_MAX).await;
         }
+    }
+
+    /// Nothing is served any more; a damaged state is noted for the next start.
+    pub(super) fn stop_for(&self, damage: &Damage) {
+        if let Damage::State(what) = damage {
+            self.state.note_what(what);
+        }
+        tracing::error!("{damage}");
+        Health::failed(&self.health, &damage.to_string());
     }
 
     /// One pass; `pace` stands in for the pause that the size asks for.

@@ -61,7 +61,7 @@ async fn a_rotten_log_entry_is_found_by_both() {
     let store = cluster.stores[&1].clone();
     let found = store.shared.scrub_pass(Some(Duration::ZERO)).await.unwrap_err();
     assert!(matches!(&found, Damage::Log(what) if what.contains("damaged")), "{found}");
-    store.shared.clone().scrub().await;
+    store.shared.stop_for(&found);
     let error = tokio::time::timeout(PATIENCE, store.failed()).await.unwrap();
     assert!(matches!(error, StoreError::Fatal { .. }), "{error}");
     assert!(error.to_string().contains("holdfast node remove"), "{error}");
@@ -162,7 +162,7 @@ async fn a_state_that_rots_under_a_follower_is_found_and_fetched_from_the_others
     let store = cluster.open(follower).await;
     let found = store.shared.scrub_pass(Some(Duration::ZERO)).await.unwrap_err();
     assert!(matches!(found, Damage::State(_)), "{found}");
-    store.shared.clone().scrub().await;
+    store.shared.stop_for(&found);
     let error = tokio::time::timeout(PATIENCE, store.failed()).await.unwrap();
     assert!(error.to_string().contains("fetches the state from another"), "{error}");
     assert!(store.range(RangeRequest::key("k77")).await.is_err());
