@@ -253,15 +253,14 @@ fn own_verbs_on_many(lab: &Lab) -> Outcome {
         &own(&["describe", "node", "a1"])?,
         &["Conditions:", "Capacity:", "Non-terminated Pods:"],
     )?;
-    let folder = lab.dir().join("manifests");
-    fs::create_dir(&folder).map_err(|error| failed("folder", error))?;
+    let folder = tempfile::tempdir().map_err(|error| failed("folder", error))?;
     for (file, key) in [("1.yaml", "first"), ("2.yml", "second")] {
         let text = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {key}, namespace: default}}\n"
         );
-        fs::write(folder.join(file), text).map_err(|error| failed(file, error))?;
+        fs::write(folder.path().join(file), text).map_err(|error| failed(file, error))?;
     }
-    let path = folder.to_string_lossy().into_owned();
+    let path = folder.path().to_string_lossy().into_owned();
     contains(
         "apply of a folder",
         &own(&["apply", "-f", &path])?,
