@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 
-use crate::failure::{Outcome, ensure, eventually};
+use crate::failure::{Outcome, ensure};
 use crate::guest::Guest;
+use crate::running::eventually;
 
 const LOOK: &str = include_str!("host_state.sh");
 /// Some thousand lines cost an emulated machine ten seconds, and a busy one many more.

@@ -14,6 +14,7 @@
 
 #[path = "existing-host/scenario.rs"]
 mod existing_host;
+#[path = "../tests/failure.rs"]
 mod failure;
 mod guest;
 mod host_state;
@@ -21,6 +22,7 @@ mod machine;
 mod medium;
 mod qemu;
 mod root;
+mod running;
 mod steps;
 
 use std::path::{Path, PathBuf};

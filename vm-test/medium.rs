@@ -7,7 +7,8 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 
-use crate::failure::{failed, succeed};
+use crate::failure::failed;
+use crate::running::succeed;
 
 /// Label of its file system.
 pub(crate) const LABEL: &str = "hf-medium";

@@ -11,7 +11,8 @@ use std::process::Command;
 use libtest_mimic::Failed;
 use sha2::{Digest, Sha256};
 
-use crate::failure::{failed, succeed};
+use crate::failure::failed;
+use crate::running::succeed;
 
 const RECIPE: &str = include_str!("root.sh");
 

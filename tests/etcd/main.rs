@@ -10,6 +10,8 @@
     reason = "a test that cannot go on has failed, and says what it skips"
 )]
 
+#[path = "../certificates.rs"]
+mod certificates;
 mod conformance;
 mod etcdctl;
 mod python;

@@ -12,15 +12,15 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::PATIENCE;
+use crate::{PATIENCE, certificates};
 use holdfast::api::etcd::{EtcdApi, EtcdStore};
 use holdfast::base::ids::{ClusterId, Generation, MemberId};
-use holdfast::pki::{Authority, NodeKey, NodeNames};
+use holdfast::pki::Authority;
 use holdfast::store::{
     PeerError, PeerNetwork, PeerTarget, Store, StoreConfig, StoreDeps, StoreTuning,
 };
 use holdfast::sys::clock;
-use holdfast::sys::tls::{self, TlsFiles, TlsIdentity};
+use holdfast::sys::tls::{self, TlsIdentity};
 
 /// The one member has nobody to talk to.
 #[derive(Debug)]
@@ -45,10 +45,6 @@ pub(crate) struct Served {
     pub(crate) port: u16,
     authority: Authority,
     _tasks: JoinSet<std::io::Result<()>>,
-}
-
-fn write(path: &Path, text: &str) {
-    std::fs::write(path, text).unwrap();
 }
 
 async fn open(dir: &Path, cluster_id: ClusterId, member_id: MemberId) -> Arc<Store> {
@@ -91,27 +87,8 @@ impl Served {
 
     async fn listen(dir: tempfile::TempDir, store: Arc<Store>) -> Self {
         tls::install_crypto();
-        let at = |name: &str| dir.path().join(name);
-        let authority = Authority::create("test", clock::now()).unwrap();
-        write(&at("ca.crt"), authority.certificate_pem());
-        let key = NodeKey::load_or_create(&at("node.key")).unwrap();
-        let names = NodeNames {
-            node_name: "a1".into(),
-            address: "127.0.0.1".parse().unwrap(),
-            api_address: "10.96.0.1".parse().unwrap(),
-            cluster_domain: "cluster.local".into(),
-            control: true,
-        };
-        let signed = authority.sign_node(&key.request().unwrap(), &names, clock::now()).unwrap();
-        write(&at("node.crt"), &format!("{signed}{}", authority.certificate_pem()));
-        let (certificate, key) = authority.issue_admin(clock::now()).unwrap();
-        write(&at("admin.crt"), &certificate);
-        write(&at("admin.key"), &key);
-        let identity = TlsIdentity::load(TlsFiles {
-            authority: at("ca.crt"),
-            certificate: at("node.crt"),
-            key: at("node.key"),
-        });
+        let authority = certificates::make(dir.path(), "a1").unwrap();
+        let identity = TlsIdentity::load(certificates::files(dir.path(), "node"));
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = socket.local_addr().unwrap().port();
         let api = EtcdApi::new(EtcdStore::of(store), port);
@@ -127,9 +104,8 @@ impl Served {
 
     /// A client certificate beside the administrator's.
     pub(crate) fn issue(&self, name: &str) {
-        let (certificate, key) = self.authority.issue_etcd_client(name, clock::now()).unwrap();
-        write(&self.dir.path().join(format!("{name}.crt")), &certificate);
-        write(&self.dir.path().join(format!("{name}.key")), &key);
+        let issued = self.authority.issue_etcd_client(name, clock::now()).unwrap();
+        certificates::save(self.dir.path(), name, issued).unwrap();
     }
 
     /// `etcdctl` with the certificate of that name.
@@ -149,11 +125,7 @@ impl Served {
     /// An HTTP client with the administrator's certificate.
     pub(crate) fn http(&self) -> reqwest::Client {
         let read = |name: &str| std::fs::read_to_string(self.dir.path().join(name)).unwrap();
-        let identity = TlsIdentity::load(TlsFiles {
-            authority: self.dir.path().join("ca.crt"),
-            certificate: self.dir.path().join("admin.crt"),
-            key: self.dir.path().join("admin.key"),
-        });
+        let identity = TlsIdentity::load(certificates::files(self.dir.path(), "admin"));
         assert!(read("admin.crt").contains("CERTIFICATE"));
         let tls = identity.unwrap().client().unwrap();
         reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()

@@ -1,46 +1,32 @@
 //! Drives `holdfast lab` and looks at what it made, from outside.
 
-use std::fmt::Display;
+#[path = "../failure.rs"]
+mod failure;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libtest_mimic::Failed;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use failure::eventually_after;
+pub(crate) use failure::{Outcome, ensure, failed};
+
 /// How long a condition may take before the test gives up; generous on purpose.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-pub(crate) type Outcome = Result<(), Failed>;
-
-/// Turns any error into a test failure that says what was being done.
-pub(crate) fn failed(doing: impl Display, error: impl Display) -> Failed {
-    format!("{doing}: {error}").into()
-}
-
-/// Fails with the text unless the condition holds.
-pub(crate) fn ensure(condition: bool, text: impl FnOnce() -> String) -> Outcome {
-    if condition { Ok(()) } else { Err(text().into()) }
-}
+/// How long a condition is left alone between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Asks again until the check answers `Ok` or patience ends; then reports the last answer.
 pub(crate) fn eventually<T>(
     what: &str,
     patience: Duration,
-    mut check: impl FnMut() -> Result<T, Failed>,
+    check: impl FnMut() -> Result<T, Failed>,
 ) -> Result<T, Failed> {
-    let started = Instant::now();
-    loop {
-        match check() {
-            Ok(value) => return Ok(value),
-            Err(error) if started.elapsed() > patience => {
-                let text = error.message().unwrap_or_default().to_owned();
-                return Err(format!("not within {patience:?}: {what}: {text}").into());
-            }
-            Err(_) => std::thread::park_timeout(Duration::from_millis(200)),
-        }
-    }
+    eventually_after(PAUSE, what, patience, check)
 }
 
 pub(crate) fn binary() -> PathBuf {
@@ -79,6 +65,12 @@ pub(crate) fn succeed(command: &mut Command) -> Result<String, Failed> {
         return Err(format!("{command:?}\n{}", text(&output)).into());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Fails unless the text has all of the words; names those that it lacks.
+pub(crate) fn contains(what: &str, text: &str, wanted: &[&str]) -> Outcome {
+    let missing: Vec<&&str> = wanted.iter().filter(|word| !text.contains(**word)).collect();
+    ensure(missing.is_empty(), || format!("{what} lacks {missing:?}:\n{text}"))
 }
 
 /// Runs it to its end on this thread.

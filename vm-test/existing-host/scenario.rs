@@ -8,12 +8,13 @@ use std::time::Duration;
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use crate::failure::{Outcome, ensure, eventually, failed};
+use crate::failure::{Outcome, ensure, failed};
 use crate::guest::Guest;
 use crate::host_state::HostState;
 use crate::machine::Machine;
 use crate::medium;
 use crate::root::Root;
+use crate::running::eventually;
 use crate::steps::step;
 
 const CLUSTER: &str = include_str!("cluster.yaml");

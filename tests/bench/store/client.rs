@@ -26,6 +26,8 @@ use super::certificates;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Header {
+    #[prost(uint64, tag = "2")]
+    pub(crate) member: u64,
     #[prost(int64, tag = "3")]
     pub(crate) revision: i64,
 }
@@ -89,17 +91,11 @@ pub(crate) struct Empty {}
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct MemberStatus {
     #[prost(message, optional, tag = "1")]
-    pub(crate) header: Option<StatusHeader>,
+    pub(crate) header: Option<Header>,
     #[prost(uint64, tag = "4")]
     pub(crate) leader: u64,
     #[prost(uint64, tag = "7")]
     pub(crate) applied: u64,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct StatusHeader {
-    #[prost(uint64, tag = "2")]
-    pub(crate) member: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -165,7 +161,7 @@ impl tower::Service<http::Request<Body>> for Connection {
 
 impl Connection {
     pub(crate) async fn open(certs: &std::path::Path, port: u16) -> Result<Self, anyhow::Error> {
-        let mut tls = TlsIdentity::load(certificates::files(certs, "client"))?.client()?;
+        let mut tls = TlsIdentity::load(certificates::files(certs, "admin"))?.client()?;
         tls.alpn_protocols = vec![b"h2".to_vec()];
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;

@@ -61,7 +61,7 @@ impl Cluster {
     pub(crate) async fn start(kind: Kind, base: &Path) -> Result<Self, anyhow::Error> {
         fs::create_dir_all(base)?;
         let dir = tempfile::tempdir_in(base)?;
-        certificates::make(dir.path())?;
+        certificates::make(dir.path(), "localhost")?;
         let mut cluster =
             Self { kind, dir, ports: free_ports()?, members: (0..MEMBERS).map(|_| None).collect() };
         if kind == Kind::Ours {

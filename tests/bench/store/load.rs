@@ -94,7 +94,7 @@ pub(crate) async fn run<W: Work>(
     Ok(Sample::new(all, span))
 }
 
-/// 256 bytes that do not compress to nothing.
+/// So many bytes that do not compress to nothing.
 pub(crate) fn value(bytes: usize, seed: usize) -> Bytes {
     let mut state = seed as u64 | 1;
     let mut next = || {

@@ -3,6 +3,7 @@
 //! Each group of figures is taken from a fresh cluster of ours and then from a fresh one of
 //! etcd's, so that neither runs while the other is measured.
 
+#[path = "../../certificates.rs"]
 mod certificates;
 mod client;
 mod clusters;

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::harness::{
-    Lab, Outcome, PATIENCE, ensure, eventually, failed, get_page, has_kubectl, output, run,
-    succeed, text,
+    Lab, Outcome, PATIENCE, contains, ensure, eventually, failed, get_page, has_kubectl, output,
+    run, succeed, text,
 };
 
 const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: greeting, namespace: demo}\ndata: {hello: world}\n";
@@ -24,13 +24,6 @@ fn feed(command: &mut Command, input: &str) -> Result<String, libtest_mimic::Fai
     let output = child.wait_with_output().map_err(|error| failed("wait", error))?;
     ensure(output.status.success(), || format!("{command:?}\n{}", text(&output)))?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn contains(what: &str, haystack: &str, needles: &[&str]) -> Outcome {
-    for needle in needles {
-        ensure(haystack.contains(needle), || format!("{what} lacks {needle:?}:\n{haystack}"))?;
-    }
-    Ok(())
 }
 
 pub(crate) fn kubectl_transcript(lab: &Lab) -> Outcome {

@@ -7,18 +7,14 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::harness::{
-    Lab, Outcome, PATIENCE, ensure, eventually, failed, get_page, has_kubectl, output, run, text,
+    Lab, Outcome, PATIENCE, contains, ensure, eventually, failed, get_page, has_kubectl, output,
+    run, text,
 };
 
 /// Once the loss is known a request must not take longer; a loaded machine included.
 const SOON: Duration = Duration::from_secs(8);
 const JSON: &str = "application/json";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
-
-fn contains(what: &str, text: &str, wanted: &[&str]) -> Outcome {
-    let missing: Vec<&&str> = wanted.iter().filter(|word| !text.contains(**word)).collect();
-    ensure(missing.is_empty(), || format!("{what} lacks {missing:?}:\n{text}"))
-}
 
 /// The status page as the administrator sees it.
 fn page(lab: &Lab) -> Result<String, Failed> {

@@ -1,7 +1,6 @@
 //! How a scenario says what went wrong, and how it waits.
 
 use std::fmt::Display;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
@@ -18,8 +17,10 @@ pub(crate) fn ensure(condition: bool, text: impl FnOnce() -> String) -> Outcome 
     if condition { Ok(()) } else { Err(text().into()) }
 }
 
-/// Asks again until the check answers `Ok` or patience ends; then reports the last answer.
-pub(crate) fn eventually<T>(
+/// Asks again after each `pause` until the check answers `Ok` or patience ends; then
+/// reports the last answer.
+pub(crate) fn eventually_after<T>(
+    pause: Duration,
     what: &str,
     patience: Duration,
     mut check: impl FnMut() -> Result<T, Failed>,
@@ -32,19 +33,7 @@ pub(crate) fn eventually<T>(
                 let text = error.message().unwrap_or_default().to_owned();
                 return Err(format!("not within {patience:?}: {what}: {text}").into());
             }
-            // Each look costs an emulated processor time that the awaited thing needs.
-            Err(_) => std::thread::park_timeout(Duration::from_secs(1)),
+            Err(_) => std::thread::park_timeout(pause),
         }
     }
-}
-
-/// Runs a command of this machine that must succeed and returns its stdout.
-pub(crate) fn succeed(command: &mut Command) -> Result<String, Failed> {
-    let output = command.output().map_err(|error| failed(format!("{command:?}"), error))?;
-    let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        return Ok(out);
-    }
-    let err = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{:?}: exit {:?}\n{out}{err}", command.get_program(), output.status.code()).into())
 }
