@@ -19,4 +19,5 @@ pub mod node_config;
 pub mod node_list;
 pub mod recovery;
 pub mod refusal;
+pub mod schema;
 pub mod status;

@@ -20,7 +20,7 @@ impl Objects {
             return Err(Status::bad_request("the binding's target must be a node with a name"));
         }
         let uid = str_at(binding, "/metadata/uid");
-        self.modify(pod, Part::Server, options, |current| {
+        self.modify(pod, Part::Server, &options, |current| {
             let own = str_at(current, "/metadata/uid");
             if !uid.is_empty() && uid != own {
                 return Err(pod.conflict(&format!(

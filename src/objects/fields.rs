@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::logic::apply::check::unknown_fields;
 use crate::model::kinds::Kind;
 use crate::model::status::Status;
 
@@ -28,7 +29,7 @@ fn cannot_be_handled(kind: &Kind, why: &str) -> Status {
     ))
 }
 
-fn quantities_to_text(value: &mut Value) {
+pub(super) fn quantities_to_text(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
@@ -68,9 +69,8 @@ pub fn check(
     if validation == FieldValidation::Ignore {
         return Ok(Vec::new());
     }
-    let decoded = decode(kind, sent.clone())?;
-    let mut unknown = Vec::new();
-    collect_unknown(sent, &decoded, "", &mut unknown);
+    decode(kind, sent.clone())?;
+    let unknown = unknown_fields(sent, kind.schema());
     let texts: Vec<String> =
         unknown.iter().map(|field| format!("unknown field \"{field}\"")).collect();
     if validation == FieldValidation::Strict && !texts.is_empty() {
@@ -78,35 +78,4 @@ pub fn check(
         return Err(cannot_be_handled(kind, &format!("strict decoding error: {list}")));
     }
     Ok(texts)
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(fields) => fields.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::String(text) => text.is_empty(),
-        Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
-fn collect_unknown(sent: &Value, kept: &Value, path: &str, unknown: &mut Vec<String>) {
-    match (sent, kept) {
-        (Value::Object(sent), Value::Object(kept)) => {
-            for (name, value) in sent {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                match kept.get(name) {
-                    Some(kept) => collect_unknown(value, kept, &path, unknown),
-                    None if is_empty(value) => {}
-                    None => unknown.push(path),
-                }
-            }
-        }
-        (Value::Array(sent), Value::Array(kept)) => {
-            for (index, (sent, kept)) in sent.iter().zip(kept).enumerate() {
-                collect_unknown(sent, kept, &format!("{path}[{index}]"), unknown);
-            }
-        }
-        _ => {}
-    }
 }

@@ -2,8 +2,7 @@
 //!
 //! Format 1 is JSON, recognized by its first byte `{`. A later format begins with
 //! another byte, so that both can be read side by side during an upgrade.
-//! Invariant: `resourceVersion` and `managedFields` are not stored; the first is the
-//! key's revision, the second has no owner before server-side apply exists.
+//! Invariant: `resourceVersion` is not stored; it is the key's revision.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -53,7 +52,7 @@ pub(super) fn set_version(object: &mut Value, revision: Revision) {
 /// Removes what the store does not keep.
 pub(super) fn strip(object: &mut Value) {
     if let Some(metadata) = metadata(object) {
-        for field in ["resourceVersion", "managedFields", "selfLink"] {
+        for field in ["resourceVersion", "selfLink"] {
             metadata.shift_remove(field);
         }
     }

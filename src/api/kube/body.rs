@@ -10,6 +10,8 @@ use crate::base::limits::API_BODY_MAX_BYTES;
 use crate::model::status::Status;
 use crate::objects::{DeleteRequest, Patch, PatchType, Propagation};
 
+const APPLY: &str = "application/apply-patch+yaml";
+
 fn content_type(headers: &HeaderMap) -> &str {
     let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim()
@@ -58,22 +60,34 @@ pub(super) async fn object(headers: &HeaderMap, body: Body) -> Result<Value, Sta
     }
 }
 
+/// What the body of a PATCH asks for.
+#[derive(Debug)]
+pub(super) enum PatchBody {
+    Patch(Patch),
+    /// Server-side apply.
+    Apply(Value),
+}
+
 /// The patch in a body.
-pub(super) async fn patch(headers: &HeaderMap, body: Body) -> Result<Patch, Status> {
+pub(super) async fn patch(headers: &HeaderMap, body: Body) -> Result<PatchBody, Status> {
     let kind = match content_type(headers) {
+        APPLY => {
+            let config = from_yaml(&bytes(body).await?)?;
+            return Ok(PatchBody::Apply(config));
+        }
         "application/json-patch+json" => PatchType::Json,
         "application/merge-patch+json" => PatchType::Merge,
         "application/strategic-merge-patch+json" => PatchType::Strategic,
         _ => {
             return Err(unsupported(
-                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
             ));
         }
     };
     // YAML is a superset of JSON, and Kubernetes takes either in a patch.
     let bytes = bytes(body).await?;
     let body = from_json(&bytes).or_else(|error| from_yaml(&bytes).map_err(|_| error))?;
-    Ok(Patch { kind, body })
+    Ok(PatchBody::Patch(Patch { kind, body }))
 }
 
 /// `DeleteOptions` from a body and the query; the body has the last word.
@@ -106,8 +120,8 @@ pub(super) fn delete_request(
         value.and_then(Value::as_str).map(str::to_owned)
     };
     let in_body = body.get("dryRun").and_then(Value::as_array);
-    let dry_run = options.write()?.dry_run
-        || in_body.is_some_and(|list| list.iter().any(|stage| stage == "All"));
+    let dry_run =
+        options.dry_run()? || in_body.is_some_and(|list| list.iter().any(|stage| stage == "All"));
     Ok(DeleteRequest {
         grace_period_seconds: grace,
         propagation,

@@ -16,16 +16,16 @@ use crate::objects::{Address, WriteOptions};
 /// How long one kubectl may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-struct Kubectl {
+pub(super) struct Kubectl {
     server: Server,
     home: tempfile::TempDir,
 }
 
 #[derive(Debug)]
-struct Output {
-    ok: bool,
-    out: String,
-    err: String,
+pub(super) struct Output {
+    pub(super) ok: bool,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 fn installed() -> bool {
@@ -38,7 +38,7 @@ fn installed() -> bool {
 }
 
 impl Kubectl {
-    async fn start() -> Option<Self> {
+    pub(super) async fn start() -> Option<Self> {
         if !installed() {
             return None;
         }
@@ -59,7 +59,7 @@ impl Kubectl {
         command
     }
 
-    async fn try_run(&self, arguments: &[&str], input: &str) -> Output {
+    pub(super) async fn try_run(&self, arguments: &[&str], input: &str) -> Output {
         let mut child = self.command(arguments).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(input.as_bytes()).await.unwrap();
@@ -73,13 +73,13 @@ impl Kubectl {
         }
     }
 
-    async fn run_with(&self, arguments: &[&str], input: &str) -> String {
+    pub(super) async fn run_with(&self, arguments: &[&str], input: &str) -> String {
         let output = self.try_run(arguments, input).await;
         assert!(output.ok, "kubectl {arguments:?} failed: {output:#?}");
         output.out
     }
 
-    async fn run(&self, arguments: &[&str]) -> String {
+    pub(super) async fn run(&self, arguments: &[&str]) -> String {
         self.run_with(arguments, "").await
     }
 

@@ -57,6 +57,10 @@ pub fn router(state: KubeState) -> Router {
 }
 
 #[cfg(test)]
+mod apply_tests;
+#[cfg(test)]
+mod kubectl_apply_tests;
+#[cfg(test)]
 mod kubectl_tests;
 #[cfg(test)]
 mod tests;

@@ -73,7 +73,7 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    async fn send(&self, method: http::Method, path: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn send(&self, method: http::Method, path: &str, body: Value) -> (u16, Value) {
         let response = reqwest::Client::new()
             .request(method, self.url(path))
             .json(&body)
@@ -83,7 +83,7 @@ impl Server {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         let response = reqwest::get(self.url(path)).await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
@@ -239,17 +239,4 @@ async fn tables_carry_rows_and_metadata() {
     assert_eq!(cells[2], "10.96.0.10");
     assert_eq!(cells[4], "53/UDP,53/TCP");
     assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
-}
-
-#[tokio::test]
-async fn server_side_apply_is_refused_plainly() {
-    let server = Server::start().await;
-    let response = reqwest::Client::new()
-        .patch(server.url("/api/v1/namespaces/default/configmaps/a?fieldManager=me"))
-        .header("content-type", "application/apply-patch+yaml")
-        .body("{}")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(response.status().as_u16(), 415);
 }

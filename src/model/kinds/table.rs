@@ -11,9 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{
-    Kind, NameRule, Problems, SelectableField, Subresource, defaults, lists, print, validate,
-};
+use super::{Kind, NameRule, Problems, SelectableField, Subresource, defaults, print, validate};
 
 /// Through the type and back: unknown fields vanish, wrong types are errors.
 fn through<T: DeserializeOwned + Serialize>(value: Value) -> Result<Value, serde_json::Error> {
@@ -79,7 +77,6 @@ const PLAIN: Kind = Kind {
     generation: false,
     columns: print::NAME_AGE,
     fields: &[NAME, NAMESPACE],
-    lists: lists::PLAIN,
     immutable: &[],
     decode: Ok,
     default: keep,
@@ -146,7 +143,6 @@ pub static KINDS: &[Kind] = &[
         subresources: &[Subresource::Status],
         columns: print::node::NODE,
         fields: &[NAME, field("spec.unschedulable", "/spec/unschedulable")],
-        lists: lists::NODE,
         decode: through::<Node>,
         validate: validate::objects::node,
         validate_update: validate::objects::node_update,
@@ -167,7 +163,6 @@ pub static KINDS: &[Kind] = &[
         ],
         columns: print::pod::POD,
         fields: POD_FIELDS,
-        lists: lists::POD,
         decode: through::<Pod>,
         default: defaults::pod::pod,
         validate: validate::pod::pod,
@@ -190,7 +185,6 @@ pub static KINDS: &[Kind] = &[
             field("spec.clusterIP", "/spec/clusterIP"),
             field("spec.type", "/spec/type"),
         ],
-        lists: lists::SERVICE,
         decode: through::<Service>,
         default: defaults::service,
         validate: validate::service::service,
@@ -208,7 +202,6 @@ pub static KINDS: &[Kind] = &[
         subresources: &[Subresource::Scale, Subresource::Status],
         generation: true,
         columns: print::workload::DEPLOYMENT,
-        lists: lists::WORKLOAD,
         immutable: &["/spec/selector"],
         decode: through::<Deployment>,
         default: defaults::deployment,
@@ -226,7 +219,6 @@ pub static KINDS: &[Kind] = &[
         generation: true,
         columns: print::workload::REPLICA_SET,
         fields: &[NAME, NAMESPACE, field("status.replicas", "/status/replicas")],
-        lists: lists::WORKLOAD,
         immutable: &["/spec/selector"],
         decode: through::<ReplicaSet>,
         default: defaults::replica_set,
