@@ -26,4 +26,4 @@ pub mod rules;
 pub mod to_set;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::logic) mod tests;

@@ -130,3 +130,104 @@ pub(super) fn delete_request(
         dry_run,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::header::CONTENT_TYPE;
+    use http::{HeaderMap, HeaderValue};
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::{APPLY, PatchBody, object, patch};
+    use crate::model::status::Status;
+
+    const MANIFEST: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: &n c, labels: {a: *n}}, data: {k: \"v\"}}";
+
+    fn headers(media: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media))])
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    fn read(media: &'static str, bytes: &[u8]) -> Result<Value, Status> {
+        run(object(&headers(media), Body::from(bytes.to_vec())))
+    }
+
+    fn read_patch(media: &'static str, bytes: &[u8]) -> Result<PatchBody, Status> {
+        run(patch(&headers(media), Body::from(bytes.to_vec())))
+    }
+
+    const BODIES: &[&str] =
+        &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+    const PATCHES: &[&str] = &[
+        "application/json-patch+json",
+        "application/merge-patch+json",
+        "application/strategic-merge-patch+json",
+        APPLY,
+    ];
+
+    fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
+        for media in BODIES {
+            if let Err(status) = read(media, bytes) {
+                prop_assert_eq!((status.code, status.reason.as_str()), (400, "BadRequest"));
+                prop_assert!(!status.message.is_empty());
+            }
+        }
+        for media in PATCHES {
+            if let Err(status) = read_patch(media, bytes) {
+                prop_assert_eq!((status.code, status.reason.as_str()), (400, "BadRequest"));
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            check(&bytes)?;
+            check(&[b"k8s\0", bytes.as_slice()].concat())?;
+        }
+
+        #[test]
+        fn a_manifest_with_wrong_bytes_is_read_or_refused(
+            places in prop::collection::vec((0_usize..MANIFEST.len(), any::<u8>()), 0..4),
+            end in 0..=MANIFEST.len(),
+        ) {
+            let mut bytes = MANIFEST.as_bytes().to_vec();
+            for (place, byte) in places {
+                bytes[place] = byte;
+            }
+            check(&bytes[..end])?;
+        }
+    }
+
+    #[test]
+    fn deep_and_doubled_documents_are_refused() {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let deep = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
+            for media in ["application/json", "application/yaml"] {
+                assert_eq!(read(media, deep.as_bytes()).unwrap_err().code, 400, "{media}");
+            }
+        }
+        let twice = b"a: 1\na: 2\n";
+        assert_eq!(read_patch(APPLY, twice).unwrap_err().code, 400);
+        // A short text that would fill the memory when its references are followed.
+        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..9 {
+            let inner = format!("*a{}, ", level - 1).repeat(10);
+            bomb.push_str(&format!("a{level}: &a{level} [{inner}]\n"));
+        }
+        assert_eq!(read("application/yaml", bomb.as_bytes()).unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn other_encodings_are_named_as_such() {
+        assert_eq!(read("application/cbor", b"x").unwrap_err().code, 415);
+        let status = read_patch("application/apply-patch+cbor", b"x").unwrap_err();
+        assert_eq!(status.code, 415);
+        assert!(status.message.contains(APPLY), "{}", status.message);
+    }
+}

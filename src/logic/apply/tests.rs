@@ -235,7 +235,7 @@ fn elements_keep_the_order_that_the_configuration_gives() {
 
 /// Deployments over a few names, so that they meet often; `keys` are the letters that
 /// labels, containers and variables may have.
-fn objects(keys: &'static [&'static str]) -> impl Strategy<Value = Value> {
+pub(in crate::logic) fn objects(keys: &'static [&'static str]) -> impl Strategy<Value = Value> {
     let key = move || prop::sample::select(keys);
     let word = || prop::sample::select(&["1", "2", "3"][..]);
     let map = move || prop::collection::btree_map(key(), word(), 0..3);

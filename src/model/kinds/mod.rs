@@ -192,4 +192,6 @@ pub fn group_versions() -> Vec<(&'static str, &'static str)> {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;
