@@ -60,10 +60,12 @@ pub enum FieldValidation {
     Strict,
 }
 
-/// Checks `sent` against the kind; the answer is the warnings to send.
+/// Checks `sent` against the kind; `doubled` are fields that stood in it twice. The answer
+/// is the warnings to send.
 pub fn check(
     kind: &Kind,
     sent: &Value,
+    doubled: &[String],
     validation: FieldValidation,
 ) -> Result<Vec<String>, Status> {
     if validation == FieldValidation::Ignore {
@@ -71,8 +73,9 @@ pub fn check(
     }
     decode(kind, sent.clone())?;
     let unknown = unknown_fields(sent, kind.schema());
-    let texts: Vec<String> =
-        unknown.iter().map(|field| format!("unknown field \"{field}\"")).collect();
+    let doubled = doubled.iter().map(|field| format!("duplicate field \"{field}\""));
+    let unknown = unknown.iter().map(|field| format!("unknown field \"{field}\""));
+    let texts: Vec<String> = doubled.chain(unknown).collect();
     if validation == FieldValidation::Strict && !texts.is_empty() {
         let list = texts.join(", ");
         return Err(cannot_be_handled(kind, &format!("strict decoding error: {list}")));

@@ -393,7 +393,8 @@ async fn a_node_writes_itself_and_its_pods_and_nothing_else() {
     let identity = Identity { user: "system:node:n1".into(), groups: vec!["system:nodes".into()] };
     let ask = |verb, plural, subresource, name| access::Request {
         verb,
-        kind: kind("", plural),
+        group: "",
+        resource: plural,
         subresource,
         namespace: "default",
         name,

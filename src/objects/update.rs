@@ -141,7 +141,7 @@ impl Objects {
             .modify(address, part, &options, |current| {
                 let changed = patch.apply(address.kind, current)?;
                 check_identity(address, &changed)?;
-                let found = fields::check(address.kind, &changed, validation)?;
+                let found = fields::check(address.kind, &changed, &[], validation)?;
                 *warnings.lock().unwrap_or_else(PoisonError::into_inner) = found;
                 Ok(changed)
             })

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
-use super::protobuf;
+use super::{json_fields, protobuf};
 use crate::base::limits::API_BODY_MAX_BYTES;
 use crate::model::status::Status;
 use crate::objects::{DeleteRequest, Patch, PatchType, Propagation};
@@ -32,9 +32,13 @@ async fn bytes(body: Body) -> Result<bytes::Bytes, Status> {
 }
 
 fn from_json(bytes: &[u8]) -> Result<Value, Status> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        Status::bad_request(format!("the object provided is unrecognized (must be of type object): couldn't get version/kind; json parse error: {error}"))
-    })
+    serde_json::from_slice(bytes).map_err(|error| not_json(&error))
+}
+
+fn not_json(error: &serde_json::Error) -> Status {
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type object): couldn't get version/kind; json parse error: {error}"
+    ))
 }
 
 fn from_yaml(bytes: &[u8]) -> Result<Value, Status> {
@@ -46,14 +50,24 @@ fn from_yaml(bytes: &[u8]) -> Result<Value, Status> {
 
 /// The object in a body; `Null` for an empty one.
 pub(super) async fn object(headers: &HeaderMap, body: Body) -> Result<Value, Status> {
+    object_and_doubled(headers, body).await.map(|(object, _)| object)
+}
+
+/// The object, and the paths of fields that stand in it twice. YAML has none: there a
+/// second one is an error.
+pub(super) async fn object_and_doubled(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Value, Vec<String>), Status> {
     let bytes = bytes(body).await?;
     if bytes.is_empty() {
-        return Ok(Value::Null);
+        return Ok((Value::Null, Vec::new()));
     }
+    let once = |object: Value| (object, Vec::new());
     match content_type(headers) {
-        "" | "application/json" => from_json(&bytes),
-        "application/yaml" => from_yaml(&bytes),
-        protobuf::MEDIA_TYPE => protobuf::decode(&bytes),
+        "" | "application/json" => json_fields::read(&bytes).map_err(|error| not_json(&error)),
+        "application/yaml" => from_yaml(&bytes).map(once),
+        protobuf::MEDIA_TYPE => protobuf::decode(&bytes).map(once),
         _ => Err(unsupported(
             "application/json, application/yaml, application/vnd.kubernetes.protobuf",
         )),

@@ -12,7 +12,7 @@ use super::options::Options;
 use super::path::{self, Path, Resource};
 use super::respond::{self, Refusal, json_response};
 use super::table::{self, Include};
-use super::{KubeState, discovery, logs, watch};
+use super::{KubeState, discovery, impersonation, logs, reviews, watch};
 use crate::api::identity::PeerIdentity;
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
@@ -31,6 +31,7 @@ async fn route(state: &KubeState, request: Request) -> Result<Response, Status> 
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<PeerIdentity>().ok_or_else(Status::unauthorized)?;
     let identity = Identity { user: peer.user.clone(), groups: peer.groups.clone() };
+    let identity = impersonation::identity(state, identity, &parts.headers).await?;
     let resource = match path::parse(parts.uri.path()) {
         Path::Resource(resource) => resource,
         Path::Unknown => return Err(Status::unknown_resource()),
@@ -70,6 +71,12 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn run(&self, method: &Method, body: Body) -> Result<Response, Status> {
+        if !self.kind().kept {
+            if method != Method::POST || self.resource.name.is_some() {
+                return Err(Status::method_not_allowed());
+            }
+            return self.review(body).await;
+        }
         let watches = self.options.flag("watch")?;
         match (method.as_str(), &self.resource.name, self.resource.subresource) {
             ("GET", name, None) if watches => self.watch(name.as_deref()).await,
@@ -101,7 +108,8 @@ impl Call<'_> {
     async fn authorize(&self, verb: &str, name: &str) -> Result<(), Status> {
         let request = access::Request {
             verb,
-            kind: self.kind(),
+            group: self.kind().group,
+            resource: self.kind().plural,
             subresource: self.resource.subresource.map(Subresource::name),
             namespace: self.namespace().unwrap_or_default(),
             name,
@@ -173,7 +181,7 @@ impl Call<'_> {
 
     /// The object in a body that must be of this path's kind, and the warnings about it.
     async fn own_body(&self, body: Body) -> Result<(Value, Vec<String>), Status> {
-        let object = body::object(&self.headers, body).await?;
+        let (object, doubled) = body::object_and_doubled(&self.headers, body).await?;
         let kind = self.kind();
         if !object.is_object() {
             return Err(Status::bad_request("the body of the request must be an object"));
@@ -192,7 +200,7 @@ impl Call<'_> {
                 kind.kind
             )));
         }
-        let warnings = fields::check(kind, &object, self.options.field_validation()?)?;
+        let warnings = fields::check(kind, &object, &doubled, self.options.field_validation()?)?;
         Ok((object, warnings))
     }
 
@@ -207,6 +215,25 @@ impl Call<'_> {
         let created =
             self.state.objects.create(self.kind(), self.namespace(), object, write).await?;
         let mut response = self.answer(StatusCode::CREATED, created);
+        respond::warn(&mut response, &warnings);
+        Ok(response)
+    }
+
+    /// Answers a question; nothing is stored.
+    async fn review(&self, body: Body) -> Result<Response, Status> {
+        if self.kind().namespaced && self.namespace().is_none() {
+            return Err(Status::method_not_allowed());
+        }
+        let (question, warnings) = self.own_body(body).await?;
+        self.options.dry_run()?;
+        let answer = reviews::answer(
+            &self.state.objects,
+            &self.identity,
+            self.kind(),
+            self.namespace(),
+            question,
+        );
+        let mut response = json_response(StatusCode::CREATED, &answer.await?);
         respond::warn(&mut response, &warnings);
         Ok(response)
     }

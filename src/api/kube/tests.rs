@@ -130,6 +130,24 @@ async fn unknown_resources_fields_and_types_are_refused() {
         status["message"],
         "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: unknown field \"spec.replicaz\""
     );
+    for (validation, code) in [("Strict", 400), ("Ignore", 201), ("Warn", 409)] {
+        let response = reqwest::Client::new()
+            .post(server.url(&format!(
+                "/api/v1/namespaces/default/configmaps?fieldValidation={validation}"
+            )))
+            .header("content-type", "application/json")
+            .body(r#"{"metadata": {"name": "twice"}, "data": {"a": "1", "a": "2"}}"#)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status().as_u16(), code, "{validation}");
+        let text = response.text().await.unwrap();
+        assert_eq!(
+            text.contains("duplicate field \\\"data.a\\\""),
+            validation == "Strict",
+            "{text}"
+        );
+    }
     let body = json!({"metadata": {"name": "a"}, "spec": {"replicas": "three"}});
     let (code, status) = server.send(post.clone(), path, body).await;
     assert_eq!((code, status["reason"].as_str()), (400, Some("BadRequest")));

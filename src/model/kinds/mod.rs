@@ -125,6 +125,8 @@ pub struct Kind {
     pub namespaced: bool,
     pub name_rule: NameRule,
     pub verbs: &'static [&'static str],
+    /// Objects are stored; those of other kinds are questions that are answered.
+    pub kept: bool,
     pub subresources: &'static [Subresource],
     /// `metadata.generation` counts changes of everything but metadata and status.
     pub generation: bool,

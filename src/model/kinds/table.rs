@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+mod reviews;
+
 use super::{Kind, NameRule, Problems, SelectableField, Subresource, defaults, print, validate};
 
 /// Through the type and back: unknown fields vanish, wrong types are errors.
@@ -73,6 +75,7 @@ const PLAIN: Kind = Kind {
     namespaced: true,
     name_rule: NameRule::Subdomain,
     verbs: VERBS,
+    kept: true,
     subresources: &[],
     generation: false,
     columns: print::NAME_AGE,
@@ -226,6 +229,12 @@ pub static KINDS: &[Kind] = &[
         on_create: defaults::replica_set_on_create,
         ..PLAIN
     },
+    reviews::SELF_SUBJECT,
+    reviews::TOKEN,
+    reviews::LOCAL_SUBJECT_ACCESS,
+    reviews::SELF_SUBJECT_ACCESS,
+    reviews::SELF_SUBJECT_RULES,
+    reviews::SUBJECT_ACCESS,
     Kind {
         group: "coordination.k8s.io",
         kind: "Lease",
