@@ -225,9 +225,9 @@ impl DaemonSets {
             .take(burst)
             .map(|id| Arc::clone(&view.pods[*id]))
             .collect();
-        let created = self.control.create_all(view.set, pods).await;
+        // First what goes, so that a surge is never wider than it may be.
         self.control.delete_all(view.set, &doomed).await?;
-        created?;
+        self.control.create_all(view.set, pods).await?;
         let again = self.clear_ended(view, &steps.ended).await?;
         Ok(if more { again.sooner(Requeue::After(Duration::ZERO)) } else { again })
     }

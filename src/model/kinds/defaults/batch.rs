@@ -85,6 +85,7 @@ pub(in super::super) fn cron_job(cron: &mut Value) {
     if let Some(template) = spec.get_mut("jobTemplate")
         && let Some(job) = object(template, "spec")
     {
+        job.entry("template").or_insert_with(|| json!({}));
         pod::template(job);
     }
 }
