@@ -205,7 +205,7 @@ impl Schedule {
             let from = Timestamp::from_second(back.max(after.as_second())).ok()?;
             let due = |from: Timestamp| self.next(from, zone).filter(|at| *at <= until);
             if let Some(first) = due(from) {
-                return Some(std::iter::successors(Some(first), |at| due(*at)).last()?);
+                return std::iter::successors(Some(first), |at| due(*at)).last();
             }
             if from == after || back <= after.as_second() {
                 break;

@@ -22,7 +22,7 @@ use k8s_openapi::Resource;
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::expectations::Belief;
 use super::informers::Informers;
@@ -177,7 +177,7 @@ impl Jobs {
             let patch = json!({"metadata": {
                 "uid": pod.uid(),
                 "resourceVersion": pod.metadata.resource_version,
-                "finalizers": kept,
+                "finalizers": if kept.is_empty() { Value::Null } else { json!(kept) },
             }});
             match self.control.pods.patch_merge(&pod.key(), None, &patch).await {
                 Err(error) if !error.is_not_found() => return Err(error),

@@ -14,7 +14,7 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::api::{DeleteOptions, PatchKind, ResourceRef, SharedApi};
@@ -30,8 +30,8 @@ pub(super) struct Lab {
     alive: Arc<Mutex<BTreeSet<String>>>,
     cancel: CancellationToken,
     tasks: JoinSet<()>,
-    /// The controllers started last.
-    leader: Option<(CancellationToken, JoinHandle<()>)>,
+    /// The controllers, the newest last.
+    leaders: Vec<(CancellationToken, JoinSet<()>)>,
 }
 
 fn resource(plural: &str) -> ResourceRef {
@@ -70,7 +70,7 @@ impl Lab {
             alive: Arc::default(),
             cancel: CancellationToken::new(),
             tasks: JoinSet::new(),
-            leader: None,
+            leaders: Vec::new(),
         };
         for node in nodes {
             lab.add_node(node, "4").await;
@@ -87,25 +87,28 @@ impl Lab {
         let set = ControllerSet::new(ControllerOptions::default()).with_patience(patience);
         let (api, cancel) = (self.fake.shared(), self.cancel.child_token());
         let stop = cancel.clone();
-        let task = tokio::spawn(async move { set.run(api, stop).await });
-        if let Some((_, earlier)) = self.leader.replace((cancel, task)) {
-            self.tasks.spawn(async move { earlier.await.unwrap() });
-        }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { set.run(api, stop).await });
+        self.leaders.push((cancel, tasks));
     }
 
     /// The leader falls in the middle of whatever it does; another takes over.
     pub(super) async fn change_leader(&mut self) {
-        if let Some((cancel, task)) = self.leader.take() {
+        if let Some((cancel, mut tasks)) = self.leaders.pop() {
             cancel.cancel();
-            task.await.unwrap();
+            while let Some(ended) = tasks.join_next().await {
+                ended.unwrap();
+            }
         }
         self.start_controllers();
     }
 
     pub(super) async fn stop(mut self) {
         self.cancel.cancel();
-        if let Some((_, task)) = self.leader.take() {
-            task.await.unwrap();
+        for (_, mut tasks) in self.leaders {
+            while let Some(ended) = tasks.join_next().await {
+                ended.unwrap();
+            }
         }
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap();
