@@ -17,7 +17,7 @@ use crate::objects::{Address, WriteOptions};
 const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(super) struct Kubectl {
-    server: Server,
+    pub(super) server: Server,
     home: tempfile::TempDir,
 }
 
@@ -84,7 +84,7 @@ impl Kubectl {
     }
 
     /// What the agent and the controllers would write.
-    async fn write_status(&self, group: &str, plural: &str, name: &str, status: Value) {
+    pub(super) async fn write_status(&self, group: &str, plural: &str, name: &str, status: Value) {
         let kind = kinds::by_path(group, "v1", plural).unwrap();
         let address = Address::new(kind, kind.namespaced.then_some("default"), name);
         let body = json!({"status": status});
@@ -92,7 +92,7 @@ impl Kubectl {
         self.server.objects.update(&address, part, body, WriteOptions::default()).await.unwrap();
     }
 
-    async fn create(&self, group: &str, plural: &str, object: Value) {
+    pub(super) async fn create(&self, group: &str, plural: &str, object: Value) {
         let kind = kinds::by_path(group, "v1", plural).unwrap();
         let namespace = kind.namespaced.then_some("default");
         let options = WriteOptions::default();
@@ -401,15 +401,16 @@ async fn what_is_served_is_listed() {
             "apps/v1",
             "authentication.k8s.io/v1",
             "authorization.k8s.io/v1",
+            "batch/v1",
             "coordination.k8s.io/v1",
             "discovery.k8s.io/v1",
             "v1"
         ]
     );
     assert!(kubectl.run(&["version"]).await.contains("v1.32.0+holdfast"));
-    let unknown = kubectl.try_run(&["get", "jobs"], "").await;
+    let unknown = kubectl.try_run(&["get", "ingresses"], "").await;
     assert!(
-        unknown.err.contains("the server doesn't have a resource type \"jobs\""),
+        unknown.err.contains("the server doesn't have a resource type \"ingresses\""),
         "{unknown:?}"
     );
 }

@@ -66,6 +66,8 @@ mod kubectl_apply_tests;
 #[cfg(test)]
 mod kubectl_tests;
 #[cfg(test)]
+mod kubectl_workload_tests;
+#[cfg(test)]
 mod review_tests;
 #[cfg(test)]
 mod tests;

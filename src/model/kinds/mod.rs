@@ -197,3 +197,5 @@ pub fn group_versions() -> Vec<(&'static str, &'static str)> {
 mod fuzz_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod workload_tests;

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 mod reviews;
+mod workload;
 
 use super::{Kind, NameRule, Problems, SelectableField, Subresource, defaults, print, validate};
 
@@ -257,4 +258,9 @@ pub static KINDS: &[Kind] = &[
         validate: validate::service::endpoint_slice,
         ..PLAIN
     },
+    workload::STATEFUL_SET,
+    workload::DAEMON_SET,
+    workload::CONTROLLER_REVISION,
+    workload::JOB,
+    workload::CRON_JOB,
 ];
