@@ -109,7 +109,7 @@ fn run(
     force: bool,
     managed: Managed,
 ) -> Result<rules::Applied, Status> {
-    let now = create::timestamp();
+    let now = stored::timestamp();
     let apply = rules::Apply { live, config, shape: kind.schema(), applier, force, now: &now };
     apply.run(managed).map_err(|error| refuse(kind, config, &error))
 }

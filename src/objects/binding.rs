@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::update::Part;
-use super::{Address, Objects, WriteOptions, create, str_at};
+use super::{Address, Objects, WriteOptions, stored, str_at};
 use crate::model::status::Status;
 
 impl Objects {
@@ -52,7 +52,7 @@ fn set_scheduled(pod: &mut Value) {
         "type": "PodScheduled",
         "status": "True",
         "lastProbeTime": null,
-        "lastTransitionTime": create::timestamp(),
+        "lastTransitionTime": stored::timestamp(),
     });
     let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else { return };
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));

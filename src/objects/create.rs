@@ -10,7 +10,6 @@ use super::{Address, Objects, WriteOptions, admission, key, ownership, refusal, 
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::kv::{Compare, Op, OpResponse, RangeRequest, TxnRequest};
 use crate::model::status::Status;
-use crate::sys::clock;
 use crate::sys::fresh;
 
 /// Attempts before a contended create gives up.
@@ -156,7 +155,7 @@ pub(super) fn clean(
             None => metadata.shift_remove("namespace"),
         };
         metadata.insert("uid".into(), fresh::uid().into());
-        metadata.insert("creationTimestamp".into(), timestamp().into());
+        metadata.insert("creationTimestamp".into(), stored::timestamp().into());
         if kind.generation {
             metadata.insert("generation".into(), 1.into());
         }
@@ -171,9 +170,4 @@ pub(super) fn clean(
     let mut filled = super::fields::decode(kind, object)?;
     (kind.default)(&mut filled);
     Ok(filled)
-}
-
-/// Now, whole seconds, as Kubernetes writes times.
-pub(super) fn timestamp() -> String {
-    jiff::Timestamp::from_second(clock::now().as_second()).unwrap_or_default().to_string()
 }

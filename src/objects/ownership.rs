@@ -7,7 +7,7 @@
 
 use serde_json::Value;
 
-use super::{WriteOptions, create, stored};
+use super::{WriteOptions, stored};
 use crate::logic::apply::managed::{Managed, Manager, Operation, is_reset};
 use crate::logic::apply::rules;
 use crate::model::kinds::Kind;
@@ -87,7 +87,7 @@ pub(super) fn record(
     writer: &Manager,
 ) {
     let live = live.map(bare);
-    let now = create::timestamp();
+    let now = stored::timestamp();
     let managed = rules::update(managed, live.as_ref(), &bare(next), kind.schema(), writer, &now);
     write(next, &managed);
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::model::kv::{KeyValue, Revision};
 use crate::model::status::Status;
+use crate::sys::clock;
 
 /// An object and the revision it was last changed at.
 #[derive(Clone, Debug)]
@@ -66,4 +67,9 @@ pub(super) fn metadata(object: &mut Value) -> Option<&mut Map<String, Value>> {
         *metadata = Value::Object(Map::new());
     }
     metadata.as_object_mut()
+}
+
+/// Now, whole seconds, as Kubernetes writes times.
+pub(super) fn timestamp() -> String {
+    jiff::Timestamp::from_second(clock::now().as_second()).unwrap_or_default().to_string()
 }

@@ -74,8 +74,11 @@ impl Maker {
             Type::Struct(own) => {
                 let mut fields = Map::new();
                 for (field, rules) in &own.fields {
-                    // What must be there is left out by the wild ones alone.
+                    // What must be there is left out by the wild ones alone. A template's own
+                    // version and kind may be missing; what is said must be right.
+                    let names_kind = ["apiVersion", "kind"].contains(field);
                     let said = match rules.required {
+                        false if names_kind => false,
                         true => !wild || self.next(40) != 0,
                         false => self.next(3) == 0,
                     };
