@@ -8,7 +8,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::b64;
-use crate::served::{Etcd, Served, program};
+use crate::real::Etcd;
+use crate::served::{Served, program};
 
 fn put(key: &str, value: &str) -> (&'static str, Value) {
     ("kv/put", json!({ "key": b64(key), "value": b64(value) }))

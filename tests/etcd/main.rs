@@ -10,12 +10,17 @@
     reason = "a test that cannot go on has failed, and says what it skips"
 )]
 
+mod beside;
 #[path = "../certificates.rs"]
 mod certificates;
+mod commands;
 mod conformance;
 mod etcdctl;
+mod group;
 mod python;
+mod real;
 mod served;
+mod serving;
 mod snapshots;
 
 use std::time::Duration;
