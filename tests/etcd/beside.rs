@@ -52,7 +52,7 @@ fn masked(text: &str, marker: &str) -> String {
 }
 
 /// The form alone: words with a digit, units of size and the widths of tables do not count.
-fn shape(text: &str) -> String {
+pub(crate) fn shape(text: &str) -> String {
     let mut shaped = String::new();
     for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '.') {
         let (body, end) = match word.char_indices().last() {
@@ -84,16 +84,41 @@ impl Side {
             names.push((format!("{at}:{client}"), format!("{{client{}}}", index + 1)));
             names.push((format!("{at}:{peer}"), format!("{{peer{}}}", index + 1)));
         }
-        Self { name, program, certificates, url, names, kept: HashMap::new() }
+        let kept = (0..3)
+            .map(|index| (format!("peer{}", index + 1), format!("{}:{peer}", address(index))));
+        let kept = kept.collect();
+        Self { name, program, certificates, url, names, kept }
     }
 
     /// Keeps an id under a name; it reads the same on both sides from now on.
     fn keep(&mut self, name: &str, id: u64) {
         let placeholder = format!("{{{name}}}");
-        self.names
-            .extend([(format!("{id:x}"), placeholder.clone()), (id.to_string(), placeholder)]);
+        // Some commands print an id in all its sixteen digits, some without leading zeros.
+        for text in [format!("{id:016x}"), format!("{id:x}"), id.to_string()] {
+            self.names.push((text, placeholder.clone()));
+        }
         self.names.sort_by_key(|(raw, _)| std::cmp::Reverse(raw.len()));
         self.kept.insert(name.to_owned(), format!("{id:x}"));
+    }
+
+    /// Keeps a word under a name.
+    pub(crate) fn keep_word(&mut self, name: &str, word: &str) {
+        self.names.push((word.to_owned(), format!("{{{name}}}")));
+        self.names.sort_by_key(|(raw, _)| std::cmp::Reverse(raw.len()));
+        self.kept.insert(name.to_owned(), word.to_owned());
+    }
+
+    /// Under which name an id is kept.
+    pub(crate) fn name_of(&self, id: u64) -> String {
+        let id = format!("{id:x}");
+        let found = self.kept.iter().find(|(_, kept)| **kept == id);
+        found.unwrap_or_else(|| panic!("{id} is nobody's")).0.clone()
+    }
+
+    /// From now on commands go to all members, each at the first one's port.
+    pub(crate) fn point_at_all(&mut self, members: usize) {
+        let of = |index| self.url.replace("127.0.0.1", &address(index));
+        self.url = (0..members).map(of).collect::<Vec<_>>().join(",");
     }
 
     /// The arguments of a line, with what was kept in the place of its name.
@@ -142,6 +167,11 @@ impl Side {
     pub(crate) async fn ask(&self, arguments: &[&str], input: &str) -> Told {
         let told = self.raw(arguments, input).await;
         Told { out: self.anonymous(&told.out), err: self.anonymous(&told.err), ..told }
+    }
+
+    /// Where a file of the certificates is.
+    pub(crate) fn certificate(&self, name: &str) -> String {
+        self.certificates.join(name).display().to_string()
     }
 
     /// The document of a command that prints JSON.

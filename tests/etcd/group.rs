@@ -130,7 +130,8 @@ fn issue(dir: &Path, authority: &Authority, index: usize) {
 /// Certificates for the members; the client's are `admin`.
 pub(crate) fn certify(dir: &Path, members: usize) -> Authority {
     let authority = certificates::make(dir, "a1").unwrap();
-    (0..members).for_each(|index| issue(dir, &authority, index));
+    // One more than there are at first.
+    (0..=members).for_each(|index| issue(dir, &authority, index));
     authority
 }
 

@@ -13,15 +13,20 @@
 mod beside;
 #[path = "../certificates.rs"]
 mod certificates;
+mod channel;
+mod clusters;
 mod commands;
 mod conformance;
 mod etcdctl;
 mod group;
+mod kubernetes;
 mod python;
 mod real;
+mod rust_client;
 mod served;
 mod serving;
 mod snapshots;
+mod streams;
 
 use std::time::Duration;
 
@@ -29,7 +34,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 /// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn b64(text: &str) -> String {
     STANDARD.encode(text)

@@ -41,9 +41,11 @@ impl Backend {
 
     fn member(&self, member: ClusterMember) -> pb::Member {
         let host = member.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let client = format!("https://{host}:{}", self.client_port);
         pb::Member {
             id: member.id.0,
-            client_ur_ls: vec![format!("https://{host}:{}", self.client_port)],
+            // Who never started has no name and serves nobody yet.
+            client_ur_ls: if member.name.is_empty() { Vec::new() } else { vec![client] },
             peer_ur_ls: vec![format!("https://{}", member.address)],
             name: member.name,
             is_learner: member.is_learner,

@@ -48,6 +48,11 @@ impl Shapes {
         self.0.is_server_streaming()
     }
 
+    #[cfg(test)]
+    pub(super) fn input(&self) -> MessageDescriptor {
+        self.0.input()
+    }
+
     /// A request from its document.
     pub(super) fn request(&self, document: serde_json::Value) -> Result<Bytes, String> {
         read(self.0.input(), document)
