@@ -115,6 +115,14 @@ pub(crate) fn http(certificates: &Path, name: &str) -> reqwest::Client {
     reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
 }
 
+/// The same, which speaks HTTP/1.1 only.
+pub(crate) fn http1(certificates: &Path, name: &str) -> reqwest::Client {
+    let identity = TlsIdentity::load(certificates::files(certificates, name));
+    let tls = identity.unwrap().client().unwrap();
+    let builder = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
+    builder.http1_only().build().unwrap()
+}
+
 /// Where a program of an etcd release is, if it is anywhere.
 pub(crate) fn program_in(folder: &str, name: &str) -> Option<PathBuf> {
     let found = Path::new(env!("CARGO_MANIFEST_DIR")).join(".build").join(folder).join(name);
