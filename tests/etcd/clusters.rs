@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use etcd_client::ConnectOptions;
 use holdfast::base::ids::{ClusterId, MemberId};
+use tonic::Code;
 
 use crate::PATIENCE;
 use crate::beside::{Beside, RELEASES, Side, Told, shape};
+use crate::channel::client;
 use crate::group::{self, Ports, address};
+use crate::rust_client::{next, refusal};
 
 /// Members are listed in the order of their ids, which is another one in each cluster.
 fn sorted(told: Told) -> Told {
@@ -150,6 +154,14 @@ async fn a_leader_without_a_majority_does_not_say_that_it_leads() {
     let Some(beside) = Beside::start(RELEASES[0], 3).await else { return };
     let ours = &beside.sides[0];
     assert_eq!(leader(ours).await, "a1");
+    // As Kubernetes watches, and as it does not.
+    let asks = Some(ConnectOptions::new().with_require_leader(true));
+    let dir = beside.served.dir.path();
+    let mut asking = client(dir, "admin", &beside.served.url(), asks).await.unwrap();
+    let mut content = client(dir, "admin", &beside.served.url(), None).await.unwrap();
+    let mut ends = asking.watch("k", None).await.unwrap();
+    let mut stays = content.watch("k", None).await.unwrap();
+    assert!(next(&mut ends).await.created() && next(&mut stays).await.created());
     beside.served.members[0].cut(true);
     let own = async || ours.document(&["endpoint", "status", "-w", "json"]).await;
     let said = async {
@@ -166,6 +178,10 @@ async fn a_leader_without_a_majority_does_not_say_that_it_leads() {
     assert_eq!(health.code, Some(1), "{health:?}");
     let serial = ours.ask(&["get", "k", "--consistency=s"], "").await;
     assert_eq!(serial.code, Some(0), "{serial:?}");
+    let no_leader = (Code::Unavailable, "etcdserver: no leader".to_owned());
+    let ended = tokio::time::timeout(PATIENCE, ends.message()).await.expect("it ends");
+    assert_eq!(refusal(ended.unwrap_err()), no_leader);
+    assert_eq!(refusal(asking.get("k", None).await.unwrap_err()), no_leader);
     beside.served.members[0].cut(false);
     let healed = async {
         while own().await[0]["Status"]["leader"].is_null() {
@@ -173,4 +189,8 @@ async fn a_leader_without_a_majority_does_not_say_that_it_leads() {
         }
     };
     tokio::time::timeout(PATIENCE, healed).await.expect("it hears of a leader again");
+    // The watch that did not ask went on, and hears of what comes now.
+    let put = async { while content.put("k", "after", None).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, put).await.expect("writes go on");
+    assert_eq!(next(&mut stays).await.events()[0].kv().unwrap().value(), b"after");
 }

@@ -29,6 +29,7 @@ mod served;
 mod serving;
 mod snapshots;
 mod streams;
+mod watches;
 
 use std::time::Duration;
 
