@@ -93,8 +93,9 @@ impl Side {
     /// Keeps an id under a name; it reads the same on both sides from now on.
     fn keep(&mut self, name: &str, id: u64) {
         let placeholder = format!("{{{name}}}");
-        // Some commands print an id in all its sixteen digits, some without leading zeros.
-        for text in [format!("{id:016x}"), format!("{id:x}"), id.to_string()] {
+        // Some commands print an id in all its sixteen digits, some with blanks before it.
+        for text in [format!("{id:016x}"), format!("{id:>16x}"), format!("{id:x}"), id.to_string()]
+        {
             self.names.push((text, placeholder.clone()));
         }
         self.names.sort_by_key(|(raw, _)| std::cmp::Reverse(raw.len()));
@@ -196,7 +197,8 @@ impl Side {
 /// Two clusters under the same commands.
 pub(crate) struct Beside {
     pub(crate) served: Served,
-    pub(crate) etcd: Etcd,
+    /// Ends with this.
+    _etcd: Etcd,
     pub(crate) sides: [Side; 2],
     asked: usize,
     differences: Vec<String>,
@@ -235,7 +237,7 @@ impl Beside {
         for side in &mut sides {
             side.meet().await;
         }
-        Some(Self { served, etcd, sides, asked: 0, differences: Vec::new() })
+        Some(Self { served, _etcd: etcd, sides, asked: 0, differences: Vec::new() })
     }
 
     /// Both sides' answers to the same words.

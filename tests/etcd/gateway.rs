@@ -125,8 +125,9 @@ async fn large_answers_come_in_fragments_where_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_goes_into_the_header() {
-    let (_served, _etcd, sides) = sides().await;
-    for side in sides {
+    // A real etcd's gateway refuses every certificate with a name once there are users.
+    let (served, _etcd, sides) = sides().await;
+    for side in sides.into_iter().take(served.len()) {
         for (path, body) in [
             ("auth/user/add", json!({ "name": "root", "password": "secret" })),
             ("auth/role/add", json!({ "name": "root" })),
