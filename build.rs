@@ -13,7 +13,8 @@ use std::process::Command;
 use prost::Message;
 
 const DIRECTORY: &str = "src/api/etcd/proto";
-const FILES: [&str; 5] = ["kv.proto", "auth.proto", "rpc.proto", "lock.proto", "election.proto"];
+const FILES: [&str; 6] =
+    ["kv.proto", "auth.proto", "rpc.proto", "lock.proto", "election.proto", "health.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");

@@ -23,7 +23,7 @@ use tower::util::BoxCloneSyncService;
 use crate::certificates;
 
 #[derive(Clone)]
-struct Connection {
+pub(crate) struct Connection {
     send: SendRequest<Body>,
     authority: String,
 }
@@ -46,7 +46,8 @@ impl tower::Service<http::Request<Body>> for Connection {
     }
 }
 
-async fn connect(certificates: &Path, identity: &str, url: &str) -> Connection {
+/// One connection with the certificate of that name.
+pub(crate) async fn connect(certificates: &Path, identity: &str, url: &str) -> Connection {
     let authority = url.trim_start_matches("https://").to_owned();
     let mut tls = TlsIdentity::load(certificates::files(certificates, identity))
         .and_then(|identity| identity.client())

@@ -102,8 +102,7 @@ async fn objects_are_created_updated_listed_in_pages_and_deleted() {
 async fn the_watch_cache_sees_every_change_and_progress_that_is_true() {
     let both = Both::start().await;
     let dir = both.served.dir.path();
-    let theirs = both.etcd.iter().map(|etcd| etcd.url.clone());
-    for url in std::iter::once(both.served.url()).chain(theirs) {
+    for url in both.urls() {
         let asks = ConnectOptions::new().with_require_leader(true);
         let mut c = client(dir, "admin", &url, Some(asks)).await.unwrap();
         let key = format!("{REGISTRY}default/p");

@@ -20,6 +20,7 @@ mod conformance;
 mod etcdctl;
 mod gateway;
 mod group;
+mod grpc_health;
 mod kubernetes;
 mod permissions;
 mod python;

@@ -30,11 +30,16 @@ impl Both {
         Self { served, etcd }
     }
 
+    /// Ours first.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        let theirs = self.etcd.iter().map(|etcd| etcd.url.clone());
+        std::iter::once(self.served.url()).chain(theirs).collect()
+    }
+
     /// A client of each, ours first.
     pub(crate) async fn clients(&self) -> Vec<Client> {
-        let theirs = self.etcd.iter().map(|etcd| etcd.url.clone());
         let mut clients = Vec::new();
-        for url in std::iter::once(self.served.url()).chain(theirs) {
+        for url in self.urls() {
             clients.push(client(self.served.dir.path(), "admin", &url, None).await.unwrap());
         }
         clients
@@ -196,10 +201,7 @@ async fn leases_locks_and_elections() {
 async fn users_and_roles() {
     let both = Both::start().await;
     let dir = both.served.dir.path();
-    let urls: Vec<String> = std::iter::once(both.served.url())
-        .chain(both.etcd.iter().map(|etcd| etcd.url.clone()))
-        .collect();
-    for (mut c, url) in both.clients().await.into_iter().zip(urls) {
+    for (mut c, url) in both.clients().await.into_iter().zip(both.urls()) {
         c.put("app/1", "x", None).await.unwrap();
         c.user_add("root", "secret", None).await.unwrap();
         c.role_add("root").await.unwrap();

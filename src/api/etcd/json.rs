@@ -149,7 +149,9 @@ mod tests {
         for (path, service, method) in PATHS {
             assert!(described.method(service, method).is_some(), "{path}: {service}/{method}");
         }
-        for service in described.0.services() {
+        // gRPC's own health service has no JSON side, as in etcd.
+        let etcds = described.0.services().filter(|service| service.name() != "Health");
+        for service in etcds {
             for method in service.methods() {
                 let named = PATHS
                     .iter()
