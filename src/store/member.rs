@@ -368,6 +368,7 @@ impl Shared {
                 biased;
                 () = shared.cancel.cancelled() => {}
                 () = shared.clone().scrub() => {}
+                () = shared.clone().follow_damage() => {}
             }
         });
         let shared = self.clone();
