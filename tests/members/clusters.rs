@@ -206,6 +206,26 @@ impl Cluster {
         bail!("{:?}: nobody leads", self.kind)
     }
 
+    /// The folder with the certificates of members and administrator.
+    pub(crate) fn certificates(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn client_ports(&self) -> Vec<u16> {
+        self.ports.clients.clone()
+    }
+
+    /// Leaves the files where they are when the cluster is dropped.
+    pub(crate) fn keep(&mut self) -> &Path {
+        self.dir.disable_cleanup(true);
+        self.dir.path()
+    }
+
+    /// Where a member of ours keeps its files.
+    pub(crate) fn store_folder(&self, index: usize) -> PathBuf {
+        self.folder(index).join("store")
+    }
+
     /// kill -9, and waits until the process is gone.
     pub(crate) fn kill(&mut self, index: usize) -> Result<(), anyhow::Error> {
         if let Some(mut child) = self.members[index].take() {
