@@ -41,6 +41,12 @@ pub(crate) struct Put {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Delete {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) key: Bytes,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Range {
     #[prost(bytes = "bytes", tag = "1")]
     pub(crate) key: Bytes,
@@ -245,6 +251,18 @@ impl Connection {
 
     pub(crate) async fn range(&self, range: Range) -> Result<RangeAnswer, tonic::Status> {
         self.unary("/etcdserverpb.KV/Range", range).await
+    }
+
+    /// The value of a key, if it is there.
+    pub(crate) async fn get(&self, key: Bytes) -> Result<Option<Bytes>, tonic::Status> {
+        let found = self.range(Range { key, ..Range::default() }).await?;
+        Ok(found.kvs.into_iter().next().map(|kv| kv.value))
+    }
+
+    /// Deletes a key; answers the revision.
+    pub(crate) async fn delete(&self, key: Bytes) -> Result<i64, tonic::Status> {
+        let done: Done = self.unary("/etcdserverpb.KV/DeleteRange", Delete { key }).await?;
+        Ok(done.header.unwrap_or_default().revision)
     }
 
     pub(crate) async fn compact(&self, revision: i64) -> Result<Done, tonic::Status> {

@@ -23,7 +23,7 @@ use crate::logic::membership::{Standing, standing};
 use crate::logic::mvcc::Revisions;
 use crate::model::kv::{Event, Revision};
 use crate::model::lease::LeaseId;
-use crate::store::admin_api::Alarm;
+use crate::store::admin_api::{Alarm, AlarmKind};
 use crate::store::codec::decode;
 use crate::store::disk::StoreDisk;
 use crate::store::types::{LogId, StartNote, StoredMembership};
@@ -201,6 +201,13 @@ impl StateStore {
         self.read().alarms.clone()
     }
 
+    /// The members whose alarm about space stands.
+    pub(crate) fn short_of_space(&self) -> BTreeSet<u64> {
+        let inner = self.read();
+        let short = inner.alarms.iter().filter(|alarm| alarm.kind == AlarmKind::NoSpace);
+        short.map(|alarm| alarm.member.0).collect()
+    }
+
     pub(crate) fn lease(&self, id: LeaseId) -> Option<LeaseRecord> {
         self.read().leases.get(id)
     }
@@ -231,13 +238,18 @@ pub(super) fn progress_of(inner: &Inner) -> Progress {
 
 /// Opens the state file and reads what is kept in memory.
 pub(super) fn load(damage: &DamageNote) -> Result<Inner, StateError> {
-    let db = damage.open_state()?;
-    let mut txn = db.begin_write().map_err(access("begin a write to"))?;
-    txn.set_quick_repair(true);
-    create_tables(&txn)?;
-    txn.commit().map_err(access("commit to"))?;
-    let db = Arc::new(db);
-    let view = DiskView::open(&db)?;
+    let db = Arc::new(damage.open_state()?);
+    let view = match DiskView::open(&db) {
+        // Only then: a member whose disk is full must start without room for it.
+        Err(StateError::Access { source: redb::Error::TableDoesNotExist(_), .. }) => {
+            let mut txn = db.begin_write().map_err(access("begin a write to"))?;
+            txn.set_quick_repair(true);
+            create_tables(&txn)?;
+            txn.commit().map_err(access("commit to"))?;
+            DiskView::open(&db)?
+        }
+        opened => opened?,
+    };
     let marks = view.marks()?;
     let mut answered: Vec<(u64, Answered)> = Vec::new();
     for row in view.requests.iter().map_err(access("read"))? {
