@@ -59,4 +59,6 @@ pub fn router(state: KubeState) -> Router {
 #[cfg(test)]
 mod kubectl_tests;
 #[cfg(test)]
+mod kubectl_workload_tests;
+#[cfg(test)]
 mod tests;

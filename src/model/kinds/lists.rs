@@ -95,6 +95,14 @@ pub(super) const WORKLOAD: &[ListSchema] = &[
     CONDITIONS,
 ];
 
+/// A template of a template: the job's and in it the pod's.
+pub(super) const CRON_JOB: &[ListSchema] = &[
+    META,
+    ListSchema { at: "spec.jobTemplate.metadata", rules: META.rules },
+    ListSchema { at: "spec.jobTemplate.spec.template.metadata", rules: META.rules },
+    ListSchema { at: "spec.jobTemplate.spec.template.spec", rules: POD_SPEC_RULES },
+];
+
 pub(super) const NODE: &[ListSchema] = &[
     META,
     ListSchema { at: "spec", rules: &[rule("podCIDRs", "", &[])] },

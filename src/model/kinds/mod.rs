@@ -189,3 +189,5 @@ pub fn group_versions() -> Vec<(&'static str, &'static str)> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod workload_tests;

@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+mod workload;
+
 use super::{
     Kind, NameRule, Problems, SelectableField, Subresource, defaults, lists, print, validate,
 };
@@ -256,4 +258,9 @@ pub static KINDS: &[Kind] = &[
         validate: validate::service::endpoint_slice,
         ..PLAIN
     },
+    workload::STATEFUL_SET,
+    workload::DAEMON_SET,
+    workload::CONTROLLER_REVISION,
+    workload::JOB,
+    workload::CRON_JOB,
 ];

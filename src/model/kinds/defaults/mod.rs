@@ -3,7 +3,9 @@
 //! Source: `pkg/apis/*/v1/defaults.go` and the registries' `PrepareForCreate`.
 //! Invariant: defaulting twice changes nothing more.
 
+pub(super) mod batch;
 pub(super) mod pod;
+pub(super) mod sets;
 
 use serde_json::{Map, Value, json};
 
