@@ -4,7 +4,8 @@
 //!  a block of checksums: 0 number of the newest durable header u64 │ 8 1,022 × CRC-32C u32
 //! ```
 //! A checksum covers the file's salt, the block's number and its bytes. 0 stands for a block
-//! that was never written and reads as zeros.
+//! that was never written and matches nothing: redb reads only what it wrote, so what it
+//! reads there was lost.
 //! Why it has no checksum of its own: it is written in place, and of a write that is cut
 //! short each half is right, because what is durable did not change in it. A bit that flips
 //! in it makes a block look damaged.
@@ -110,12 +111,8 @@ impl Sums {
         let sums = known.groups.get(group).and_then(Option::as_ref);
         let blocks = run.chunks_exact(BLOCK).zip(first..).enumerate();
         for (behind, (bytes, block)) in blocks {
-            let right = match sums.map(|group| group.0[within + behind]) {
-                None => false,
-                Some(0) => bytes.iter().all(|byte| *byte == 0),
-                Some(sum) => sum == sum_of(known.salt, block, bytes),
-            };
-            if !right {
+            let sum = sums.map(|group| group.0[within + behind]);
+            if sum != Some(sum_of(known.salt, block, bytes)) {
                 return Some(block);
             }
         }

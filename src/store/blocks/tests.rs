@@ -3,6 +3,7 @@
 mod crash;
 mod fragile;
 mod rot;
+mod speed;
 
 use std::collections::BTreeMap;
 
