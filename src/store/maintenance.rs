@@ -153,8 +153,8 @@ impl Shared {
         }
     }
 
-    /// Raises this member's alarm while it leads with too little space, and clears it when
-    /// there is space again.
+    /// Raises this member's alarm while it has too little space, whoever leads, and clears
+    /// it when there is space again.
     pub(super) async fn run_alarms(self: Arc<Self>) {
         let alarm = Alarm { member: self.identity.member, kind: AlarmKind::NoSpace };
         loop {
@@ -165,8 +165,11 @@ impl Shared {
             }
             let short = self.space.check().is_err();
             let raised = self.state.alarms().contains(&alarm);
-            let due = if short { !raised && self.raft.is_leader() } else { raised };
-            if due && let Err(error) = self.set_alarm(alarm, short).await {
+            let is_member = self.membership().get_node(&self.identity.member.0).is_some();
+            if short != raised
+                && is_member
+                && let Err(error) = self.set_alarm(alarm, short).await
+            {
                 tracing::debug!(%error, "the alarm about space is set later");
             }
         }

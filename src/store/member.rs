@@ -186,8 +186,8 @@ impl Store {
         };
         let state = Arc::new(bare.open_state().await?);
         let tracker = TaskTracker::new();
-        let log_store =
-            LogStore::start(log.clone(), disk.clone(), &tracker).map_err(OpenError::Log)?;
+        let log_store = LogStore::start(log.clone(), disk.clone(), state.applied().0, &tracker)
+            .map_err(OpenError::Log)?;
         let space = SpaceGuard::new(&disk).await;
         let ended = generation::noted(&*disk).map_err(OpenError::Fenced)?;
         let health = watch::Sender::new(Health::Serving);
@@ -196,7 +196,14 @@ impl Store {
             Health::removed(&health);
         }
         let generations = Arc::new(Generations::new(identity, disk.clone(), health.clone()));
-        let outbound = Outbound::new(network, identity, starts, state.clone(), health.clone());
+        let outbound = Outbound::new(
+            network,
+            identity,
+            starts,
+            state.clone(),
+            log_store.starts(),
+            health.clone(),
+        );
         let outbound = Arc::new(outbound.with_generations(generations.clone()));
         let raft = Raft::new(
             identity.member.0,
@@ -368,6 +375,7 @@ impl Shared {
                 biased;
                 () = shared.cancel.cancelled() => {}
                 () = shared.clone().scrub() => {}
+                () = shared.clone().follow_damage() => {}
             }
         });
         let shared = self.clone();

@@ -142,7 +142,7 @@ pub(crate) enum Unproposed {
     NoQuorum(QuorumLoss),
     /// It may be in the log.
     Unknown { reason: String },
-    /// The leader's disk is nearly full; it never reached the log.
+    /// A disk is nearly full; it never reached the log.
     NoSpace { reason: String },
 }
 

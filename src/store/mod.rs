@@ -7,6 +7,7 @@ mod announce;
 pub mod api;
 mod ask;
 mod barrier;
+mod blocks;
 mod bolt;
 mod codec;
 mod disk;

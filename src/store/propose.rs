@@ -15,6 +15,7 @@ use super::forward_queue::NotAnswered;
 use super::message::Unproposed;
 use super::quorum_loss::QuorumLoss;
 use super::shared::{ATTEMPT, PAUSE, Shared, WRITE_BUDGET};
+use super::space::takes_space;
 use super::types::{Command, Refusal, Reply};
 use crate::base::ids::MemberId;
 
@@ -123,6 +124,28 @@ impl Shared {
         }
     }
 
+    /// Whether the command may be proposed now, and if not, why.
+    fn admit_to_disks(&self, command: &Command) -> Result<(), String> {
+        if !takes_space(command) {
+            return Ok(());
+        }
+        self.space.check().map_err(|shortage| shortage.to_string())?;
+        let short = self.state.short_of_space();
+        if short.is_empty() {
+            return Ok(());
+        }
+        let voters = self.voters();
+        let with_space = voters.names.keys().copied().filter(|member| !short.contains(member));
+        match voters.loss(&with_space.collect()) {
+            None => Ok(()),
+            Some(loss) => Err(format!(
+                "the disks of {} are nearly full, so that no majority has space; only deletions \
+                 and compaction are accepted until one has more",
+                loss.silent.join(", ")
+            )),
+        }
+    }
+
     /// Proposes on this member, which must be the leader.
     pub(super) async fn propose_here(
         &self,
@@ -136,9 +159,7 @@ impl Shared {
         if let Some(loss) = self.quorum.loss() {
             return Err(Unproposed::NoQuorum(loss));
         }
-        self.space
-            .admit(&command)
-            .map_err(|shortage| Unproposed::NoSpace { reason: shortage.to_string() })?;
+        self.admit_to_disks(&command).map_err(|reason| Unproposed::NoSpace { reason })?;
         match timeout_at(until, self.raft.client_write(command)).await {
             Ok(Ok(response)) => Ok(response.data),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {

@@ -83,7 +83,7 @@ impl Shared {
     fn admit_sender(&self, envelope: &Envelope) -> Result<(), Rejection> {
         let member = envelope.from;
         let forgot = |detail: String| Err(Rejection::SenderForgot { member, detail });
-        if let Some(newest) = self.state.remembered_start(member.0)
+        if let Some(newest) = self.outbound.newest_start(member.0)
             && envelope.from_start.is_overtaken_by(&envelope.from_lineage, &newest)
         {
             return forgot(format!("{} after {newest}", envelope.from_start));

@@ -2,6 +2,8 @@
 
 mod carried;
 mod etcd;
+mod failing_disk;
+mod failpoints;
 mod generations;
 mod hash;
 mod leases;

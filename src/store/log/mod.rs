@@ -15,6 +15,7 @@
 mod frame;
 mod head;
 mod identity;
+mod noted_starts;
 mod owner;
 mod scan;
 mod segment_log;
@@ -27,6 +28,7 @@ use std::io;
 
 use bytes::Bytes;
 pub(crate) use identity::{Claim, Identity};
+pub(crate) use noted_starts::NotedStarts;
 pub(crate) use owner::LogStore;
 pub(crate) use segment_log::SegmentLog;
 use serde::{Deserialize, Serialize};

@@ -16,7 +16,7 @@ use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
-use super::{LogChange, LogError, LogFile};
+use super::{LogChange, LogError, LogFile, NotedStarts};
 use crate::base::chain::chain;
 use crate::store::disk::{StoreDisk, run_on};
 use crate::store::types::{Entry, LogId, TypeConfig, Vote};
@@ -27,6 +27,8 @@ const QUEUE: usize = 1_024;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Entries kept readable in memory after they are durable.
 const RECENT_ENTRIES: usize = 4_096;
+/// Entries that are read at once at the start.
+const READ_ENTRIES: u64 = 1_024;
 /// How long a commit mark may wait for company.
 const IDLE_COMMIT: Duration = Duration::from_millis(200);
 
@@ -80,6 +82,7 @@ pub(crate) struct LogStore {
     pub(super) file: Arc<dyn LogFile>,
     pub(super) disk: Arc<dyn StoreDisk>,
     memory: Arc<Mutex<LogMemory>>,
+    pub(super) starts: NotedStarts,
     queue: mpsc::Sender<LogWrite>,
 }
 
@@ -90,14 +93,24 @@ impl std::fmt::Debug for LogWrite {
 }
 
 impl LogStore {
-    /// Reads the log's head and starts its owner on `tracker`; the owner ends when the
-    /// last clone is dropped.
+    /// Reads the log's head, and what the state has not `applied` for the starts that it
+    /// notes, and starts its owner on `tracker`; the owner ends when the last clone is
+    /// dropped.
     pub(crate) fn start(
         file: Arc<dyn LogFile>,
         disk: Arc<dyn StoreDisk>,
+        applied: Option<LogId>,
         tracker: &TaskTracker,
     ) -> Result<Self, LogError> {
         let head = file.head()?;
+        let starts = NotedStarts::default();
+        let last = head.last.map_or(0, |last| last.index);
+        let mut next = applied.map_or(0, |applied| applied.index + 1);
+        while next <= last {
+            let to = next + READ_ENTRIES;
+            file.read(next, to)?.iter().for_each(|entry| starts.note(entry));
+            next = to;
+        }
         let memory = Arc::new(Mutex::new(LogMemory {
             vote: head.vote,
             committed: head.committed,
@@ -116,7 +129,12 @@ impl LogStore {
             failed: None,
         };
         tracker.spawn(owner.run());
-        Ok(Self { file, disk, memory, queue })
+        Ok(Self { file, disk, memory, starts, queue })
+    }
+
+    /// The starts of members that the log notes.
+    pub(crate) fn starts(&self) -> NotedStarts {
+        self.starts.clone()
     }
 
     pub(super) fn memory(&self) -> MutexGuard<'_, LogMemory> {

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use redb::{ReadableTable, ReadableTableMetadata};
 
+use super::damage::is_told_by_its_error;
 use super::disk_view::{DiskView, decode_kv};
 use super::store::{CACHE_BYTES, STATE_FILE};
 use super::{StateError, access};
@@ -25,7 +26,8 @@ pub(crate) fn check_pages(disk: &dyn StoreDisk) -> Result<bool, StateError> {
     {
         return Ok(true);
     }
-    let mut db = open_database(disk, STATE_FILE, CACHE_BYTES).map_err(StateError::Open)?;
+    let mut db = open_database(disk, STATE_FILE, CACHE_BYTES, is_told_by_its_error())
+        .map_err(StateError::Open)?;
     db.check_integrity().map_err(StateError::Open)
 }
 

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 
 use redb::Database;
 
+use super::damage::is_told_by_its_error;
 use super::disk_view::{
     ATTACHED, CHANGES, CURRENT, DiskView, HISTORY, LEASES, REQUESTS, create_tables,
 };
@@ -50,14 +51,13 @@ impl StateStore {
             .await?;
         let (db, upto) = copied;
         let _flushing = self.flushing.lock().await;
-        let (view, disk) = (self.view(), self.disk.clone());
+        let (view, disk, damage) = (self.view(), self.disk.clone(), self.damage.clone());
         let work = move || {
             copy_rest(&db, &view, upto)?;
             drop(db);
             disk.rename(COPY_FILE, STATE_FILE)
                 .map_err(|source| StateError::File { action: "replace", source })?;
-            let db = open_database(&*disk, STATE_FILE, CACHE_BYTES).map_err(StateError::Open)?;
-            let db = Arc::new(db);
+            let db = Arc::new(damage.open_state()?);
             let view = DiskView::open(&db)?;
             Ok((db, view))
         };
@@ -73,7 +73,8 @@ impl StateStore {
 
 fn make(disk: &dyn StoreDisk) -> Result<Database, StateError> {
     disk.remove(COPY_FILE).map_err(|source| StateError::File { action: "remove", source })?;
-    let db = open_database(disk, COPY_FILE, CACHE_BYTES).map_err(StateError::Open)?;
+    let db = open_database(disk, COPY_FILE, CACHE_BYTES, is_told_by_its_error())
+        .map_err(StateError::Open)?;
     let txn = begin(&db)?;
     create_tables(&txn)?;
     txn.commit().map_err(access("commit to"))?;

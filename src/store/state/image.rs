@@ -10,6 +10,7 @@ use std::ops::Bound;
 
 use redb::ReadableTable;
 
+use super::damage::is_told_by_its_error;
 use super::disk_view::{
     ATTACHED, CHANGES, CURRENT, DiskView, HISTORY, Marks, create_tables, decode_kv, encode_kv,
 };
@@ -95,7 +96,8 @@ pub(crate) fn begin_state(
     rest: &StateRest,
     records: &mut dyn Iterator<Item = Result<KeyValue, StateError>>,
 ) -> Result<u64, StateError> {
-    let db = open_database(disk, STATE_FILE, CACHE_BYTES).map_err(StateError::Open)?;
+    let db = open_database(disk, STATE_FILE, CACHE_BYTES, is_told_by_its_error())
+        .map_err(StateError::Open)?;
     let txn = begin(&db)?;
     create_tables(&txn)?;
     rest.write(&txn)?;

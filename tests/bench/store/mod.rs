@@ -3,23 +3,20 @@
 //! Each group of figures is taken from a fresh cluster of ours and then from a fresh one of
 //! etcd's, so that neither runs while the other is measured.
 
-#[path = "../../certificates.rs"]
-mod certificates;
-mod client;
-mod clusters;
 mod figures;
 mod load;
+#[path = "../../members/mod.rs"]
+#[expect(dead_code, reason = "it serves the kills, too")]
+pub(crate) mod members;
 mod requests;
 mod size;
 mod trouble;
 mod watches;
 
-pub(crate) mod member;
-
 use std::path::Path;
 
-use clusters::{Cluster, Kind};
 use figures::{Figure, Pair};
+use members::clusters::{self, Cluster, Kind};
 
 /// Measures everything, or the groups of these names, and prints the table.
 pub(crate) fn measure(names: &[&str]) -> Result<(), anyhow::Error> {

@@ -1,9 +1,9 @@
 //! Puts, ranges, both mixed, and large lists.
 
-use super::client::{Connection, Range};
-use super::clusters::Cluster;
 use super::figures::{self, Figure};
 use super::load::{self, CONNECTIONS, SPAN};
+use super::members::client::{Connection, Range};
+use super::members::clusters::Cluster;
 
 /// As the issue of Kubernetes' small objects has it.
 const VALUE_BYTES: usize = 256;
