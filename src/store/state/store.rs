@@ -25,6 +25,7 @@ use crate::model::lease::LeaseId;
 use crate::store::admin_api::Alarm;
 use crate::store::codec::decode;
 use crate::store::disk::{StoreDisk, open_database};
+use crate::store::measured::Measured;
 use crate::store::types::{LogId, StartNote, StoredMembership};
 
 /// The state's file name on the member's disk.
@@ -74,6 +75,7 @@ pub(crate) struct RevisionEvents {
 #[derive(Debug)]
 pub(crate) struct StateStore {
     pub(super) disk: Arc<dyn StoreDisk>,
+    pub(crate) measured: Measured,
     inner: RwLock<Inner>,
     recent: Mutex<VecDeque<Arc<RevisionEvents>>>,
     /// Counted now and then; `u64::MAX` until then.
@@ -104,6 +106,7 @@ impl StateStore {
         let trimmed = inner.marks.trimmed;
         Ok(Self {
             disk,
+            measured: Measured::default(),
             inner: RwLock::new(inner),
             recent: Mutex::new(VecDeque::new()),
             used_bytes: AtomicU64::new(u64::MAX),
@@ -237,10 +240,11 @@ pub(super) fn load(disk: &dyn StoreDisk) -> Result<Inner, StateError> {
     let marks = view.marks()?;
     let mut answered: Vec<(u64, Answered)> = Vec::new();
     for row in view.requests.iter().map_err(access("read"))? {
-        let (index, bytes) = row.map_err(access("read"))?;
-        let record = decode(bytes.value())
-            .map_err(|source| StateError::Decode { what: "a request", source })?;
-        answered.push((index.value(), record));
+        let (_, bytes) = row.map_err(access("read"))?;
+        let span: Vec<(u64, Answered)> = decode(bytes.value())
+            .map_err(|source| StateError::Decode { what: "requests", source })?;
+        // Of the oldest row only a part may be remembered.
+        answered.extend(span.into_iter().filter(|(index, _)| *index > marks.forgotten));
     }
     let mut boots = BTreeMap::new();
     for row in view.boots.iter().map_err(access("read"))? {
