@@ -166,6 +166,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             memory.last = memory.last.max(Some(upto));
         }
         self.starts.purge(upto.index);
-        self.write(vec![LogChange::Purge(upto)]).await
+        // Raft need not wait: until it is done there is only more than there must be.
+        let changes = vec![LogChange::Purge(upto)];
+        self.submit(LogWrite { changes, done: Done::Nobody }).await
     }
 }
