@@ -1,5 +1,6 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
+pub mod apply;
 pub mod auth;
 pub mod availability;
 pub mod balance;

@@ -21,5 +21,6 @@ pub mod node_config;
 pub mod node_list;
 pub mod recovery;
 pub mod refusal;
+pub mod schema;
 pub mod status;
 pub mod time_zone;

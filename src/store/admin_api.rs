@@ -78,6 +78,9 @@ pub trait Auth: Send + Sync + std::fmt::Debug + 'static {
     /// Refuses unless the caller may administer the cluster (etcd's root role).
     fn check_admin(&self, caller: &Caller) -> Result<(), StoreError>;
 
+    /// Refuses unless the caller is a user, where authentication is enabled.
+    fn check_known(&self, caller: &Caller) -> Result<(), StoreError>;
+
     /// The caller's name at this moment's permissions, where it has one.
     fn auth_info(&self, caller: &Caller) -> Option<AuthInfo>;
 }

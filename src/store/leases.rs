@@ -67,6 +67,9 @@ impl Leases for Store {
     }
 
     async fn lease_revoke(&self, caller: &Caller, id: LeaseId) -> Result<Revision, StoreError> {
+        if *caller != Caller::Internal {
+            self.shared.check_alarms(false)?;
+        }
         match self.shared.ask(caller, Ask::LeaseRevoke { id }).await? {
             Reply::Revoked(revision) => Ok(revision),
             other => Err(unexpected(&other)),

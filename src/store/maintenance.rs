@@ -43,7 +43,9 @@ impl Maintenance for Store {
             };
             format!("memberID:{} alarm:{kind} ", alarm.member)
         }));
-        let leader = leader_in(&now, own);
+        // A leader whom the majority does not answer leads nobody, though it does not know of
+        // another one.
+        let leader = leader_in(&now, own).filter(|_| shared.quorum.loss().is_none());
         if leader.is_none() {
             errors.push(Refusal::NoLeader.text().to_owned());
         }

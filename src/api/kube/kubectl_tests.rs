@@ -397,7 +397,15 @@ async fn what_is_served_is_listed() {
     let out = kubectl.run(&["api-versions"]).await;
     assert_eq!(
         out.split_whitespace().collect::<Vec<_>>(),
-        ["apps/v1", "batch/v1", "coordination.k8s.io/v1", "discovery.k8s.io/v1", "v1"]
+        [
+            "apps/v1",
+            "authentication.k8s.io/v1",
+            "authorization.k8s.io/v1",
+            "batch/v1",
+            "coordination.k8s.io/v1",
+            "discovery.k8s.io/v1",
+            "v1"
+        ]
     );
     assert!(kubectl.run(&["version"]).await.contains("v1.32.0+holdfast"));
     let unknown = kubectl.try_run(&["get", "ingresses"], "").await;

@@ -141,3 +141,12 @@ fn a_type_error_is_an_error() {
     let object = json!({"metadata": {"name": "x"}, "spec": {"replicas": "three"}});
     assert!((kind("apps", "deployments").decode)(object).is_err());
 }
+
+#[test]
+fn every_kind_has_a_schema() {
+    for kind in super::KINDS {
+        let shape = kind.schema();
+        assert!(shape.field("metadata").is_some(), "{}", kind.kind);
+        assert!(shape.field("metadata").unwrap().declared("labels").is_some(), "{}", kind.kind);
+    }
+}

@@ -348,6 +348,10 @@ impl Auth for Memory {
         Ok(())
     }
 
+    fn check_known(&self, _caller: &Caller) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn auth_info(&self, _caller: &Caller) -> Option<AuthInfo> {
         None
     }

@@ -1,6 +1,7 @@
 //! The protocol over a store in memory, driven through its JSON side, which goes through
 //! every gRPC service's own framing.
 
+mod gateway;
 mod locks;
 mod memory;
 mod watches;

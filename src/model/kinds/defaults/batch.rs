@@ -25,6 +25,8 @@ pub(in super::super) fn job(job: &mut Value) {
     let policy = !unset(spec, "podFailurePolicy");
     set(spec, "podReplacementPolicy", if policy { "Failed" } else { "TerminatingOrFailed" });
     fill_patterns(spec);
+    // Before its labels make one, or its defaults would come with the next write only.
+    spec.entry("template").or_insert_with(|| json!({}));
     pod::template(spec);
     if let (Some(uid), Some(name)) = (uid, name) {
         select_by_uid(spec, &uid, &name);

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 
 use super::{Kind, NAME, NAMESPACE, PLAIN, Subresource, field, through};
-use crate::model::kinds::{defaults, lists, print, validate};
+use crate::model::kinds::{defaults, print, validate};
 
 pub(super) const STATEFUL_SET: Kind = Kind {
     group: "apps",
@@ -16,7 +16,6 @@ pub(super) const STATEFUL_SET: Kind = Kind {
     subresources: &[Subresource::Scale, Subresource::Status],
     generation: true,
     columns: print::sets::STATEFUL_SET,
-    lists: lists::WORKLOAD,
     decode: through::<StatefulSet>,
     default: defaults::sets::stateful_set,
     validate: validate::sets::stateful_set,
@@ -35,7 +34,6 @@ pub(super) const DAEMON_SET: Kind = Kind {
     subresources: &[Subresource::Status],
     generation: true,
     columns: print::sets::DAEMON_SET,
-    lists: lists::WORKLOAD,
     immutable: &["/spec/selector"],
     decode: through::<DaemonSet>,
     default: defaults::sets::daemon_set,
@@ -66,7 +64,6 @@ pub(super) const JOB: Kind = Kind {
     generation: true,
     columns: print::batch::JOB,
     fields: &[NAME, NAMESPACE, field("status.successful", "/status/succeeded")],
-    lists: lists::WORKLOAD,
     decode: through::<Job>,
     default: defaults::batch::job,
     validate: validate::batch::job,
@@ -84,7 +81,6 @@ pub(super) const CRON_JOB: Kind = Kind {
     subresources: &[Subresource::Status],
     generation: true,
     columns: print::batch::CRON_JOB,
-    lists: lists::CRON_JOB,
     decode: through::<CronJob>,
     default: defaults::batch::cron_job,
     validate: validate::batch::cron_job,
