@@ -166,7 +166,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             memory.last = memory.last.max(Some(upto));
         }
         self.starts.purge(upto.index);
-        // Raft need not wait: until it is done there is only more than there must be.
+        // Raft does nothing else while it waits here, and a leader whose disk is slow would
+        // fall silent. What a crash brings back of a purge is only purged again.
         let changes = vec![LogChange::Purge(upto)];
         self.submit(LogWrite { changes, done: Done::Nobody }).await
     }
