@@ -18,8 +18,8 @@ use crate::model::kinds::{self, Kind, Subresource};
 use crate::model::status::Status;
 use crate::objects::fields::FieldValidation;
 use crate::objects::{
-    Address, Change, DeleteRequest, ListRequest, Objects, Patch, PatchType, Propagation,
-    WatchRequest, WriteOptions,
+    Address, ApplyRequest, Change, DeleteRequest, ListRequest, Objects, Patch, PatchType,
+    Propagation, WatchRequest, WriteOptions,
 };
 
 /// [`ObjectApi`] over [`Objects`].
@@ -32,6 +32,11 @@ impl InProcessApi {
     pub(super) fn new(objects: Arc<Objects>) -> Self {
         Self { objects }
     }
+}
+
+/// What controllers write belongs to the same manager as what agents write.
+fn options() -> WriteOptions {
+    WriteOptions { dry_run: false, manager: "holdfast".into() }
 }
 
 fn kind_of(resource: &ResourceRef) -> Result<&'static Kind, ApiError> {
@@ -111,7 +116,7 @@ impl ObjectApi for InProcessApi {
         object: &Value,
     ) -> Result<Value, ApiError> {
         let kind = kind_of(resource)?;
-        let options = WriteOptions::default();
+        let options = options();
         Ok(self.objects.create(kind, namespace, object.clone(), options).await?)
     }
 
@@ -125,7 +130,7 @@ impl ObjectApi for InProcessApi {
     ) -> Result<Value, ApiError> {
         let kind = kind_of(resource)?;
         let address = Address::new(kind, namespace, name);
-        let options = WriteOptions::default();
+        let options = options();
         let subresource = subresource_of(kind, subresource)?;
         if subresource == Some(Subresource::Binding) {
             self.objects.bind(&address, object, options).await?;
@@ -144,19 +149,20 @@ impl ObjectApi for InProcessApi {
         patch: &Value,
     ) -> Result<Value, ApiError> {
         let target = kind_of(resource)?;
+        let address = Address::new(target, namespace, name);
+        let subresource = subresource_of(target, subresource)?;
         let kind = match kind {
             PatchKind::Json => PatchType::Json,
             PatchKind::Merge => PatchType::Merge,
             PatchKind::Strategic => PatchType::Strategic,
             PatchKind::Apply => {
-                let text = "server-side apply is not served";
-                return Err(Status::failure(415, "UnsupportedMediaType", text).into());
+                let request = ApplyRequest { config: patch.clone(), force: true };
+                let applied = self.objects.apply(&address, subresource, request, options()).await?;
+                return Ok(applied.object);
             }
         };
-        let address = Address::new(target, namespace, name);
-        let subresource = subresource_of(target, subresource)?;
         let patch = Patch { kind, body: patch.clone() };
-        let options = WriteOptions::default();
+        let options = options();
         let patched = self
             .objects
             .patch(&address, subresource, &patch, FieldValidation::Ignore, options)

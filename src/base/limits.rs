@@ -66,6 +66,16 @@ pub const CONTROLLER_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const CONTROLLER_EXPECTATION_WAIT: Duration = Duration::from_secs(5);
 /// Pods one ReplicaSet creates or deletes in one step (Kubernetes' burst).
 pub const REPLICASET_BURST: usize = 500;
+/// Bounds of the pause before a daemon's pod that has ended is made again (Kubernetes').
+pub const DAEMON_BACKOFF_MIN: Duration = Duration::from_secs(1);
+pub const DAEMON_BACKOFF_MAX: Duration = Duration::from_secs(15 * 60);
+/// Bounds of the pause before a job's failed pod is replaced (Kubernetes').
+pub const JOB_BACKOFF_MIN: Duration = Duration::from_secs(10);
+pub const JOB_BACKOFF_MAX: Duration = Duration::from_secs(10 * 60);
+/// Ended pods that a job's status names while they are being counted (Kubernetes').
+pub const JOB_UNCOUNTED_MAX: usize = 500;
+/// Due times that a cron job may have missed before it says that there are too many.
+pub const CRON_MISSED_MAX: usize = 100;
 /// Pods bound in one pass of the scheduler.
 pub const SCHEDULER_BATCH: usize = 500;
 /// Endpoints in one EndpointSlice (Kubernetes' default).

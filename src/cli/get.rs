@@ -47,6 +47,9 @@ pub struct GetArgs {
     /// Only objects with these fields
     #[arg(long)]
     pub field_selector: Option<String>,
+    /// With YAML and JSON: who owns which field, too
+    #[arg(long)]
+    pub show_managed_fields: bool,
 }
 
 /// Runs `holdfast get`.
@@ -196,6 +199,9 @@ fn print_documents(args: &GetArgs, mut documents: Vec<Value>) -> Result<(), Verb
         }
         return Ok(());
     }
+    if !args.show_managed_fields {
+        documents.iter_mut().for_each(hide_owners);
+    }
     let document = if documents.len() == 1 {
         documents.remove(0)
     } else {
@@ -215,6 +221,16 @@ fn print_documents(args: &GetArgs, mut documents: Vec<Value>) -> Result<(), Verb
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// Leaves out who owns which field: as long as the object, and seldom what was asked.
+fn hide_owners(document: &mut Value) {
+    if let Some(items) = document.get_mut("items").and_then(Value::as_array_mut) {
+        items.iter_mut().for_each(hide_owners);
+    }
+    if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.shift_remove("managedFields");
+    }
 }
 
 /// A value as YAML.
@@ -284,6 +300,15 @@ fn table_lines(table: &Value, wide: bool, namespaces: bool, header: bool) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn owners_are_hidden_in_objects_and_lists() {
+        let one = json!({"metadata": {"name": "a", "managedFields": [{}]}, "data": {}});
+        let mut list = json!({"metadata": {}, "items": [one.clone(), one]});
+        hide_owners(&mut list);
+        let bare = json!({"metadata": {"name": "a"}, "data": {}});
+        assert_eq!(list, json!({"metadata": {}, "items": [bare.clone(), bare]}));
+    }
 
     #[test]
     fn tables_are_aligned_and_wide_columns_hidden() {

@@ -313,8 +313,12 @@ impl<T: Cached> Informer<T> {
         first_version.ok_or_else(|| ApiError::Garbled { reason: "a list without a version".into() })
     }
 
-    /// Takes one object in; answers its version.
-    fn put(&self, object: Value) -> Result<Option<String>, ApiError> {
+    /// Takes one object in; answers its version. Who owns its fields is left out: it is as
+    /// large as the object, and an update that does not say it changes none of it.
+    fn put(&self, mut object: Value) -> Result<Option<String>, ApiError> {
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.shift_remove("managedFields");
+        }
         let key = ObjectKey::of_value(&object)
             .ok_or_else(|| ApiError::Garbled { reason: "an object without a name".into() })?;
         let version = metadata_text(&object, "resourceVersion");

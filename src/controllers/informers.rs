@@ -1,6 +1,9 @@
 //! The caches that several controllers share, one per resource.
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::task::JoinSet;
@@ -8,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::ownership::{by_controller, by_orphanage};
 use crate::client::api::{ListOptions, SharedApi};
-use crate::client::informer::TypedInformer;
+use crate::client::informer::{IndexFn, TypedInformer};
+use crate::client::typed::Kind;
 
 /// Index of pods by the node they are bound to.
 pub(super) const BY_NODE: &str = "node";
@@ -23,6 +27,11 @@ pub(super) struct Informers {
     pub(super) nodes: TypedInformer<Node>,
     pub(super) replica_sets: TypedInformer<ReplicaSet>,
     pub(super) deployments: TypedInformer<Deployment>,
+    pub(super) stateful_sets: TypedInformer<StatefulSet>,
+    pub(super) daemon_sets: TypedInformer<DaemonSet>,
+    pub(super) revisions: TypedInformer<ControllerRevision>,
+    pub(super) jobs: TypedInformer<Job>,
+    pub(super) cron_jobs: TypedInformer<CronJob>,
     pub(super) services: TypedInformer<Service>,
     pub(super) slices: TypedInformer<EndpointSlice>,
 }
@@ -36,16 +45,16 @@ fn by_node(pod: &Pod) -> Vec<String> {
     node_of(pod).map(str::to_owned).into_iter().collect()
 }
 
+/// Of what others control.
+fn owned<K: Kind>(api: &SharedApi) -> TypedInformer<K> {
+    let indexes: &[(&'static str, IndexFn<K>)] =
+        &[(BY_CONTROLLER, by_controller), (BY_ORPHANAGE, by_orphanage)];
+    TypedInformer::typed_indexed(api.clone(), ListOptions::default(), indexes)
+}
+
 impl Informers {
     pub(super) fn new(api: &SharedApi) -> Self {
         let all = ListOptions::default();
-        let owned = |api: &SharedApi| {
-            TypedInformer::typed_indexed(
-                api.clone(),
-                all.clone(),
-                &[(BY_CONTROLLER, by_controller), (BY_ORPHANAGE, by_orphanage)],
-            )
-        };
         Self {
             pods: TypedInformer::typed_indexed(
                 api.clone(),
@@ -55,6 +64,11 @@ impl Informers {
             nodes: TypedInformer::typed(api.clone(), all.clone()),
             replica_sets: owned(api),
             deployments: TypedInformer::typed(api.clone(), all.clone()),
+            stateful_sets: TypedInformer::typed(api.clone(), all.clone()),
+            daemon_sets: TypedInformer::typed(api.clone(), all.clone()),
+            revisions: owned(api),
+            jobs: owned(api),
+            cron_jobs: TypedInformer::typed(api.clone(), all.clone()),
             services: TypedInformer::typed(api.clone(), all.clone()),
             slices: TypedInformer::typed(api.clone(), all.clone()),
         }
@@ -65,6 +79,11 @@ impl Informers {
         tasks.spawn(self.nodes.clone().run(cancel.clone()));
         tasks.spawn(self.replica_sets.clone().run(cancel.clone()));
         tasks.spawn(self.deployments.clone().run(cancel.clone()));
+        tasks.spawn(self.stateful_sets.clone().run(cancel.clone()));
+        tasks.spawn(self.daemon_sets.clone().run(cancel.clone()));
+        tasks.spawn(self.revisions.clone().run(cancel.clone()));
+        tasks.spawn(self.jobs.clone().run(cancel.clone()));
+        tasks.spawn(self.cron_jobs.clone().run(cancel.clone()));
         tasks.spawn(self.services.clone().run(cancel.clone()));
         tasks.spawn(self.slices.clone().run(cancel.clone()));
     }

@@ -4,21 +4,29 @@
 //! start, restart and failover are one code path. They run on the leader only; whoever
 //! starts [`ControllerSet::run`] cancels it when leadership is lost.
 
+mod cronjob;
+mod daemonset;
 mod deployment;
 mod endpointslice;
 mod event_ttl;
+mod expectations;
 mod gc;
 mod graph;
 mod informers;
+mod job;
 mod namespace;
 mod node_life;
 mod ownership;
 mod pod_cleanup;
+mod pod_control;
 mod replicaset;
-mod replicaset_expect;
+mod revisions;
 mod runner;
 mod scheduler;
 mod set;
+mod statefulset;
+mod status;
+mod taint_eviction;
 
 #[cfg(test)]
 mod tests;

@@ -6,10 +6,11 @@
 //! heartbeat again ─► taint lifted; the node's agent removes containers without a pod
 //! ```
 //!
-//! Why delete with grace 0: a dead agent cannot finish a graceful deletion, and the kinds
-//! served here are stateless, so a replacement beside a survivor that nobody can reach
-//! does no harm. Before a kind with identity or exclusive volumes is served, this must
-//! wait for fencing.
+//! Why delete with grace 0: a dead agent cannot finish a graceful deletion, and of a
+//! stateless pod a replacement beside a survivor that nobody can reach does no harm. A
+//! StatefulSet's pod must not run twice: its deletion is asked for, and the object stays
+//! until the agent is back and confirms it, or an operator vouches for the node's end by
+//! the taint `node.kubernetes.io/out-of-service` or by deleting the Node.
 //! Invariants: a node is never judged by comparing wall clocks (logic/node_life.rs); it
 //! is judged dead only after the API itself confirmed the old heartbeat.
 
@@ -18,12 +19,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
+use k8s_openapi::Resource;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, PodCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::informers::{BY_NODE, Informers, node_of};
+use super::ownership::controller_of;
 use super::runner::{Act, Controller, ControllerError, Input, Requeue};
 use crate::base::limits;
 use crate::client::api::SharedApi;
@@ -32,9 +36,11 @@ use crate::client::key::ObjectKey;
 use crate::client::typed::{Kind, Typed};
 use crate::logic::node_life::{Life, NodeWatch};
 use crate::logic::rollout_ranking::{is_ended, is_ready};
+use crate::logic::taints::{Stay, stay};
 use crate::sys::clock;
 
-const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+pub(super) const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
 /// How long silence and graces are; tests shorten them.
 #[derive(Clone, Copy, Debug)]
@@ -202,16 +208,63 @@ impl NodeLife {
         Ok(())
     }
 
-    async fn remove_pods(&self, pods: &[Arc<Pod>], why: &str) -> Result<(), ControllerError> {
-        for pod in pods {
-            if is_ended(pod) || tolerates_death(pod) {
+    /// Takes away what does not bear the silence, `silent_for` so far; answers when the
+    /// next pod's time is over.
+    async fn remove_pods(
+        &self,
+        node: &Node,
+        pods: &[Arc<Pod>],
+        silent_for: Duration,
+    ) -> Result<Requeue, ControllerError> {
+        let fenced = is_out_of_service(node);
+        let mut again = Requeue::Done;
+        for pod in pods.iter().filter(|pod| !is_ended(pod)) {
+            match patience_of(pod, self.patience.grace) {
+                None if !fenced => continue,
+                Some(time) if !fenced && time > silent_for => {
+                    again = again.sooner(Requeue::After(time - silent_for));
+                    continue;
+                }
+                _ => {}
+            }
+            let waits = has_identity(pod) && !fenced;
+            if waits && pod.is_terminating() {
                 continue;
             }
-            self.events.record(&**pod, Severity::Normal, "TaintManagerEviction", why.to_owned());
-            let deleted = self.pods.delete_if_same(&**pod, Some(0)).await;
-            deleted.act("remove from a dead node pod", &pod.key())?;
+            let why = format!("Deleting pod: node {} is dead", node.key());
+            self.events.record(&**pod, Severity::Normal, "TaintManagerEviction", why);
+            self.lose(pod, if waits { None } else { Some(0) }).await?;
         }
-        Ok(())
+        Ok(again)
+    }
+
+    /// Deletes the pod of a node that will not answer for it. One that somebody waits
+    /// for by a finalizer says first how it ended, since nobody else will.
+    async fn lose(&self, pod: &Pod, grace: Option<i64>) -> Result<(), ControllerError> {
+        let held = pod.metadata.finalizers.as_ref().is_some_and(|held| !held.is_empty());
+        if held && grace == Some(0) && !is_ended(pod) {
+            let mut conditions =
+                pod.status.as_ref().and_then(|held| held.conditions.clone()).unwrap_or_default();
+            conditions.retain(|one| one.type_ != "DisruptionTarget");
+            conditions.push(PodCondition {
+                type_: "DisruptionTarget".into(),
+                status: "True".into(),
+                reason: Some("DeletionByTaintManager".into()),
+                message: Some("the pod's node does not answer".into()),
+                last_transition_time: Some(Time(clock::now())),
+                ..PodCondition::default()
+            });
+            let patch = json!({"metadata": {"uid": pod.uid()},
+                "status": {"phase": "Failed", "conditions": conditions}});
+            match self.pods.patch_merge(&pod.key(), Some("status"), &patch).await {
+                Err(error) if !error.is_not_found() && !error.is_conflict() => {
+                    return Err(error).act("mark as lost pod", &pod.key());
+                }
+                _ => {}
+            }
+        }
+        let deleted = self.pods.delete_if_same(pod, grace).await;
+        deleted.act("remove from a dead node pod", &pod.key())
     }
 
     /// The node object is gone: so are, once the API confirms it, the pods bound to it.
@@ -223,8 +276,7 @@ impl NodeLife {
             return Ok(Requeue::Done);
         }
         for pod in &pods {
-            let deleted = self.pods.delete_if_same(&**pod, Some(0)).await;
-            deleted.act("remove from a deleted node pod", &pod.key())?;
+            self.lose(pod, Some(0)).await?;
         }
         Ok(Requeue::Done)
     }
@@ -235,19 +287,26 @@ impl NodeLife {
     }
 }
 
-/// The pod asked to stay with its node for ever, as those of a DaemonSet do. A bounded
-/// `tolerationSeconds` does not count: the admission that adds 300 s to every pod would
-/// otherwise keep the cluster's bound from ever being met.
-fn tolerates_death(pod: &Pod) -> bool {
+/// How long the pod stays with a silent node: `None` for ever, as those of a DaemonSet
+/// do, else for its `tolerationSeconds`, and where it says nothing for the cluster's grace.
+fn patience_of(pod: &Pod, grace: Duration) -> Option<Duration> {
+    let taint = Taint { key: UNREACHABLE.into(), effect: "NoExecute".into(), ..Taint::default() };
     let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref());
-    tolerations.unwrap_or_default().iter().any(|toleration| {
-        let key = toleration.key.as_deref().unwrap_or_default();
-        let effect = toleration.effect.as_deref().unwrap_or_default();
-        toleration.toleration_seconds.is_none()
-            && toleration.operator.as_deref() == Some("Exists")
-            && (key.is_empty() || key == UNREACHABLE)
-            && (effect.is_empty() || effect == "NoExecute")
-    })
+    match stay(std::iter::once(&taint), tolerations.unwrap_or_default()) {
+        Stay::Forever => None,
+        Stay::For(time) => Some(time.max(grace)),
+    }
+}
+
+/// The operator's word that nothing runs on the node any more.
+fn is_out_of_service(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    taints.into_iter().flatten().any(|taint| taint.key == OUT_OF_SERVICE)
+}
+
+/// A pod whose second copy would do harm.
+fn has_identity(pod: &Pod) -> bool {
+    controller_of(&pod.metadata).is_some_and(|owner| owner.kind == StatefulSet::KIND)
 }
 
 #[async_trait]
@@ -291,13 +350,8 @@ impl Controller for NodeLife {
                 self.mark(&node).await?;
                 let pods = self.informers.pods.by_index(BY_NODE, &key.name);
                 self.silence_pods(&pods).await?;
-                let left = self.patience.grace.saturating_sub(since.elapsed());
-                if !left.is_zero() {
-                    return Ok(Requeue::After(left));
-                }
-                let why = format!("Deleting pod: node {key} is dead");
-                self.remove_pods(&pods, &why).await?;
-                Ok(Requeue::After(self.patience.dead_after))
+                let again = self.remove_pods(&node, &pods, since.elapsed()).await?;
+                Ok(again.sooner(Requeue::After(self.patience.dead_after)))
             }
         }
     }

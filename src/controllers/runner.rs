@@ -109,10 +109,25 @@ impl<K: WorkKey> Input<K> {
         informer: &Informer<T>,
         map: impl Fn(&ObjectKey, &T) -> Vec<K> + Send + Sync + 'static,
     ) -> Self {
+        Self::on_difference(informer, |_, _| true, map)
+    }
+
+    /// As [`Input::new`], but deaf to changes that are no difference to the controller,
+    /// such as a node's heartbeat.
+    pub(crate) fn on_difference<T: Cached>(
+        informer: &Informer<T>,
+        differ: fn(&T, &T) -> bool,
+        map: impl Fn(&ObjectKey, &T) -> Vec<K> + Send + Sync + 'static,
+    ) -> Self {
         let map = Arc::new(map);
         let of_change = Arc::clone(&map);
         let changes = BroadcastStream::new(informer.changes()).map(move |change| {
             let change = change.ok()?;
+            if let (Some(old), Some(new)) = (&change.old, &change.new)
+                && !differ(old, new)
+            {
+                return Some(Vec::new());
+            }
             let sides = [change.old.as_deref(), change.new.as_deref()];
             Some(
                 sides.into_iter().flatten().flat_map(|side| of_change(&change.key, side)).collect(),

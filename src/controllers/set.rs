@@ -7,24 +7,32 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::cronjob::CronJobs;
+use super::daemonset::DaemonSets;
 use super::deployment::Deployments;
 use super::endpointslice::EndpointSlices;
 use super::event_ttl::EventTtl;
 use super::gc::Collector;
 use super::graph::Graph;
 use super::informers::Informers;
+use super::job::Jobs;
 use super::namespace::Namespaces;
 use super::node_life::{NodeLife, Patience};
 use super::pod_cleanup::PodCleanup;
 use super::replicaset::ReplicaSets;
 use super::runner::{self, Controller};
 use super::scheduler::Scheduler;
+use super::statefulset::StatefulSets;
+use super::taint_eviction::TaintEviction;
 use crate::client::api::{ListOptions, ResourceRef, SharedApi};
 use crate::client::events::EventRecorder;
 use crate::client::informer::TypedInformer;
@@ -50,6 +58,11 @@ impl Default for ControllerOptions {
             Service::REF,
             Deployment::REF,
             ReplicaSet::REF,
+            StatefulSet::REF,
+            DaemonSet::REF,
+            ControllerRevision::REF,
+            CronJob::REF,
+            Job::REF,
             EndpointSlice::REF,
         ];
         Self { collected, host: String::new() }
@@ -111,6 +124,16 @@ impl ControllerSet {
         spawn(Deployments::new(api, &informers, events), tasks, stop);
         let events = recorder("replicaset-controller", tasks);
         spawn(ReplicaSets::new(api, &informers, events), tasks, stop);
+        let events = recorder("statefulset-controller", tasks);
+        spawn(StatefulSets::new(api, &informers, events), tasks, stop);
+        let events = recorder("daemonset-controller", tasks);
+        spawn(DaemonSets::new(api, &informers, events), tasks, stop);
+        let events = recorder("job-controller", tasks);
+        spawn(Jobs::new(api, &informers, events), tasks, stop);
+        let events = recorder("cronjob-controller", tasks);
+        spawn(CronJobs::new(api, &informers, events), tasks, stop);
+        let events = recorder("taint-eviction-controller", tasks);
+        spawn(TaintEviction::new(api, &informers, events), tasks, stop);
         let events = recorder("default-scheduler", tasks);
         spawn(Scheduler::new(api, &informers, events), tasks, stop);
         let events = recorder("node-controller", tasks);

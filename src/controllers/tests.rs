@@ -1,7 +1,11 @@
 //! Whole scenarios: all controllers against the in-memory API and pretended agents.
 
+#[path = "tests/jobs.rs"]
+mod jobs;
 #[path = "tests/lab.rs"]
 mod lab;
+#[path = "tests/sets.rs"]
+mod sets;
 
 use std::time::Duration;
 

@@ -36,7 +36,7 @@ pub fn slices<'a>(
     let publish_all =
         service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses) == Some(true);
     for pod in pods {
-        let Some(endpoint) = endpoint(pod, publish_all, &zone) else { continue };
+        let Some(endpoint) = endpoint(pod, service, publish_all, &zone) else { continue };
         let address_type = match endpoint.addresses[0].parse() {
             Ok(IpAddr::V4(_)) => "IPv4",
             Ok(IpAddr::V6(_)) => "IPv6",
@@ -65,6 +65,7 @@ pub fn slices<'a>(
 /// The pod as an endpoint; `None` while it has no address or will never run again.
 fn endpoint(
     pod: &Pod,
+    service: &Service,
     publish_all: bool,
     zone: &impl Fn(&str) -> Option<String>,
 ) -> Option<Endpoint> {
@@ -84,6 +85,7 @@ fn endpoint(
         }),
         zone: node.as_deref().and_then(zone),
         node_name: node,
+        hostname: name_in(service, pod),
         target_ref: Some(ObjectReference {
             kind: Some("Pod".into()),
             name: pod.metadata.name.clone(),
@@ -93,6 +95,14 @@ fn endpoint(
         }),
         ..Endpoint::default()
     })
+}
+
+/// The name that the pod has below the Service's: its host name, if it says that this
+/// Service is its domain.
+fn name_in(service: &Service, pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let inside = spec.subdomain.is_some() && spec.subdomain == service.metadata.name;
+    spec.hostname.clone().filter(|name| inside && !name.is_empty())
 }
 
 /// The Service's ports as numbers of this pod; a name the pod does not have is left out.
@@ -194,6 +204,22 @@ mod tests {
             ]
         );
         assert_eq!(slices[0].endpoints[0].zone.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_pod_has_a_name_below_the_service_that_is_its_domain() {
+        let mut peers = service(json!({"port": 80}));
+        peers.metadata.name = Some("peers".into());
+        let mut db = pod("db-0", "10.0.0.1", true, false);
+        let name = |service: &Service, pod: &Pod| {
+            slices(service, std::slice::from_ref(pod), zone, 100)[0].endpoints[0].hostname.clone()
+        };
+        assert_eq!(name(&peers, &db), None);
+        let spec = db.spec.as_mut().unwrap();
+        (spec.hostname, spec.subdomain) = (Some("db-0".into()), Some("peers".into()));
+        assert_eq!(name(&peers, &db).as_deref(), Some("db-0"));
+        peers.metadata.name = Some("other".into());
+        assert_eq!(name(&peers, &db), None);
     }
 
     #[test]

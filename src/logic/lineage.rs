@@ -6,7 +6,7 @@
 //! applies, and remembered on the disk, so that a copy is told from the original however
 //! often each was started.
 //!
-//! Invariants (`lineage/model.rs` explores them): where a note counts as soon as it is in
+//! Invariants (`lineage/model.rs` explores them): as a note counts as soon as it is in
 //! the log, a member that has the note of a start is never taken in by a disk that forgot
 //! what that start acknowledged; a disk that was never copied is never refused.
 //! Not here: writing the starts down (`store/log/head`), comparing them with each message

@@ -1,13 +1,17 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
+pub mod apply;
 pub mod auth;
+pub mod availability;
 pub mod balance;
+pub mod daemon;
 pub mod departure;
 pub mod dns_records;
 pub mod endpoints;
 pub mod gc;
 pub mod generation;
 pub mod ipam;
+pub mod job;
 pub mod lease;
 pub mod lineage;
 pub mod membership;
@@ -31,5 +35,7 @@ pub mod schedule;
 pub mod schedule_filter;
 pub mod schedule_resources;
 pub mod selector;
+pub mod stateful;
+pub mod taints;
 pub mod watch_index;
 pub mod workqueue;

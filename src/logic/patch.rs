@@ -38,3 +38,6 @@ pub fn merge_patch(document: &Value, patch: &Value) -> Result<Value, PatchError>
     json_patch::merge(&mut result, patch);
     Ok(result)
 }
+
+#[cfg(test)]
+mod tests;

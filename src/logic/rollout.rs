@@ -32,7 +32,8 @@ pub fn bounds(
     Bounds { max_surge, max_unavailable: max_unavailable.min(desired.max(1)) }
 }
 
-fn resolve(value: &IntOrString, total: i32, round_up: bool) -> i32 {
+/// A count, or the percentage of `total`; never negative.
+pub fn resolve(value: &IntOrString, total: i32, round_up: bool) -> i32 {
     match value {
         IntOrString::Int(number) => (*number).max(0),
         IntOrString::String(text) => {

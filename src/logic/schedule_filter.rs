@@ -3,7 +3,7 @@
 //! Why its words: people search for these sentences.
 //! Not here: which of several good nodes is best (schedule.rs).
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorTerm, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration};
 
 use crate::logic::rollout_selector::requirement;
 
@@ -87,24 +87,38 @@ pub fn check_node(pod: &Pod, node: &Node) -> Result<(), Obstacle> {
             return Err(Obstacle::Taint { key: taint.key.clone(), value });
         }
     }
-    if !is_ready(node) {
+    if !is_ready(node) && !bears_unready(tolerations) {
         return Err(Obstacle::NotReady);
     }
+    if selects(spec, node) { Ok(()) } else { Err(Obstacle::Affinity) }
+}
+
+/// Daemons start on a node that is not ready: it may become ready through them.
+fn bears_unready(tolerations: &[Toleration]) -> bool {
+    let taint = Taint {
+        key: "node.kubernetes.io/not-ready".into(),
+        effect: "NoExecute".into(),
+        ..Taint::default()
+    };
+    let lasting = tolerations.iter().filter(|one| one.toleration_seconds.is_none());
+    let lasting: Vec<Toleration> = lasting.cloned().collect();
+    tolerates(&lasting, &taint)
+}
+
+/// Whether the pod's node selector and required node affinity choose the node.
+pub fn selects(spec: &PodSpec, node: &Node) -> bool {
     let labels = node.metadata.labels.as_ref();
     let label = |key: &str| labels.and_then(|labels| labels.get(key));
     let chosen = spec.node_selector.iter().flatten();
     if chosen.into_iter().any(|(key, value)| label(key) != Some(value)) {
-        return Err(Obstacle::Affinity);
+        return false;
     }
     let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let required = affinity
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    if let Some(required) = required
-        && !required.node_selector_terms.iter().any(|term| term_matches(term, node))
-    {
-        return Err(Obstacle::Affinity);
-    }
-    Ok(())
+    required.is_none_or(|required| {
+        required.node_selector_terms.iter().any(|term| term_matches(term, node))
+    })
 }
 
 /// All expressions of a term must hold; a term without any matches no node.

@@ -7,7 +7,7 @@
 //! [`Objects::authorize`] looks.
 
 use super::{Address, Objects, str_at};
-use crate::model::kinds::Kind;
+use crate::model::kinds::by_path;
 use crate::model::status::Status;
 
 const MASTERS: &str = "system:masters";
@@ -22,7 +22,13 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn node(&self) -> Option<&str> {
+    /// May do everything.
+    pub fn is_master(&self) -> bool {
+        self.groups.iter().any(|group| group == MASTERS)
+    }
+
+    /// The node that asks, if it is one.
+    pub fn node(&self) -> Option<&str> {
         if !self.groups.iter().any(|group| group == NODES) {
             return None;
         }
@@ -33,9 +39,13 @@ impl Identity {
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`,
+    /// `impersonate`.
     pub verb: &'a str,
-    pub kind: &'static Kind,
+    /// Empty for the core group.
+    pub group: &'a str,
+    /// The plural.
+    pub resource: &'a str,
     pub subresource: Option<&'a str>,
     /// Empty for cluster-wide kinds and for all namespaces.
     pub namespace: &'a str,
@@ -54,7 +64,7 @@ pub enum Decision<'a> {
 
 /// Decides by identity and request alone.
 pub fn decide<'a>(identity: &'a Identity, request: &Request<'_>) -> Decision<'a> {
-    if identity.groups.iter().any(|group| group == MASTERS) {
+    if identity.is_master() {
         return Decision::Allow;
     }
     let Some(node) = identity.node() else { return Decision::Deny };
@@ -62,7 +72,7 @@ pub fn decide<'a>(identity: &'a Identity, request: &Request<'_>) -> Decision<'a>
         return Decision::Allow;
     }
     let writes = ["create", "update", "patch"].contains(&request.verb);
-    match (request.kind.group, request.kind.plural, request.subresource) {
+    match (request.group, request.resource, request.subresource) {
         ("", "nodes", None | Some("status")) if writes && request.name == node => Decision::Allow,
         ("", "pods", Some("status")) if writes => Decision::IfPodOn(node),
         ("", "pods", None) if request.verb == "delete" => Decision::IfPodOn(node),
@@ -74,12 +84,34 @@ pub fn decide<'a>(identity: &'a Identity, request: &Request<'_>) -> Decision<'a>
     }
 }
 
+/// Paths that are no resources and that everybody with an identity may read.
+pub const OPEN_URLS: &[&str] = &[
+    "/api",
+    "/api/*",
+    "/apis",
+    "/apis/*",
+    "/healthz",
+    "/livez",
+    "/openapi",
+    "/openapi/*",
+    "/readyz",
+    "/version",
+];
+
+/// Whether somebody may use a path that is no resource.
+pub fn may_get(identity: &Identity, verb: &str, path: &str) -> bool {
+    let open = |pattern: &&str| match pattern.strip_suffix('*') {
+        Some(prefix) => path.starts_with(prefix),
+        None => path == *pattern,
+    };
+    identity.is_master() || (verb == "get" && OPEN_URLS.iter().any(open))
+}
+
 /// Kubernetes' refusal.
 pub fn forbidden(identity: &Identity, request: &Request<'_>) -> Status {
-    let kind = request.kind;
     let resource = match request.subresource {
-        Some(subresource) => format!("{}/{subresource}", kind.plural),
-        None => kind.plural.to_owned(),
+        Some(subresource) => format!("{}/{subresource}", request.resource),
+        None => request.resource.to_owned(),
     };
     let scope = if request.namespace.is_empty() {
         "at the cluster scope".to_owned()
@@ -88,9 +120,9 @@ pub fn forbidden(identity: &Identity, request: &Request<'_>) -> Status {
     };
     let why = format!(
         "User {:?} cannot {} resource {resource:?} in API group {:?} {scope}",
-        identity.user, request.verb, kind.group
+        identity.user, request.verb, request.group
     );
-    Status::forbidden(kind.plural, kind.group, request.name, &why)
+    Status::forbidden(request.resource, request.group, request.name, &why)
 }
 
 impl Objects {
@@ -104,7 +136,8 @@ impl Objects {
             Decision::Allow => true,
             Decision::Deny => false,
             Decision::IfPodOn(node) => {
-                let pod = Address::new(request.kind, Some(request.namespace), request.name);
+                let kind = by_path("", "v1", "pods").ok_or_else(Status::unknown_resource)?;
+                let pod = Address::new(kind, Some(request.namespace), request.name);
                 // A pod that is gone is not a secret: the write will say so.
                 match self.fetch(&pod).await? {
                     Some(found) => str_at(&found.object, "/spec/nodeName") == node,

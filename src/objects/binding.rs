@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::update::Part;
-use super::{Address, Objects, WriteOptions, create, str_at};
+use super::{Address, Objects, WriteOptions, stored, str_at};
 use crate::model::status::Status;
 
 impl Objects {
@@ -20,7 +20,7 @@ impl Objects {
             return Err(Status::bad_request("the binding's target must be a node with a name"));
         }
         let uid = str_at(binding, "/metadata/uid");
-        self.modify(pod, Part::Server, options, |current| {
+        self.modify(pod, Part::Server, &options, |current| {
             let own = str_at(current, "/metadata/uid");
             if !uid.is_empty() && uid != own {
                 return Err(pod.conflict(&format!(
@@ -52,7 +52,7 @@ fn set_scheduled(pod: &mut Value) {
         "type": "PodScheduled",
         "status": "True",
         "lastProbeTime": null,
-        "lastTransitionTime": create::timestamp(),
+        "lastTransitionTime": stored::timestamp(),
     });
     let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else { return };
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));

@@ -6,11 +6,10 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Address, Objects, WriteOptions, admission, key, refusal, stored, str_at};
+use super::{Address, Objects, WriteOptions, admission, key, ownership, refusal, stored, str_at};
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::kv::{Compare, Op, OpResponse, RangeRequest, TxnRequest};
 use crate::model::status::Status;
-use crate::sys::clock;
 use crate::sys::fresh;
 
 /// Attempts before a contended create gives up.
@@ -29,7 +28,19 @@ impl Objects {
     ) -> Result<Value, Status> {
         let generated = str_at(&object, "/metadata/name").is_empty()
             && !str_at(&object, "/metadata/generateName").is_empty();
-        let template = new_object(kind, namespace, object)?;
+        let template = new_object(kind, namespace, object, &options)?;
+        self.create_from(kind, namespace, &template, generated, options.dry_run).await
+    }
+
+    /// Writes a new object that is complete but for a generated name.
+    pub(super) async fn create_from(
+        &self,
+        kind: &'static Kind,
+        namespace: Option<&str>,
+        template: &Value,
+        generated: bool,
+        dry_run: bool,
+    ) -> Result<Value, Status> {
         for _ in 0..ATTEMPTS {
             let mut object = template.clone();
             if generated {
@@ -41,7 +52,7 @@ impl Objects {
             }
             let object = admission::prepare_new(kind, object)?;
             let address = Address::new(kind, namespace, str_at(&object, "/metadata/name"));
-            match self.try_create(&address, object, options).await? {
+            match self.try_create(&address, object, dry_run).await? {
                 Outcome::Created(object) => return Ok(object),
                 Outcome::Exists if !generated => {
                     return Err(Status::already_exists(kind.plural, kind.group, &address.name));
@@ -57,12 +68,12 @@ impl Objects {
         &self,
         address: &Address,
         mut object: Value,
-        options: WriteOptions,
+        dry_run: bool,
     ) -> Result<Outcome, Status> {
         let namespace = self.admit_namespace(address).await?;
         let addresses = self.plan_service_ip(address, None, Some(&mut object)).await?;
         let object_key = Bytes::from(key::object(address));
-        if options.dry_run {
+        if dry_run {
             return match self.fetch(address).await? {
                 Some(_) => Ok(Outcome::Exists),
                 None => Ok(Outcome::Created(object)),
@@ -98,8 +109,27 @@ enum Outcome {
     Raced,
 }
 
-/// What the client sent, with everything that only the server may say replaced.
-fn new_object(kind: &Kind, namespace: Option<&str>, mut object: Value) -> Result<Value, Status> {
+/// The object as it will be written, with its first owner.
+fn new_object(
+    kind: &Kind,
+    namespace: Option<&str>,
+    mut object: Value,
+    options: &WriteOptions,
+) -> Result<Value, Status> {
+    let managed = ownership::before(&Value::Null, &mut object, Some(""))?;
+    let mut filled = clean(kind, namespace, object)?;
+    let writer = ownership::writer(kind, options, "");
+    ownership::record(kind, managed, None, &mut filled, &writer);
+    (kind.on_create)(&mut filled);
+    Ok(filled)
+}
+
+/// What the client sent with the server's own fields in the place of its, and defaults.
+pub(super) fn clean(
+    kind: &Kind,
+    namespace: Option<&str>,
+    mut object: Value,
+) -> Result<Value, Status> {
     if !object.is_object() {
         return Err(Status::bad_request("the body of the request must be an object"));
     }
@@ -125,7 +155,7 @@ fn new_object(kind: &Kind, namespace: Option<&str>, mut object: Value) -> Result
             None => metadata.shift_remove("namespace"),
         };
         metadata.insert("uid".into(), fresh::uid().into());
-        metadata.insert("creationTimestamp".into(), timestamp().into());
+        metadata.insert("creationTimestamp".into(), stored::timestamp().into());
         if kind.generation {
             metadata.insert("generation".into(), 1.into());
         }
@@ -139,11 +169,5 @@ fn new_object(kind: &Kind, namespace: Option<&str>, mut object: Value) -> Result
     // The first status may depend on defaults (a pod's class on its requests).
     let mut filled = super::fields::decode(kind, object)?;
     (kind.default)(&mut filled);
-    (kind.on_create)(&mut filled);
     Ok(filled)
-}
-
-/// Now, whole seconds, as Kubernetes writes times.
-pub(super) fn timestamp() -> String {
-    jiff::Timestamp::from_second(clock::now().as_second()).unwrap_or_default().to_string()
 }

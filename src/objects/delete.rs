@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::stored::{self, Found};
-use super::{Address, ListRequest, Objects, WriteOptions, str_at};
+use super::{Address, ListRequest, Objects, str_at};
 use crate::model::status::Status;
 use crate::sys::clock;
 
@@ -73,8 +73,7 @@ impl Objects {
             check_protected(address)?;
             let next = mark(address, &found.object, request);
             let waits = waits(&next);
-            let options = WriteOptions { dry_run: request.dry_run };
-            if let Some(object) = self.replace(address, &found, next, options).await? {
+            if let Some(object) = self.replace(address, &found, next, request.dry_run).await? {
                 return Ok(Deletion { object, gone: !waits });
             }
         }

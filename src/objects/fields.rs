@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::logic::apply::check::unknown_fields;
 use crate::model::kinds::Kind;
 use crate::model::status::Status;
 
@@ -28,7 +29,7 @@ fn cannot_be_handled(kind: &Kind, why: &str) -> Status {
     ))
 }
 
-fn quantities_to_text(value: &mut Value) {
+pub(super) fn quantities_to_text(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
@@ -59,54 +60,25 @@ pub enum FieldValidation {
     Strict,
 }
 
-/// Checks `sent` against the kind; the answer is the warnings to send.
+/// Checks `sent` against the kind; `doubled` are fields that stood in it twice. The answer
+/// is the warnings to send.
 pub fn check(
     kind: &Kind,
     sent: &Value,
+    doubled: &[String],
     validation: FieldValidation,
 ) -> Result<Vec<String>, Status> {
     if validation == FieldValidation::Ignore {
         return Ok(Vec::new());
     }
-    let decoded = decode(kind, sent.clone())?;
-    let mut unknown = Vec::new();
-    collect_unknown(sent, &decoded, "", &mut unknown);
-    let texts: Vec<String> =
-        unknown.iter().map(|field| format!("unknown field \"{field}\"")).collect();
+    decode(kind, sent.clone())?;
+    let unknown = unknown_fields(sent, kind.schema());
+    let doubled = doubled.iter().map(|field| format!("duplicate field \"{field}\""));
+    let unknown = unknown.iter().map(|field| format!("unknown field \"{field}\""));
+    let texts: Vec<String> = doubled.chain(unknown).collect();
     if validation == FieldValidation::Strict && !texts.is_empty() {
         let list = texts.join(", ");
         return Err(cannot_be_handled(kind, &format!("strict decoding error: {list}")));
     }
     Ok(texts)
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(fields) => fields.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::String(text) => text.is_empty(),
-        Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
-fn collect_unknown(sent: &Value, kept: &Value, path: &str, unknown: &mut Vec<String>) {
-    match (sent, kept) {
-        (Value::Object(sent), Value::Object(kept)) => {
-            for (name, value) in sent {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                match kept.get(name) {
-                    Some(kept) => collect_unknown(value, kept, &path, unknown),
-                    None if is_empty(value) => {}
-                    None => unknown.push(path),
-                }
-            }
-        }
-        (Value::Array(sent), Value::Array(kept)) => {
-            for (index, (sent, kept)) in sent.iter().zip(kept).enumerate() {
-                collect_unknown(sent, kept, &format!("{path}[{index}]"), unknown);
-            }
-        }
-        _ => {}
-    }
 }

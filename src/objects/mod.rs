@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! create  decode → default → validate → admit (namespace, addresses) → txn
-//! update  fetch → change → decode → default → validate → txn, again if raced
+//! update  fetch → change → decode → default → validate → owners → txn, again if raced
+//! apply   fetch → merge by owners → decode → default → validate → txn, again if raced
 //! delete  finalizers or grace left? mark : remove
 //! watch   store events → selector transitions → ADDED / MODIFIED / DELETED
 //! ```
@@ -17,6 +18,7 @@
 
 pub mod access;
 mod admission;
+mod apply;
 mod binding;
 mod bootstrap;
 mod create;
@@ -25,6 +27,7 @@ pub mod fields;
 mod key;
 #[cfg(test)]
 pub(crate) mod memory_kv;
+mod ownership;
 mod read;
 mod refusal;
 mod scale;
@@ -38,6 +41,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use serde_json::Value;
 
+pub use apply::{Applied, ApplyRequest};
 pub use delete::{DeleteRequest, Deletion, Propagation};
 pub use read::{ListRequest, Listing};
 pub use update::{Patch, PatchType};
@@ -86,10 +90,12 @@ impl Address {
 }
 
 /// How a write is done.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct WriteOptions {
     /// Everything but the write itself.
     pub dry_run: bool,
+    /// Who the changed fields belong to (`fieldManager`).
+    pub manager: String,
 }
 
 impl Objects {

@@ -64,10 +64,11 @@ impl Objects {
         &self,
         address: &Address,
         scale: &Value,
-        options: WriteOptions,
+        options: &WriteOptions,
     ) -> Result<Value, Status> {
-        let done =
-            self.modify(address, Part::Main, options, |current| with_scale(current, scale)).await?;
+        let done = self
+            .modify(address, Part::Scale, options, |current| with_scale(current, scale))
+            .await?;
         Ok(of(&done))
     }
 
@@ -75,10 +76,10 @@ impl Objects {
         &self,
         address: &Address,
         patch: &Patch,
-        options: WriteOptions,
+        options: &WriteOptions,
     ) -> Result<Value, Status> {
         let done = self
-            .modify(address, Part::Main, options, |current| {
+            .modify(address, Part::Scale, options, |current| {
                 with_scale(current, &patch.apply(address.kind, &of(current))?)
             })
             .await?;

@@ -2,14 +2,14 @@
 //!
 //! Format 1 is JSON, recognized by its first byte `{`. A later format begins with
 //! another byte, so that both can be read side by side during an upgrade.
-//! Invariant: `resourceVersion` and `managedFields` are not stored; the first is the
-//! key's revision, the second has no owner before server-side apply exists.
+//! Invariant: `resourceVersion` is not stored; it is the key's revision.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::model::kv::{KeyValue, Revision};
 use crate::model::status::Status;
+use crate::sys::clock;
 
 /// An object and the revision it was last changed at.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub(super) fn set_version(object: &mut Value, revision: Revision) {
 /// Removes what the store does not keep.
 pub(super) fn strip(object: &mut Value) {
     if let Some(metadata) = metadata(object) {
-        for field in ["resourceVersion", "managedFields", "selfLink"] {
+        for field in ["resourceVersion", "selfLink"] {
             metadata.shift_remove(field);
         }
     }
@@ -67,4 +67,9 @@ pub(super) fn metadata(object: &mut Value) -> Option<&mut Map<String, Value>> {
         *metadata = Value::Object(Map::new());
     }
     metadata.as_object_mut()
+}
+
+/// Now, whole seconds, as Kubernetes writes times.
+pub(super) fn timestamp() -> String {
+    jiff::Timestamp::from_second(clock::now().as_second()).unwrap_or_default().to_string()
 }

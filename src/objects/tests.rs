@@ -19,7 +19,7 @@ use crate::model::kinds::{self, Kind, Subresource};
 use crate::model::status::Status;
 use crate::store::Kv;
 
-const NOW: WriteOptions = WriteOptions { dry_run: false };
+const NOW: WriteOptions = WriteOptions { dry_run: false, manager: String::new() };
 
 fn kind(group: &str, plural: &str) -> &'static Kind {
     kinds::by_path(group, "v1", plural).unwrap()
@@ -393,7 +393,8 @@ async fn a_node_writes_itself_and_its_pods_and_nothing_else() {
     let identity = Identity { user: "system:node:n1".into(), groups: vec!["system:nodes".into()] };
     let ask = |verb, plural, subresource, name| access::Request {
         verb,
-        kind: kind("", plural),
+        group: "",
+        resource: plural,
         subresource,
         namespace: "default",
         name,

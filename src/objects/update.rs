@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::fields::{self, FieldValidation};
 use super::stored::{self, Found};
-use super::{Address, Objects, WriteOptions, admission, key, refusal, str_at};
+use super::{Address, Objects, WriteOptions, admission, key, ownership, refusal, str_at};
 use crate::logic::patch;
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::kv::{Compare, Op, TxnRequest};
@@ -45,7 +45,7 @@ impl Patch {
         let result = match self.kind {
             PatchType::Json => patch::json_patch(document, &self.body),
             PatchType::Merge => patch::merge_patch(document, &self.body),
-            PatchType::Strategic => patch::strategic::apply(document, &self.body, kind.lists),
+            PatchType::Strategic => patch::strategic::apply(document, &self.body, kind.schema()),
         };
         result.map_err(|error| {
             let text = crate::base::chain::chain(&error);
@@ -72,6 +72,8 @@ pub(super) enum Part {
     Main,
     /// Status only.
     Status,
+    /// The same, by way of the count of a workload alone.
+    Scale,
     /// `spec.finalizers` of a namespace.
     Finalize,
     /// The server's own change: no update rules.
@@ -87,6 +89,21 @@ impl Part {
             Some(_) => Err(Status::method_not_allowed()),
         }
     }
+
+    /// The subresource that owners of fields are recorded for; `None` if they are not.
+    pub(super) fn recorded(self) -> Option<&'static str> {
+        match self {
+            Part::Main => Some(""),
+            Part::Status => Some("status"),
+            Part::Scale => Some("scale"),
+            Part::Finalize => Some("finalize"),
+            Part::Server => None,
+        }
+    }
+
+    fn is_main(self) -> bool {
+        matches!(self, Part::Main | Part::Scale)
+    }
 }
 
 impl Objects {
@@ -99,11 +116,11 @@ impl Objects {
         options: WriteOptions,
     ) -> Result<Value, Status> {
         if subresource == Some(Subresource::Scale) {
-            return self.update_scale(address, &object, options).await;
+            return self.update_scale(address, &object, &options).await;
         }
         check_identity(address, &object)?;
         let part = Part::of(subresource)?;
-        self.modify(address, part, options, |_| Ok(object.clone())).await
+        self.modify(address, part, &options, |_| Ok(object.clone())).await
     }
 
     /// Changes a part of an object; answers with it and with warnings about its fields.
@@ -116,15 +133,15 @@ impl Objects {
         options: WriteOptions,
     ) -> Result<(Value, Vec<String>), Status> {
         if subresource == Some(Subresource::Scale) {
-            return Ok((self.patch_scale(address, patch, options).await?, Vec::new()));
+            return Ok((self.patch_scale(address, patch, &options).await?, Vec::new()));
         }
         let part = Part::of(subresource)?;
         let warnings = Mutex::new(Vec::new());
         let object = self
-            .modify(address, part, options, |current| {
+            .modify(address, part, &options, |current| {
                 let changed = patch.apply(address.kind, current)?;
                 check_identity(address, &changed)?;
-                let found = fields::check(address.kind, &changed, validation)?;
+                let found = fields::check(address.kind, &changed, &[], validation)?;
                 *warnings.lock().unwrap_or_else(PoisonError::into_inner) = found;
                 Ok(changed)
             })
@@ -138,15 +155,24 @@ impl Objects {
         &self,
         address: &Address,
         part: Part,
-        options: WriteOptions,
+        options: &WriteOptions,
         change: impl Fn(&Value) -> Result<Value, Status> + Send + Sync,
     ) -> Result<Value, Status> {
         for _ in 0..ATTEMPTS {
             let found = self.fetch(address).await?.ok_or_else(|| address.not_found())?;
-            let wanted = change(&found.object)?;
+            let mut wanted = change(&found.object)?;
             check_version(address, &found, &wanted)?;
-            let next = next_object(address.kind, part, &found.object, wanted)?;
-            if let Some(done) = self.replace(address, &found, next, options).await? {
+            let managed = ownership::before(&found.object, &mut wanted, part.recorded())?;
+            let mut next = next_object(address.kind, part, &found.object, wanted)?;
+            let writer = part.recorded().map(|name| ownership::writer(address.kind, options, name));
+            match writer {
+                Some(writer) if !managed.is_empty() => {
+                    let live = Some(&found.object);
+                    ownership::record(address.kind, managed, live, &mut next, &writer);
+                }
+                _ => ownership::write(&mut next, &managed),
+            }
+            if let Some(done) = self.replace(address, &found, next, options.dry_run).await? {
                 return Ok(done);
             }
         }
@@ -161,7 +187,7 @@ impl Objects {
         address: &Address,
         found: &Found,
         mut next: Value,
-        options: WriteOptions,
+        dry_run: bool,
     ) -> Result<Option<Value>, Status> {
         let gone = is_finished(&next);
         let after = if gone { None } else { Some(&mut next) };
@@ -171,7 +197,7 @@ impl Objects {
         }
         let bytes = stored::encode(&next)?;
         stored::set_version(&mut next, found.revision);
-        if options.dry_run {
+        if dry_run {
             return Ok(Some(next));
         }
         let object_key = Bytes::from(key::object(address));
@@ -190,11 +216,13 @@ impl Objects {
     }
 }
 
-/// Equal but for what the store does not keep; the order of fields does not count.
+/// Equal but for what the store does not keep, and for when a manager last wrote; the
+/// order of fields does not count.
 fn is_same(next: &Value, found: &Value) -> bool {
     let stripped = |object: &Value| {
         let mut object = object.clone();
         stored::strip(&mut object);
+        ownership::forget_times(&mut object);
         object
     };
     stripped(next) == stripped(found)
@@ -216,7 +244,7 @@ fn is_finished(object: &Value) -> bool {
 }
 
 /// The body must be about the object that the path names.
-fn check_identity(address: &Address, object: &Value) -> Result<(), Status> {
+pub(super) fn check_identity(address: &Address, object: &Value) -> Result<(), Status> {
     if !object.is_object() {
         return Err(Status::bad_request("the body of the request must be an object"));
     }
@@ -237,7 +265,11 @@ fn check_identity(address: &Address, object: &Value) -> Result<(), Status> {
     Ok(())
 }
 
-fn check_version(address: &Address, found: &Found, wanted: &Value) -> Result<(), Status> {
+pub(super) fn check_version(
+    address: &Address,
+    found: &Found,
+    wanted: &Value,
+) -> Result<(), Status> {
     let version = str_at(wanted, "/metadata/resourceVersion");
     if !version.is_empty() && version != "0" && version != found.revision.to_string() {
         return Err(Status::stale(address.kind.plural, address.kind.group, &address.name));
@@ -252,18 +284,23 @@ fn check_version(address: &Address, found: &Found, wanted: &Value) -> Result<(),
 }
 
 /// The object as it will be written: the allowed part from `wanted`, the rest kept.
-fn next_object(kind: &Kind, part: Part, current: &Value, wanted: Value) -> Result<Value, Status> {
+pub(super) fn next_object(
+    kind: &Kind,
+    part: Part,
+    current: &Value,
+    wanted: Value,
+) -> Result<Value, Status> {
     // Decoded first, so that what follows meets objects where it expects them.
     let wanted = fields::decode(kind, wanted)?;
     let mut old = current.clone();
     stored::strip(&mut old);
     let mut next = match part {
-        Part::Main | Part::Server => {
+        Part::Main | Part::Scale | Part::Server => {
             let mut next = wanted;
-            if part == Part::Main && kind.has(Subresource::Status) {
+            if part.is_main() && kind.has(Subresource::Status) {
                 copy_field(&old, &mut next, "status");
             }
-            if part == Part::Main && kind.has(Subresource::Finalize) {
+            if part.is_main() && kind.has(Subresource::Finalize) {
                 next["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
             }
             keep_cluster_ip(kind, &old, &mut next);
@@ -290,7 +327,7 @@ fn next_object(kind: &Kind, part: Part, current: &Value, wanted: Value) -> Resul
     }
     admission::keep_server_fields(&old, &mut next);
     refuse_new_finalizers(kind, &old, &next)?;
-    let mut next = admission::prepare_changed(kind, &old, next, part != Part::Main)?;
+    let mut next = admission::prepare_changed(kind, &old, next, !part.is_main())?;
     if kind.generation && part != Part::Status && differs_beyond_metadata(&old, &next) {
         let generation = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
         next["metadata"]["generation"] = (generation + 1).into();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::api::StoreError;
+use super::measured::Measured;
 use crate::base::ids::MemberId;
 use crate::model::auth::{AuthChange, AuthInfo, AuthStatus, Caller, Permission};
 use crate::model::kv::Revision;
@@ -78,6 +79,9 @@ pub trait Auth: Send + Sync + std::fmt::Debug + 'static {
     /// Refuses unless the caller may administer the cluster (etcd's root role).
     fn check_admin(&self, caller: &Caller) -> Result<(), StoreError>;
 
+    /// Refuses unless the caller is a user, where authentication is enabled.
+    fn check_known(&self, caller: &Caller) -> Result<(), StoreError>;
+
     /// The caller's name at this moment's permissions, where it has one.
     fn auth_info(&self, caller: &Caller) -> Option<AuthInfo>;
 }
@@ -128,6 +132,9 @@ pub struct MemberStatus {
 #[async_trait]
 pub trait Maintenance: Send + Sync + std::fmt::Debug + 'static {
     fn member_status(&self) -> MemberStatus;
+
+    /// What this member has measured since its start.
+    fn measured(&self) -> Measured;
 
     /// The alarms that stand at any member.
     async fn alarms(&self, caller: &Caller) -> Result<Vec<Alarm>, StoreError>;

@@ -42,7 +42,7 @@ pub enum StoreError {
     /// The request can never be done, for a reason that etcd has no word for.
     #[error("bad request: {reason}")]
     BadRequest { reason: String },
-    /// The leader's disk is nearly full; nothing was proposed. It ends by itself when
+    /// The leader's disk, or those of too many others, are nearly full; nothing was proposed. It ends by itself when
     /// there is space again, which takes people or deletions, so repeating is no use.
     #[error("the write was refused for want of space: {reason}")]
     NoSpace { reason: String },

@@ -39,7 +39,8 @@ impl Shared {
         }
     }
 
-    /// Refuses what a standing alarm forbids to etcd's clients.
+    /// Refuses what a standing alarm forbids to etcd's clients: all changes where a state is
+    /// said to be corrupt, what adds where space is short. Reads go on, as in etcd.
     pub(super) fn check_alarms(&self, adds: bool) -> Result<(), Refusal> {
         let alarms = self.state.alarms();
         if alarms.iter().any(|alarm| alarm.kind == AlarmKind::Corrupt) {

@@ -8,12 +8,13 @@
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
 use redb::backends::FileBackend;
-use redb::{BackendError, Database, DatabaseError, StorageBackend};
+use redb::{Database, DatabaseError, StorageBackend};
+
+use super::blocks::{CheckedFile, OnDamage};
 
 /// Work that may block.
 pub type DiskWork = Box<dyn FnOnce() + Send>;
@@ -61,61 +62,16 @@ pub(crate) async fn run_on<T: Send + 'static>(
     rx.await.map_err(|_| io::Error::other("the disk work was dropped or panicked"))
 }
 
-/// Opens a redb file on the disk with a bounded cache (bytes).
+/// Opens a redb file on the disk, every block of it checked, with a bounded cache (bytes).
 pub(crate) fn open_database(
     disk: &dyn StoreDisk,
     name: &str,
     cache_bytes: usize,
+    on_damage: OnDamage,
 ) -> Result<Database, DatabaseError> {
-    let backend = disk.open(name).map_err(|error| DatabaseError::Storage(error.into()))?;
-    Database::builder().set_cache_size(cache_bytes).create_with_backend(Boxed(backend))
-}
-
-/// redb wants a concrete backend; this one passes everything on.
-#[derive(Debug)]
-struct Boxed(Box<dyn StorageBackend>);
-
-impl StorageBackend for Boxed {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
-    }
-    fn close(&self) -> io::Result<()> {
-        self.0.close()
-    }
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.try_lock_range(start, end)
-    }
-    fn try_lock_shared_range(
-        &self,
-        start: Bound<u64>,
-        end: Bound<u64>,
-    ) -> Result<bool, BackendError> {
-        self.0.try_lock_shared_range(start, end)
-    }
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.lock_range(start, end)
-    }
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.lock_shared_range(start, end)
-    }
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.unlock_range(start, end)
-    }
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.query_lock_range(start, end)
-    }
+    let file = disk.open(name).map_err(|error| DatabaseError::Storage(error.into()))?;
+    let checked = CheckedFile::new(name, file, on_damage);
+    Database::builder().set_cache_size(cache_bytes).create_with_backend(checked)
 }
 
 /// A directory of the host.

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::admin_api::{Alarm, AlarmKind, HistoryHash, Maintenance, MemberStatus};
 use super::api::StoreError;
 use super::leases::unexpected;
+use super::measured::Measured;
 use super::member::Store;
 use super::shared::{Shared, leader_in};
 use super::snapshot_file::SnapshotFormat;
@@ -27,6 +28,10 @@ const HAND_OVER: Duration = Duration::from_secs(10);
 const ALARM_EVERY: Duration = Duration::from_secs(1);
 #[async_trait]
 impl Maintenance for Store {
+    fn measured(&self) -> Measured {
+        self.shared.state.measured.clone()
+    }
+
     fn member_status(&self) -> MemberStatus {
         let shared = &self.shared;
         let now = shared.raft.metrics().borrow_watched().clone();
@@ -43,7 +48,9 @@ impl Maintenance for Store {
             };
             format!("memberID:{} alarm:{kind} ", alarm.member)
         }));
-        let leader = leader_in(&now, own);
+        // A leader whom the majority does not answer leads nobody, though it does not know of
+        // another one.
+        let leader = leader_in(&now, own).filter(|_| shared.quorum.loss().is_none());
         if leader.is_none() {
             errors.push(Refusal::NoLeader.text().to_owned());
         }
@@ -151,8 +158,8 @@ impl Shared {
         }
     }
 
-    /// Raises this member's alarm while it leads with too little space, and clears it when
-    /// there is space again.
+    /// Raises this member's alarm while it has too little space, whoever leads, and clears
+    /// it when there is space again.
     pub(super) async fn run_alarms(self: Arc<Self>) {
         let alarm = Alarm { member: self.identity.member, kind: AlarmKind::NoSpace };
         loop {
@@ -163,8 +170,11 @@ impl Shared {
             }
             let short = self.space.check().is_err();
             let raised = self.state.alarms().contains(&alarm);
-            let due = if short { !raised && self.raft.is_leader() } else { raised };
-            if due && let Err(error) = self.set_alarm(alarm, short).await {
+            let is_member = self.membership().get_node(&self.identity.member.0).is_some();
+            if short != raised
+                && is_member
+                && let Err(error) = self.set_alarm(alarm, short).await
+            {
                 tracing::debug!(%error, "the alarm about space is set later");
             }
         }

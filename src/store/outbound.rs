@@ -13,10 +13,11 @@ use tokio::sync::watch;
 use super::api::{PeerError, PeerNetwork, PeerTarget};
 use super::generation::Generations;
 use super::health::Health;
-use super::log::Identity;
+use super::log::{Identity, NotedStarts};
+use super::measured::Measured;
 use super::message::{Answer, Envelope, Rejection, Request};
 use super::state::StateStore;
-use super::types::{Lineage, Peer};
+use super::types::{Lineage, Peer, StartNote};
 use crate::base::ids::MemberId;
 use crate::logic::lineage;
 use crate::store::codec::{decode, encode};
@@ -54,6 +55,7 @@ pub(crate) struct Outbound {
     /// Every start of this disk that it remembers.
     starts: Lineage,
     state: Arc<StateStore>,
+    noted: NotedStarts,
     peers: RwLock<BTreeMap<u64, Peer>>,
     health: watch::Sender<Health>,
     generations: Option<Arc<Generations>>,
@@ -65,6 +67,7 @@ impl Outbound {
         identity: Identity,
         starts: Lineage,
         state: Arc<StateStore>,
+        noted: NotedStarts,
         health: watch::Sender<Health>,
     ) -> Self {
         Self {
@@ -72,6 +75,7 @@ impl Outbound {
             identity,
             starts,
             state,
+            noted,
             peers: RwLock::new(BTreeMap::new()),
             health,
             generations: None,
@@ -88,6 +92,11 @@ impl Outbound {
     /// also if it was before all that the disk remembers.
     pub(crate) fn lineage(&self) -> Lineage {
         lineage::since(&self.starts, self.state.remembered_start(self.identity.member.0))
+    }
+
+    /// The newest start of a member that this one's log or state knows of.
+    pub(crate) fn newest_start(&self, member: u64) -> Option<StartNote> {
+        self.noted.newest(member, self.state.remembered_start(member))
     }
 
     /// Takes the newest membership's addresses.
@@ -110,6 +119,10 @@ impl Outbound {
             return Err(CallError::NoAddress { member: MemberId(member) });
         };
         self.call(member, &peer, request, deadline).await
+    }
+
+    pub(crate) fn measured(&self) -> &Measured {
+        &self.state.measured
     }
 
     /// Carries a message that the caller made.
@@ -138,7 +151,7 @@ impl Outbound {
             from_lineage: self.lineage(),
             to: member,
             to_incarnation: peer.incarnation,
-            to_start: self.state.remembered_start(member.0),
+            to_start: self.newest_start(member.0),
             request,
         };
         let target = PeerTarget { member, address: peer.address.clone() };

@@ -15,6 +15,7 @@ use super::forward_queue::NotAnswered;
 use super::message::Unproposed;
 use super::quorum_loss::QuorumLoss;
 use super::shared::{ATTEMPT, PAUSE, Shared, WRITE_BUDGET};
+use super::space::takes_space;
 use super::types::{Command, Refusal, Reply};
 use crate::base::ids::MemberId;
 
@@ -40,6 +41,16 @@ enum Attempt {
 impl Shared {
     /// Proposes until it is answered or the time is up.
     pub(super) async fn propose(self: &Arc<Self>, command: Command) -> Result<Reply, StoreError> {
+        let measured = &self.state.measured;
+        let _pending = measured.pending();
+        let proposed = self.propose_until(command).await;
+        if proposed.is_err() {
+            measured.proposals_failed.inc();
+        }
+        proposed
+    }
+
+    async fn propose_until(self: &Arc<Self>, command: Command) -> Result<Reply, StoreError> {
         let until = Instant::now() + WRITE_BUDGET;
         let mut uncertain = false;
         let mut last = String::from("no leader is known");
@@ -52,6 +63,7 @@ impl Shared {
             let attempt = tokio::select! {
                 biased;
                 attempt = self.attempt(leader, &command, attempt_until) => attempt,
+                reason = self.deposed(leader) => Attempt::Maybe { reason },
                 // What was sent may still be done when the others are back.
                 loss = self.quorum.lost() => Attempt::Maybe { reason: loss.to_string() },
             };
@@ -89,6 +101,14 @@ impl Shared {
         }
     }
 
+    /// Returns when the leader that was asked is no more the leader.
+    async fn deposed(&self, asked: Option<MemberId>) -> String {
+        // Without one there is nothing to wait for.
+        let Some(asked) = asked else { return std::future::pending().await };
+        self.other_leader(asked).await;
+        format!("another member leads instead of {asked}")
+    }
+
     async fn attempt(
         self: &Arc<Self>,
         leader: Option<MemberId>,
@@ -123,6 +143,28 @@ impl Shared {
         }
     }
 
+    /// Whether the command may be proposed now, and if not, why.
+    fn admit_to_disks(&self, command: &Command) -> Result<(), String> {
+        if !takes_space(command) {
+            return Ok(());
+        }
+        self.space.check().map_err(|shortage| shortage.to_string())?;
+        let short = self.state.short_of_space();
+        if short.is_empty() {
+            return Ok(());
+        }
+        let voters = self.voters();
+        let with_space = voters.names.keys().copied().filter(|member| !short.contains(member));
+        match voters.loss(&with_space.collect()) {
+            None => Ok(()),
+            Some(loss) => Err(format!(
+                "the disks of {} are nearly full, so that no majority has space; only deletions \
+                 and compaction are accepted until one has more",
+                loss.silent.join(", ")
+            )),
+        }
+    }
+
     /// Proposes on this member, which must be the leader.
     pub(super) async fn propose_here(
         &self,
@@ -136,9 +178,7 @@ impl Shared {
         if let Some(loss) = self.quorum.loss() {
             return Err(Unproposed::NoQuorum(loss));
         }
-        self.space
-            .admit(&command)
-            .map_err(|shortage| Unproposed::NoSpace { reason: shortage.to_string() })?;
+        self.admit_to_disks(&command).map_err(|reason| Unproposed::NoSpace { reason })?;
         match timeout_at(until, self.raft.client_write(command)).await {
             Ok(Ok(response)) => Ok(response.data),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {

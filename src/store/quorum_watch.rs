@@ -54,7 +54,7 @@ impl Store {
 }
 
 impl Shared {
-    fn voters(&self) -> Voters {
+    pub(super) fn voters(&self) -> Voters {
         let membership = self.membership();
         let names = membership.nodes().map(|(member, peer)| (*member, peer.name.clone()));
         Voters { names: names.collect(), groups: membership.get_joint_config().clone() }

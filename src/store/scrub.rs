@@ -64,6 +64,18 @@ impl Shared {
         }
     }
 
+    /// Stops the member when anybody finds that its state file is not as it was written.
+    pub(super) async fn follow_damage(self: Arc<Self>) {
+        let mut found = self.state.damage();
+        let what = match found.wait_for(Option::is_some).await {
+            Ok(found) => found.clone().unwrap_or_default(),
+            Err(_) => return,
+        };
+        let damage = Damage::State(what);
+        tracing::error!("{damage}");
+        Health::failed(&self.health, &damage.to_string());
+    }
+
     /// Nothing is served any more; a damaged state is noted for the next start.
     pub(super) fn stop_for(&self, damage: &Damage) {
         if let Damage::State(what) = damage {

@@ -3,8 +3,11 @@
 //! Why: a commit that finds the disk full ends the member, and a member that cannot start
 //! cannot be told to delete anything. So a reserve is kept for what is under way, for
 //! deletions and for compaction.
-//! Invariants: only the leader's own disk is judged; refusing ends by itself when space
-//! returns; a disk that does not say how full it is refuses nothing.
+//! Each member judges its own disk and tells the others by an alarm (`maintenance`), which
+//! forbids etcd's clients to put anything. This program's own writes go on as long as the
+//! leader and a majority have space.
+//! Invariants: refusing ends by itself when space returns; a disk that does not say how full
+//! it is refuses nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +25,7 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Too little free space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the leader's disk has {free_bytes} bytes free, below the reserve of {reserve_bytes}; only \
+    "the disk has {free_bytes} bytes free, below the reserve of {reserve_bytes}; only \
      deletions and compaction are accepted until there is more"
 )]
 pub(super) struct Shortage {
@@ -58,7 +61,7 @@ impl SpaceGuard {
                     tracing::error!(
                         free_bytes = shortage.free_bytes,
                         reserve_bytes = shortage.reserve_bytes,
-                        "the store's disk is nearly full; as leader this member refuses writes"
+                        "the store's disk is nearly full; what needs space is refused"
                     );
                 }
                 (Err(_), Ok(())) => tracing::info!("the store's disk has space again"),
@@ -79,19 +82,17 @@ impl SpaceGuard {
         }
         Ok(())
     }
+}
 
-    /// Whether the command may be proposed now.
-    pub(super) fn admit(&self, command: &Command) -> Result<(), Shortage> {
-        match command {
-            Command::Txn { request, .. } if adds(request) => self.check(),
-            Command::Ask { ask: Ask::LeaseGrant { .. }, .. } => self.check(),
-            Command::Txn { .. }
-            | Command::Ask { .. }
-            | Command::LeaseEnds { .. }
-            | Command::LeaseMarks { .. }
-            | Command::Compact { .. }
-            | Command::Boot { .. } => Ok(()),
-        }
+/// Whether the command could store something new.
+pub(super) fn takes_space(command: &Command) -> bool {
+    match command {
+        Command::Txn { request, .. } => adds(request),
+        Command::Ask { ask, .. } => matches!(ask, Ask::LeaseGrant { .. }),
+        Command::LeaseEnds { .. }
+        | Command::LeaseMarks { .. }
+        | Command::Compact { .. }
+        | Command::Boot { .. } => false,
     }
 }
 

@@ -46,7 +46,7 @@ pub struct StoreStatus {
     pub state_bytes: u64,
     /// Free bytes of the disk that holds both; `None` if the disk does not say.
     pub disk_free_bytes: Option<u64>,
-    /// Why this member, as a leader, would refuse writes that need space.
+    /// Why this member's disk has writes that need space refused.
     pub writes_refused: Option<String>,
     pub members: Vec<MemberInfo>,
 }

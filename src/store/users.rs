@@ -210,6 +210,13 @@ impl Auth for Store {
         Ok(self.shared.check_admin(caller)?)
     }
 
+    fn check_known(&self, caller: &Caller) -> Result<(), StoreError> {
+        match caller.info() {
+            Some(by) => Ok(self.shared.state.auth().check_known(&by)?),
+            None => Ok(()),
+        }
+    }
+
     fn auth_info(&self, caller: &Caller) -> Option<AuthInfo> {
         caller.info().filter(|info| !info.user.is_empty())
     }

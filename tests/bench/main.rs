@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         [] => lab().and_then(|()| store::measure(&[])),
         ["lab"] => lab(),
         ["store", groups @ ..] => store::measure(groups),
-        ["member", directory] => store::member::run(Path::new(directory)),
+        ["member", directory] => store::members::member::run(Path::new(directory)),
         other => Err(anyhow::anyhow!("unknown: {other:?}; say nothing, lab or store")),
     };
     match done {

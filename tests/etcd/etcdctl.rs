@@ -102,7 +102,7 @@ async fn members_health_hashes_compaction_and_snapshots() {
         client.ok(&["put", "a", &value.to_string()]).await;
     }
     let members = client.ok(&["member", "list"]).await;
-    assert!(members.contains("started, a1, https://127.0.0.1:2380"), "{members}");
+    assert!(members.contains("started, a1, https://127.0.0.1:"), "{members}");
     assert!(client.ok(&["endpoint", "health"]).await.contains("is healthy"));
     assert!(client.ok(&["endpoint", "status"]).await.contains("3.7.0"));
     assert!(client.ok(&["endpoint", "hashkv"]).await.contains(", "));

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::served::{Etcd, Served, output, program, restored_store};
+use crate::real::Etcd;
+use crate::served::{Served, output, program, restored_store};
 use holdfast::base::ids::{ClusterId, MemberId};
 
 async fn run(mut command: Command) -> String {

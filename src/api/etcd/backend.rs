@@ -102,6 +102,14 @@ impl Backend {
             .map_or(Caller::Anonymous, |identity| auth.caller_of_certificate(&identity.user)))
     }
 
+    /// As `caller`, who must be a user where authentication is enabled: for what belongs to
+    /// nobody in particular and is still not everybody's.
+    pub(super) async fn known_caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let caller = self.caller(request).await?;
+        self.store.auth.check_known(&caller).map_err(status)?;
+        Ok(caller)
+    }
+
     pub(super) fn has_leader(&self) -> bool {
         self.store.maintenance.member_status().leader.is_some()
     }

@@ -34,11 +34,18 @@ fn address_of(urls: &[String]) -> Result<String, Status> {
 }
 
 impl Backend {
+    /// What is said of the group is of no revision.
+    fn group_header(&self) -> Option<pb::ResponseHeader> {
+        self.header_at(0)
+    }
+
     fn member(&self, member: ClusterMember) -> pb::Member {
         let host = member.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let client = format!("https://{host}:{}", self.client_port);
         pb::Member {
             id: member.id.0,
-            client_ur_ls: vec![format!("https://{host}:{}", self.client_port)],
+            // Who never started has no name and serves nobody yet.
+            client_ur_ls: if member.name.is_empty() { Vec::new() } else { vec![client] },
             peer_ur_ls: vec![format!("https://{}", member.address)],
             name: member.name,
             is_learner: member.is_learner,
@@ -65,7 +72,7 @@ impl Cluster for ClusterService {
         Ok(Response::new(pb::MemberAddResponse {
             member: Some(self.0.member(added.map_err(status)?)),
             members: self.0.members(false).await?,
-            header: self.0.header(),
+            header: self.0.group_header(),
         }))
     }
 
@@ -77,7 +84,7 @@ impl Cluster for ClusterService {
         let id = MemberId(request.into_inner().id);
         self.0.store.cluster.member_remove(&caller, id).await.map_err(status)?;
         let members = self.0.members(false).await?;
-        Ok(Response::new(pb::MemberRemoveResponse { header: self.0.header(), members }))
+        Ok(Response::new(pb::MemberRemoveResponse { header: self.0.group_header(), members }))
     }
 
     async fn member_update(
@@ -89,15 +96,16 @@ impl Cluster for ClusterService {
         let (id, address) = (MemberId(request.id), address_of(&request.peer_ur_ls)?);
         self.0.store.cluster.member_update(&caller, id, &address).await.map_err(status)?;
         let members = self.0.members(false).await?;
-        Ok(Response::new(pb::MemberUpdateResponse { header: self.0.header(), members }))
+        Ok(Response::new(pb::MemberUpdateResponse { header: self.0.group_header(), members }))
     }
 
     async fn member_list(
         &self,
         request: Request<pb::MemberListRequest>,
     ) -> Result<Response<pb::MemberListResponse>, Status> {
+        self.0.known_caller(&request).await?;
         let members = self.0.members(request.into_inner().linearizable).await?;
-        Ok(Response::new(pb::MemberListResponse { header: self.0.header(), members }))
+        Ok(Response::new(pb::MemberListResponse { header: self.0.group_header(), members }))
     }
 
     async fn member_promote(
@@ -108,7 +116,7 @@ impl Cluster for ClusterService {
         let id = MemberId(request.into_inner().id);
         self.0.store.cluster.member_promote(&caller, id).await.map_err(status)?;
         let members = self.0.members(false).await?;
-        Ok(Response::new(pb::MemberPromoteResponse { header: self.0.header(), members }))
+        Ok(Response::new(pb::MemberPromoteResponse { header: self.0.group_header(), members }))
     }
 }
 

@@ -43,6 +43,11 @@ async fn read(backend: &Backend, serializable: bool) -> Result<(), String> {
     }
 }
 
+/// Whether the member itself works.
+pub(super) async fn lives(backend: &Backend) -> bool {
+    read(backend, true).await.is_ok()
+}
+
 async fn unhealthy(backend: &Backend, query: &HealthQuery) -> Option<String> {
     let alarms = match backend.store.maintenance.alarms(&Caller::Internal).await {
         Ok(alarms) => alarms,

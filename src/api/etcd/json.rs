@@ -10,9 +10,11 @@
 use bytes::Bytes;
 use prost::Message;
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor,
+    DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor,
     SerializeOptions,
 };
+
+use serde_json::Value;
 
 use super::messages::DESCRIPTORS;
 
@@ -48,13 +50,18 @@ impl Shapes {
         self.0.is_server_streaming()
     }
 
+    #[cfg(test)]
+    pub(super) fn input(&self) -> MessageDescriptor {
+        self.0.input()
+    }
+
     /// A request from its document.
-    pub(super) fn request(&self, document: serde_json::Value) -> Result<Bytes, String> {
+    pub(super) fn request(&self, document: Value) -> Result<Bytes, String> {
         read(self.0.input(), document)
     }
 
     /// The document of an answer.
-    pub(super) fn answer(&self, message: &[u8]) -> Result<serde_json::Value, String> {
+    pub(super) fn answer(&self, message: &[u8]) -> Result<Value, String> {
         let message = DynamicMessage::decode(self.0.output(), message);
         let message = message.map_err(|error| error.to_string())?;
         let writing = SerializeOptions::new().use_proto_field_name(true);
@@ -64,7 +71,34 @@ impl Shapes {
     }
 }
 
-fn read(kind: MessageDescriptor, document: serde_json::Value) -> Result<Bytes, String> {
+/// Refuses names that an enumeration does not have: passing over fields that are not known,
+/// the reader would pass over these too, and take the zero for what was meant.
+fn check_names(kind: &MessageDescriptor, document: &Value) -> Result<(), String> {
+    let Value::Object(fields) = document else { return Ok(()) };
+    for (name, value) in fields {
+        let field = kind.get_field_by_json_name(name).or_else(|| kind.get_field_by_name(name));
+        let Some(field) = field else { continue };
+        let values = match value {
+            Value::Array(list) => &list[..],
+            one => std::slice::from_ref(one),
+        };
+        for value in values {
+            match (field.kind(), value) {
+                (Kind::Enum(names), Value::String(text)) => {
+                    if names.get_value_by_name(text).is_none() {
+                        return Err(format!("{name}: {text:?} is no {}", names.name()));
+                    }
+                }
+                (Kind::Message(inner), value) => check_names(&inner, value)?,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read(kind: MessageDescriptor, document: Value) -> Result<Bytes, String> {
+    check_names(&kind, &document)?;
     DynamicMessage::deserialize_with_options(kind, document, &READING)
         .map(|message| message.encode_to_vec().into())
         .map_err(|error| error.to_string())
@@ -85,7 +119,7 @@ impl Documents {
     }
 
     /// The next document, if it has come whole.
-    pub(super) fn pop(&mut self) -> Result<Option<serde_json::Value>, String> {
+    pub(super) fn pop(&mut self) -> Result<Option<Value>, String> {
         let mut found = serde_json::Deserializer::from_slice(&self.0).into_iter();
         match found.next() {
             None => {
@@ -115,7 +149,9 @@ mod tests {
         for (path, service, method) in PATHS {
             assert!(described.method(service, method).is_some(), "{path}: {service}/{method}");
         }
-        for service in described.0.services() {
+        // gRPC's own health service has no JSON side, as in etcd.
+        let etcds = described.0.services().filter(|service| service.name() != "Health");
+        for service in etcds {
             for method in service.methods() {
                 let named = PATHS
                     .iter()
@@ -137,6 +173,18 @@ mod tests {
             assert_eq!((&request.key[..], &request.range_end[..]), (&b"a"[..], &b"b"[..]));
             assert_eq!((request.revision, request.sort_order, request.keys_only), (12, 2, true));
         }
+    }
+
+    #[test]
+    fn a_name_that_an_enumeration_lacks_is_refused_at_any_depth() {
+        let read = |method: &str, document: Value| {
+            Described::new().method("etcdserverpb.KV", method).unwrap().request(document)
+        };
+        let sideways = serde_json::json!({ "sortOrder": "SIDEWAYS" });
+        assert!(read("Range", sideways.clone()).is_err());
+        let nested = serde_json::json!({ "success": [{ "request_range": sideways }] });
+        assert!(read("Txn", nested).unwrap_err().contains("SIDEWAYS"));
+        assert!(read("Range", serde_json::json!({ "sort_order": "DESCEND" })).is_ok());
     }
 
     #[test]

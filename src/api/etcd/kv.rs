@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures::stream::Peekable;
 use futures::{Stream, StreamExt};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -12,10 +13,31 @@ use super::errors::status;
 use super::messages::etcdserverpb as pb;
 use super::messages::etcdserverpb::kv_server::Kv;
 use super::wire;
+use crate::model::kv::RangeResponse;
+use crate::store::StoreError;
 
 /// The service over the store.
 #[derive(Debug)]
 pub(super) struct KvService(pub(super) Arc<Backend>);
+
+type Chunks = Pin<Box<Peekable<ReceiverStream<Result<RangeResponse, StoreError>>>>>;
+
+/// The next message of a streamed range. The last one alone has a header: it tells a client
+/// that all of it came.
+async fn next_chunk(
+    (backend, mut chunks): (Arc<Backend>, Chunks),
+) -> Option<(Result<pb::RangeStreamResponse, Status>, (Arc<Backend>, Chunks))> {
+    let message = match chunks.next().await? {
+        Ok(chunk) => {
+            let last = chunks.as_mut().peek().await.is_none();
+            let header = if last { backend.header_at(chunk.revision) } else { None };
+            let range_response = Some(wire::range_response(chunk, header));
+            Ok(pb::RangeStreamResponse { range_response })
+        }
+        Err(error) => Err(status(error)),
+    };
+    Some((message, (backend, chunks)))
+}
 
 #[tonic::async_trait]
 impl Kv for KvService {
@@ -40,16 +62,8 @@ impl Kv for KvService {
         let caller = self.0.caller(&request).await?;
         let wanted = wire::range_request(request.into_inner())?;
         let chunks = self.0.store.kv.range_stream(&caller, wanted).await.map_err(status)?;
-        let backend = self.0.clone();
-        let mut first = true;
-        let answers = ReceiverStream::new(chunks).map(move |chunk| {
-            let chunk = chunk.map_err(status)?;
-            // A client merges the messages, so one header is enough.
-            let header = if first { backend.header_at(chunk.revision) } else { None };
-            first = false;
-            let range_response = Some(wire::range_response(chunk, header));
-            Ok(pb::RangeStreamResponse { range_response })
-        });
+        let chunks = Box::pin(ReceiverStream::new(chunks).peekable());
+        let answers = futures::stream::unfold((self.0.clone(), chunks), next_chunk);
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -95,7 +109,7 @@ impl Kv for KvService {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         let pb::CompactionRequest { revision, physical } = request.into_inner();
         let done = self.0.store.kv.compact_as(&caller, revision, physical).await;
         let header = self.0.header_at(done.map_err(status)?);

@@ -40,7 +40,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         let pb::LeaseGrantRequest { ttl, id } = request.into_inner();
         let granted = self.0.store.leases.lease_grant(&caller, id, ttl).await.map_err(status)?;
         Ok(Response::new(pb::LeaseGrantResponse {
@@ -55,7 +55,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         let id = request.into_inner().id;
         let revision = self.0.store.leases.lease_revoke(&caller, id).await.map_err(status)?;
         Ok(Response::new(pb::LeaseRevokeResponse { header: self.0.header_at(revision) }))
@@ -68,7 +68,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<tonic::Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         let backend = self.0.clone();
         let requests = request.into_inner();
         let answers = requests.then(move |request| {
@@ -82,7 +82,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         let pb::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
         let leases = &self.0.store.leases;
         let left = leases.lease_time_to_live(&caller, id, keys).await.map_err(status)?;
@@ -99,7 +99,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseLeasesRequest>,
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         let ids = self.0.store.leases.leases(&caller).await.map_err(status)?;
         let leases = ids.into_iter().map(|id| pb::LeaseStatus { id }).collect();
         Ok(Response::new(pb::LeaseLeasesResponse { header: self.0.header(), leases }))

@@ -52,7 +52,7 @@ impl Maintenance for MaintenanceService {
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
         use pb::alarm_request::AlarmAction;
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         let request = request.into_inner();
         let unknown = |_| Status::invalid_argument("etcdserver: unknown kind of alarm");
         let wanted = kind(pb::AlarmType::try_from(request.alarm).map_err(unknown)?);
@@ -77,8 +77,9 @@ impl Maintenance for MaintenanceService {
 
     async fn status(
         &self,
-        _request: Request<pb::StatusRequest>,
+        request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
+        self.0.known_caller(&request).await?;
         let own = self.0.store.maintenance.member_status();
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         Ok(Response::new(pb::StatusResponse {
@@ -103,7 +104,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         self.0.store.maintenance.defragment(&caller).await.map_err(status)?;
         Ok(Response::new(pb::DefragmentResponse { header: self.0.header() }))
     }
@@ -112,7 +113,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         let (hash, revision) = self.0.store.maintenance.hash(&caller).await.map_err(status)?;
         Ok(Response::new(pb::HashResponse { header: self.0.header_at(revision), hash }))
     }
@@ -121,7 +122,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         let revision = request.into_inner().revision;
         let made = self.0.store.maintenance.hash_kv(&caller, revision).await.map_err(status)?;
         Ok(Response::new(pb::HashKvResponse {
@@ -138,7 +139,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         let header = self.0.header();
         let pieces = self.0.store.maintenance.snapshot(&caller).await.map_err(status)?;
         Ok(Response::new(Box::pin(SnapshotBlobs::new(pieces, header).into_stream())))
@@ -148,7 +149,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         let to = MemberId(request.into_inner().target_id);
         self.0.store.maintenance.move_leader(&caller, to).await.map_err(status)?;
         Ok(Response::new(pb::MoveLeaderResponse { header: self.0.header() }))
@@ -159,7 +160,7 @@ impl Maintenance for MaintenanceService {
         request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
         use pb::downgrade_request::DowngradeAction;
-        let caller = self.0.caller(&request).await?;
+        let caller = self.0.known_caller(&request).await?;
         self.0.store.auth.check_admin(&caller).map_err(status)?;
         let request = request.into_inner();
         let unknown = |_| Status::unknown("etcdserver: unknown kind of downgrade action");

@@ -4,7 +4,7 @@
 //! Not here: what the messages mean (`wire`), what the services do (the files beside).
 
 macro_rules! generated {
-    ($name:ident) => {
+    ($name:ident, $package:literal) => {
         #[allow(
             clippy::all,
             clippy::unwrap_used,
@@ -14,16 +14,17 @@ macro_rules! generated {
             reason = "generated code"
         )]
         pub(crate) mod $name {
-            include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".rs"));
+            include!(concat!(env!("OUT_DIR"), "/", $package, ".rs"));
         }
     };
 }
 
-generated!(authpb);
-generated!(etcdserverpb);
-generated!(mvccpb);
-generated!(v3electionpb);
-generated!(v3lockpb);
+generated!(authpb, "authpb");
+generated!(etcdserverpb, "etcdserverpb");
+generated!(mvccpb, "mvccpb");
+generated!(v3electionpb, "v3electionpb");
+generated!(v3lockpb, "v3lockpb");
+generated!(health, "grpc.health.v1");
 
 /// The same definitions as data, for the JSON side.
 pub(super) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/etcd.descriptors"));

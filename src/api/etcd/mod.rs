@@ -22,6 +22,7 @@ mod errors;
 mod fragment;
 mod gateway;
 mod gateway_answer;
+mod grpc_health;
 mod health;
 mod json;
 mod kv;
@@ -54,7 +55,7 @@ use backend::{Backend, MESSAGE_MAX_BYTES};
 use messages::etcdserverpb::{
     auth_server, cluster_server, kv_server, lease_server, maintenance_server, watch_server,
 };
-use messages::{v3electionpb::election_server, v3lockpb::lock_server};
+use messages::{health::health_server, v3electionpb::election_server, v3lockpb::lock_server};
 
 /// The services with their paths.
 macro_rules! services {
@@ -83,6 +84,8 @@ fn grpc(backend: &Arc<Backend>) -> Router {
         "/v3lockpb.Lock/{method}" => lock_server::LockServer<_>, lock::LockService;
         "/v3electionpb.Election/{method}" => election_server::ElectionServer<_>,
             election::ElectionService;
+        "/grpc.health.v1.Health/{method}" => health_server::HealthServer<_>,
+            grpc_health::HealthService;
     }
 }
 

@@ -267,7 +267,8 @@ impl Session {
                 if self.watches.remove(&id).is_some() {
                     self.feed.cancel(id);
                     self.answers.push_back(pb::WatchResponse {
-                        header: self.backend.header(),
+                        // Of no revision: there is none up to which this watch saw all.
+                        header: self.backend.header_at(0),
                         watch_id: id,
                         canceled: true,
                         compact_revision,

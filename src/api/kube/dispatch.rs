@@ -7,16 +7,17 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 
 use super::accept::{self, Shape};
+use super::body::{self, PatchBody};
 use super::options::Options;
 use super::path::{self, Path, Resource};
 use super::respond::{self, Refusal, json_response};
 use super::table::{self, Include};
-use super::{KubeState, body, discovery, logs, watch};
+use super::{KubeState, discovery, impersonation, logs, reviews, watch};
 use crate::api::identity::PeerIdentity;
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
 use crate::objects::access::{self, Identity};
-use crate::objects::{Address, fields};
+use crate::objects::{Address, ApplyRequest, fields};
 
 /// Answers every path under `/api` and `/apis`.
 pub(super) async fn handle(State(state): State<KubeState>, request: Request) -> Response {
@@ -30,6 +31,7 @@ async fn route(state: &KubeState, request: Request) -> Result<Response, Status> 
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<PeerIdentity>().ok_or_else(Status::unauthorized)?;
     let identity = Identity { user: peer.user.clone(), groups: peer.groups.clone() };
+    let identity = impersonation::identity(state, identity, &parts.headers).await?;
     let resource = match path::parse(parts.uri.path()) {
         Path::Resource(resource) => resource,
         Path::Unknown => return Err(Status::unknown_resource()),
@@ -69,6 +71,12 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn run(&self, method: &Method, body: Body) -> Result<Response, Status> {
+        if !self.kind().kept {
+            if method != Method::POST || self.resource.name.is_some() {
+                return Err(Status::method_not_allowed());
+            }
+            return self.review(body).await;
+        }
         let watches = self.options.flag("watch")?;
         match (method.as_str(), &self.resource.name, self.resource.subresource) {
             ("GET", name, None) if watches => self.watch(name.as_deref()).await,
@@ -100,7 +108,8 @@ impl Call<'_> {
     async fn authorize(&self, verb: &str, name: &str) -> Result<(), Status> {
         let request = access::Request {
             verb,
-            kind: self.kind(),
+            group: self.kind().group,
+            resource: self.kind().plural,
             subresource: self.resource.subresource.map(Subresource::name),
             namespace: self.namespace().unwrap_or_default(),
             name,
@@ -172,7 +181,7 @@ impl Call<'_> {
 
     /// The object in a body that must be of this path's kind, and the warnings about it.
     async fn own_body(&self, body: Body) -> Result<(Value, Vec<String>), Status> {
-        let object = body::object(&self.headers, body).await?;
+        let (object, doubled) = body::object_and_doubled(&self.headers, body).await?;
         let kind = self.kind();
         if !object.is_object() {
             return Err(Status::bad_request("the body of the request must be an object"));
@@ -191,7 +200,7 @@ impl Call<'_> {
                 kind.kind
             )));
         }
-        let warnings = fields::check(kind, &object, self.options.field_validation()?)?;
+        let warnings = fields::check(kind, &object, &doubled, self.options.field_validation()?)?;
         Ok((object, warnings))
     }
 
@@ -202,7 +211,7 @@ impl Call<'_> {
         let (object, warnings) = self.own_body(body).await?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         self.authorize("create", name).await?;
-        let write = self.options.write()?;
+        let write = self.options.write(&self.headers)?;
         let created =
             self.state.objects.create(self.kind(), self.namespace(), object, write).await?;
         let mut response = self.answer(StatusCode::CREATED, created);
@@ -210,10 +219,29 @@ impl Call<'_> {
         Ok(response)
     }
 
+    /// Answers a question; nothing is stored.
+    async fn review(&self, body: Body) -> Result<Response, Status> {
+        if self.kind().namespaced && self.namespace().is_none() {
+            return Err(Status::method_not_allowed());
+        }
+        let (question, warnings) = self.own_body(body).await?;
+        self.options.dry_run()?;
+        let answer = reviews::answer(
+            &self.state.objects,
+            &self.identity,
+            self.kind(),
+            self.namespace(),
+            question,
+        );
+        let mut response = json_response(StatusCode::CREATED, &answer.await?);
+        respond::warn(&mut response, &warnings);
+        Ok(response)
+    }
+
     async fn bind(&self, name: &str, body: Body) -> Result<Response, Status> {
         self.authorize("create", name).await?;
         let binding = body::object(&self.headers, body).await?;
-        let write = self.options.write()?;
+        let write = self.options.write(&self.headers)?;
         self.state.objects.bind(&self.address(name), &binding, write).await?;
         let done = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
@@ -245,7 +273,7 @@ impl Call<'_> {
         } else {
             self.own_body(body).await?
         };
-        let (address, write) = (self.address(name), self.options.write()?);
+        let (address, write) = (self.address(name), self.options.write(&self.headers)?);
         let updated = self.state.objects.update(&address, part, object, write).await?;
         let mut response = self.answer(StatusCode::OK, updated);
         respond::warn(&mut response, &warnings);
@@ -259,14 +287,42 @@ impl Call<'_> {
         body: Body,
     ) -> Result<Response, Status> {
         self.authorize("patch", name).await?;
-        let patch = body::patch(&self.headers, body).await?;
-        let (address, write) = (self.address(name), self.options.write()?);
+        let patch = match body::patch(&self.headers, body).await? {
+            PatchBody::Apply(config) => return self.apply(name, part, config).await,
+            PatchBody::Patch(patch) => patch,
+        };
+        if self.options.get("force").is_some() {
+            return Err(bad_patch_options(
+                "force: Forbidden: may not be specified for non-apply patch",
+            ));
+        }
+        let (address, write) = (self.address(name), self.options.write(&self.headers)?);
         let validation = self.options.field_validation()?;
         let (patched, warnings) =
             self.state.objects.patch(&address, part, &patch, validation, write).await?;
         let mut response = self.answer(StatusCode::OK, patched);
         respond::warn(&mut response, &warnings);
         Ok(response)
+    }
+
+    async fn apply(
+        &self,
+        name: &str,
+        part: Option<Subresource>,
+        config: Value,
+    ) -> Result<Response, Status> {
+        if self.options.get("fieldManager").is_none() {
+            return Err(bad_patch_options(
+                "fieldManager: Required value: is required for apply patch",
+            ));
+        }
+        // A field that the type does not have is refused whatever this says.
+        self.options.field_validation()?;
+        let (address, write) = (self.address(name), self.options.write(&self.headers)?);
+        let request = ApplyRequest { config, force: self.options.flag("force")? };
+        let applied = self.state.objects.apply(&address, part, request, write).await?;
+        let code = if applied.created { StatusCode::CREATED } else { StatusCode::OK };
+        Ok(self.answer(code, applied.object))
     }
 
     async fn delete(&self, name: &str, body: Body) -> Result<Response, Status> {
@@ -291,4 +347,10 @@ impl Call<'_> {
         let gone = self.state.objects.delete_collection(&list, &request).await?;
         Ok(json_response(StatusCode::OK, &respond::list(self.kind(), gone)))
     }
+}
+
+/// A refusal of the query of a PATCH.
+fn bad_patch_options(problem: &str) -> Status {
+    let message = format!("PatchOptions.meta.k8s.io \"\" is invalid: {problem}");
+    Status::failure(422, "Invalid", message)
 }

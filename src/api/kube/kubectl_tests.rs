@@ -16,16 +16,16 @@ use crate::objects::{Address, WriteOptions};
 /// How long one kubectl may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-struct Kubectl {
-    server: Server,
+pub(super) struct Kubectl {
+    pub(super) server: Server,
     home: tempfile::TempDir,
 }
 
 #[derive(Debug)]
-struct Output {
-    ok: bool,
-    out: String,
-    err: String,
+pub(super) struct Output {
+    pub(super) ok: bool,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 fn installed() -> bool {
@@ -38,7 +38,7 @@ fn installed() -> bool {
 }
 
 impl Kubectl {
-    async fn start() -> Option<Self> {
+    pub(super) async fn start() -> Option<Self> {
         if !installed() {
             return None;
         }
@@ -59,7 +59,7 @@ impl Kubectl {
         command
     }
 
-    async fn try_run(&self, arguments: &[&str], input: &str) -> Output {
+    pub(super) async fn try_run(&self, arguments: &[&str], input: &str) -> Output {
         let mut child = self.command(arguments).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(input.as_bytes()).await.unwrap();
@@ -73,18 +73,18 @@ impl Kubectl {
         }
     }
 
-    async fn run_with(&self, arguments: &[&str], input: &str) -> String {
+    pub(super) async fn run_with(&self, arguments: &[&str], input: &str) -> String {
         let output = self.try_run(arguments, input).await;
         assert!(output.ok, "kubectl {arguments:?} failed: {output:#?}");
         output.out
     }
 
-    async fn run(&self, arguments: &[&str]) -> String {
+    pub(super) async fn run(&self, arguments: &[&str]) -> String {
         self.run_with(arguments, "").await
     }
 
     /// What the agent and the controllers would write.
-    async fn write_status(&self, group: &str, plural: &str, name: &str, status: Value) {
+    pub(super) async fn write_status(&self, group: &str, plural: &str, name: &str, status: Value) {
         let kind = kinds::by_path(group, "v1", plural).unwrap();
         let address = Address::new(kind, kind.namespaced.then_some("default"), name);
         let body = json!({"status": status});
@@ -92,7 +92,7 @@ impl Kubectl {
         self.server.objects.update(&address, part, body, WriteOptions::default()).await.unwrap();
     }
 
-    async fn create(&self, group: &str, plural: &str, object: Value) {
+    pub(super) async fn create(&self, group: &str, plural: &str, object: Value) {
         let kind = kinds::by_path(group, "v1", plural).unwrap();
         let namespace = kind.namespaced.then_some("default");
         let options = WriteOptions::default();
@@ -397,12 +397,20 @@ async fn what_is_served_is_listed() {
     let out = kubectl.run(&["api-versions"]).await;
     assert_eq!(
         out.split_whitespace().collect::<Vec<_>>(),
-        ["apps/v1", "coordination.k8s.io/v1", "discovery.k8s.io/v1", "v1"]
+        [
+            "apps/v1",
+            "authentication.k8s.io/v1",
+            "authorization.k8s.io/v1",
+            "batch/v1",
+            "coordination.k8s.io/v1",
+            "discovery.k8s.io/v1",
+            "v1"
+        ]
     );
     assert!(kubectl.run(&["version"]).await.contains("v1.32.0+holdfast"));
-    let unknown = kubectl.try_run(&["get", "jobs"], "").await;
+    let unknown = kubectl.try_run(&["get", "ingresses"], "").await;
     assert!(
-        unknown.err.contains("the server doesn't have a resource type \"jobs\""),
+        unknown.err.contains("the server doesn't have a resource type \"ingresses\""),
         "{unknown:?}"
     );
 }

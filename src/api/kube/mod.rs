@@ -1,7 +1,7 @@
 //! The Kubernetes API over HTTP: paths, media types, discovery, Tables, watches, logs.
 //!
 //! ```text
-//! request → path → identity → access → body → objects → Table? → response
+//! request → path → identity (or whom it stands for) → access → body → objects → Table? → response
 //! ```
 //! Invariants: every refusal is a `Status`; nothing is answered without an identity but
 //! health and version. Not here: what objects are and may become (`objects/`,
@@ -12,12 +12,15 @@ mod body;
 mod discovery;
 mod dispatch;
 mod health;
+mod impersonation;
+mod json_fields;
 mod logs;
 mod openapi;
 mod options;
 mod path;
 mod protobuf;
 mod respond;
+mod reviews;
 mod table;
 mod watch;
 mod worker;
@@ -57,6 +60,14 @@ pub fn router(state: KubeState) -> Router {
 }
 
 #[cfg(test)]
+mod apply_tests;
+#[cfg(test)]
+mod kubectl_apply_tests;
+#[cfg(test)]
 mod kubectl_tests;
+#[cfg(test)]
+mod kubectl_workload_tests;
+#[cfg(test)]
+mod review_tests;
 #[cfg(test)]
 mod tests;

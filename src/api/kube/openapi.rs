@@ -1,9 +1,12 @@
-//! OpenAPI, as much as clients need to know what the server can do.
+//! OpenAPI: what the server can do, and the schemas of all that is served.
 //!
 //! kubectl looks here whether `fieldValidation` and `dryRun` are understood before it
-//! leaves validation to the server; for a kind that version 3 does not list it asks
-//! version 2, in protobuf, and says "no matches for kind" once it has its answer. Schemas
-//! (`kubectl explain`) are not served.
+//! leaves validation to the server, for the words of `kubectl explain` and for the merge
+//! keys of `kubectl apply`. For a kind that version 3 does not list it asks version 2, in
+//! protobuf, and says "no matches for kind" once it has its answer: there the frame of the
+//! document is enough.
+
+mod schemas;
 
 use axum::Json;
 use axum::body::Body;
@@ -13,6 +16,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
+use self::schemas::Flavour;
 use super::respond::{Refusal, json_response};
 use crate::model::kinds::{self, KINDS, Kind};
 use crate::model::status::Status;
@@ -23,7 +27,7 @@ const VERSION: &str = "v1.32.0";
 const PROTOBUF_ASKED: &str = "com.github.proto-openapi.spec.v2";
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// `GET /openapi/v2`: the frame of a Swagger document, with no schemas.
+/// `GET /openapi/v2`: a Swagger document; in protobuf only its frame.
 pub(super) async fn v2(headers: HeaderMap) -> Response {
     let asked = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if asked.contains(PROTOBUF_ASKED) {
@@ -39,7 +43,7 @@ pub(super) async fn v2(headers: HeaderMap) -> Response {
         "swagger": "2.0",
         "info": {"title": TITLE, "version": VERSION},
         "paths": paths,
-        "definitions": {},
+        "definitions": schemas::of(KINDS.iter(), Flavour::V2),
     }))
     .into_response()
 }
@@ -75,12 +79,10 @@ pub(super) async fn v3_index() -> Json<Value> {
 
 /// `GET /openapi/v3/api/v1` and the like.
 pub(super) async fn v3(Path(rest): Path<String>) -> Response {
-    let mut paths = Map::new();
-    for kind in KINDS {
-        if document_path(kind.group, kind.version) == rest {
-            paths.insert(object_path(kind), object_operations(kind));
-        }
-    }
+    let own = KINDS.iter().filter(|kind| document_path(kind.group, kind.version) == rest);
+    let own: Vec<&Kind> = own.collect();
+    let paths: Map<String, Value> =
+        own.iter().map(|kind| (object_path(kind), object_operations(kind))).collect();
     if paths.is_empty() {
         return Refusal(Status::unknown_resource()).into_response();
     }
@@ -88,7 +90,7 @@ pub(super) async fn v3(Path(rest): Path<String>) -> Response {
         "openapi": "3.0.0",
         "info": {"title": TITLE, "version": VERSION},
         "paths": paths,
-        "components": {"schemas": {}},
+        "components": {"schemas": schemas::of(own.into_iter(), Flavour::V3)},
     });
     json_response(StatusCode::OK, &body)
 }
@@ -107,7 +109,7 @@ fn object_operations(kind: &Kind) -> Value {
     json!({
         "patch": {
             "operationId": format!("patch{}", kind.kind),
-            "parameters": [text("dryRun"), text("fieldManager"), text("fieldValidation")],
+            "parameters": [text("dryRun"), text("fieldManager"), text("fieldValidation"), text("force")],
             "responses": {"200": {"description": "OK"}},
             "x-kubernetes-action": "patch",
             "x-kubernetes-group-version-kind":

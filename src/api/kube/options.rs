@@ -5,10 +5,16 @@
 
 use std::collections::HashMap;
 
+use http::HeaderMap;
+use http::header::USER_AGENT;
+
 use crate::model::kinds::Kind;
 use crate::model::status::Status;
 use crate::objects::fields::FieldValidation;
 use crate::objects::{ListRequest, WatchRequest, WriteOptions};
+
+/// Longest name of a field manager.
+const MANAGER_MAX: usize = 128;
 
 /// The parameters by name; of a repeated one the last.
 #[derive(Clone, Debug, Default)]
@@ -31,12 +37,30 @@ impl Options {
         self.get(name).map(|text| text.parse().map_err(|_| invalid(name, text))).transpose()
     }
 
-    pub(super) fn write(&self) -> Result<WriteOptions, Status> {
+    /// How to write; `headers` name the writer where the query does not.
+    pub(super) fn write(&self, headers: &HeaderMap) -> Result<WriteOptions, Status> {
+        Ok(WriteOptions { dry_run: self.dry_run()?, manager: self.manager(headers)? })
+    }
+
+    pub(super) fn dry_run(&self) -> Result<bool, Status> {
         match self.get("dryRun") {
-            None => Ok(WriteOptions { dry_run: false }),
-            Some("All") => Ok(WriteOptions { dry_run: true }),
+            None => Ok(false),
+            Some("All") => Ok(true),
             Some(other) => Err(invalid("dryRun", other)),
         }
+    }
+
+    /// `fieldManager`, or the program's name from the User-Agent.
+    fn manager(&self, headers: &HeaderMap) -> Result<String, Status> {
+        if let Some(manager) = self.get("fieldManager") {
+            if manager.chars().count() > MANAGER_MAX || manager.chars().any(char::is_control) {
+                return Err(invalid("fieldManager", manager));
+            }
+            return Ok(manager.to_owned());
+        }
+        let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let name = agent.unwrap_or_default().split('/').next().unwrap_or_default();
+        Ok(name.chars().filter(|letter| !letter.is_control()).take(MANAGER_MAX).collect())
     }
 
     pub(super) fn field_validation(&self) -> Result<FieldValidation, Status> {

@@ -73,7 +73,7 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    async fn send(&self, method: http::Method, path: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn send(&self, method: http::Method, path: &str, body: Value) -> (u16, Value) {
         let response = reqwest::Client::new()
             .request(method, self.url(path))
             .json(&body)
@@ -83,7 +83,7 @@ impl Server {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         let response = reqwest::get(self.url(path)).await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
@@ -130,6 +130,24 @@ async fn unknown_resources_fields_and_types_are_refused() {
         status["message"],
         "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: unknown field \"spec.replicaz\""
     );
+    for (validation, code) in [("Strict", 400), ("Ignore", 201), ("Warn", 409)] {
+        let response = reqwest::Client::new()
+            .post(server.url(&format!(
+                "/api/v1/namespaces/default/configmaps?fieldValidation={validation}"
+            )))
+            .header("content-type", "application/json")
+            .body(r#"{"metadata": {"name": "twice"}, "data": {"a": "1", "a": "2"}}"#)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status().as_u16(), code, "{validation}");
+        let text = response.text().await.unwrap();
+        assert_eq!(
+            text.contains("duplicate field \\\"data.a\\\""),
+            validation == "Strict",
+            "{text}"
+        );
+    }
     let body = json!({"metadata": {"name": "a"}, "spec": {"replicas": "three"}});
     let (code, status) = server.send(post.clone(), path, body).await;
     assert_eq!((code, status["reason"].as_str()), (400, Some("BadRequest")));
@@ -239,17 +257,4 @@ async fn tables_carry_rows_and_metadata() {
     assert_eq!(cells[2], "10.96.0.10");
     assert_eq!(cells[4], "53/UDP,53/TCP");
     assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
-}
-
-#[tokio::test]
-async fn server_side_apply_is_refused_plainly() {
-    let server = Server::start().await;
-    let response = reqwest::Client::new()
-        .patch(server.url("/api/v1/namespaces/default/configmaps/a?fieldManager=me"))
-        .header("content-type", "application/apply-patch+yaml")
-        .body("{}")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(response.status().as_u16(), 415);
 }

@@ -3,12 +3,14 @@
 //! In the words and the order of `kubectl describe`, because that is what people know;
 //! kinds without a page of their own get all their fields (`generic`).
 
+mod batch;
 mod events;
 mod generic;
 mod network;
 mod node;
 mod pod;
 mod pod_spec;
+mod sets;
 mod sheet;
 mod workload;
 
@@ -102,16 +104,30 @@ async fn page(
             workload::deployment(&mut sheet, object, &sets);
         }
         ("apps", "ReplicaSet") => {
-            let path = format!("/api/v1/namespaces/{}/pods", text(object, "/metadata/namespace"));
-            let pods = list(client, &path, &[]).await?;
+            let pods = list(client, &pods_beside(object), &[]).await?;
             workload::replica_set(&mut sheet, object, &pods);
         }
+        ("apps", "StatefulSet") => {
+            let pods = list(client, &pods_beside(object), &[]).await?;
+            sets::stateful_set(&mut sheet, object, &pods);
+        }
+        ("apps", "DaemonSet") => {
+            let pods = list(client, &pods_beside(object), &[]).await?;
+            sets::daemon_set(&mut sheet, object, &pods);
+        }
+        ("batch", "Job") => batch::job(&mut sheet, object, now),
+        ("batch", "CronJob") => batch::cron_job(&mut sheet, object),
         _ => generic::describe(&mut sheet, served, object),
     }
     if served.kind != "Event" {
         events::describe(&mut sheet, events_of(client, object).await?, now);
     }
     Ok(sheet.render())
+}
+
+/// The pods of the object's namespace.
+fn pods_beside(object: &Value) -> String {
+    format!("/api/v1/namespaces/{}/pods", text(object, "/metadata/namespace"))
 }
 
 fn of_group(group_version: &str, object: &Value) -> String {

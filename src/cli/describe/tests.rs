@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::sheet::Sheet;
-use super::{events, network, node, pod, workload};
+use super::{batch, events, network, node, pod, sets, workload};
 
 const NOW: &str = "2026-01-01T01:00:00Z";
 
@@ -133,4 +133,45 @@ fn services_nodes_and_deployments_show_what_stands_behind_them() {
     );
     let new = text.lines().find(|line| line.starts_with("NewReplicaSet:")).unwrap();
     assert!(new.ends_with("  web-new (1/1 replicas created)"), "{text}");
+}
+
+#[test]
+fn a_job_says_how_far_it_is() {
+    let object = json!({
+        "metadata": {"name": "sum", "namespace": "shop"},
+        "spec": {"parallelism": 2, "completions": 3, "completionMode": "Indexed",
+            "template": {"spec": {"containers": [{"name": "c", "image": "hello:1"}]}}},
+        "status": {"startTime": "2026-01-01T00:58:00Z", "active": 1, "ready": 1, "succeeded": 2,
+            "completedIndexes": "0,1"}});
+    let text = render(|sheet| batch::job(sheet, &object, NOW.parse().unwrap()));
+    for part in [
+        "Completions:        3\n",
+        "Duration:           2m\n",
+        "1 Active (1 Ready) / 2 Succeeded / 0 Failed",
+        "Completed Indexes:  0,1\n",
+        "hello:1",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    let cron = json!({"metadata": {"name": "tick"}, "spec": {"schedule": "*/5 * * * *",
+        "jobTemplate": {"spec": object["spec"].clone()}},
+        "status": {"active": [{"name": "tick-1"}]}});
+    let text = render(|sheet| batch::cron_job(sheet, &cron));
+    assert!(text.contains("*/5 * * * *") && text.contains("tick-1"), "{text}");
+}
+
+#[test]
+fn sets_say_what_they_hold() {
+    let object = json!({
+        "metadata": {"name": "db", "namespace": "shop", "uid": "u"},
+        "spec": {"replicas": 3, "updateStrategy": {"type": "RollingUpdate",
+            "rollingUpdate": {"partition": 1}}, "template": {"spec": {"containers": []}}},
+        "status": {"replicas": 2, "desiredNumberScheduled": 4}});
+    let pods = [json!({"metadata": {"ownerReferences": [{"uid": "u"}]},
+        "status": {"phase": "Running"}})];
+    let text = render(|sheet| sets::stateful_set(sheet, &object, &pods));
+    assert!(text.contains("3 desired | 2 total") && text.contains("Partition"), "{text}");
+    assert!(text.contains("1 Running / 0 Waiting"), "{text}");
+    let text = render(|sheet| sets::daemon_set(sheet, &object, &pods));
+    assert!(text.contains("Desired Number of Nodes Scheduled:               4"), "{text}");
 }

@@ -7,12 +7,12 @@ use super::{annotations, controller, items, pairs, pod_spec, scalar, text, time}
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
-fn number(object: &Value, pointer: &str) -> i64 {
+pub(super) fn number(object: &Value, pointer: &str) -> i64 {
     object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
 }
 
 /// `app=web,tier in (a,b)`.
-fn selector(selector: &Value) -> String {
+pub(super) fn selector(selector: &Value) -> String {
     let mut parts = pairs(&selector["matchLabels"], "=");
     for term in items(&selector["matchExpressions"]) {
         let (key, values) = (text(term, "/key"), items(&term["values"]).map(scalar));
@@ -27,8 +27,8 @@ fn selector(selector: &Value) -> String {
     if parts.is_empty() { "<none>".into() } else { parts.join(",") }
 }
 
-fn template(sheet: &mut Sheet, object: &Value) {
-    let template = &object["spec"]["template"];
+pub(super) fn template(sheet: &mut Sheet, spec: &Value) {
+    let template = &spec["template"];
     sheet.heading(0, "Pod Template");
     sheet.many(1, "Labels", &pairs(&template["metadata"]["labels"], "="));
     if template["metadata"]["annotations"].is_object() {
@@ -39,7 +39,7 @@ fn template(sheet: &mut Sheet, object: &Value) {
     pod_spec::placement(sheet, 1, &template["spec"]);
 }
 
-fn conditions(sheet: &mut Sheet, object: &Value) {
+pub(super) fn conditions(sheet: &mut Sheet, object: &Value) {
     let rows: Vec<Vec<String>> = items(&object["status"]["conditions"])
         .map(|one| ["/type", "/status", "/reason"].map(|field| text(one, field).to_owned()).into())
         .collect();
@@ -84,7 +84,7 @@ pub(super) fn deployment(sheet: &mut Sheet, object: &Value, sets: &[Value]) {
         let text = format!("{} max unavailable, {} max surge", scalar(unavailable), scalar(surge));
         sheet.field(0, "RollingUpdateStrategy", text);
     }
-    template(sheet, object);
+    template(sheet, &object["spec"]);
     conditions(sheet, object);
     let revision =
         |one: &Value| one["metadata"]["annotations"][REVISION].as_str().map(str::to_owned);
@@ -116,12 +116,17 @@ pub(super) fn replica_set(sheet: &mut Sheet, object: &Value, pods: &[Value]) {
     sheet.some(0, "Controlled By", &controller(object).unwrap_or_default());
     let (made, wanted) = (number(object, "/status/replicas"), number(object, "/spec/replicas"));
     sheet.field(0, "Replicas", format!("{made} current / {wanted} desired"));
+    sheet.field(0, "Pods Status", phases(object, pods));
+    template(sheet, &object["spec"]);
+    conditions(sheet, object);
+}
+
+/// How many of the owner's pods are in which phase.
+pub(super) fn phases(owner: &Value, pods: &[Value]) -> String {
     let phase = |wanted: &str| {
-        owned_by(pods, object).filter(|pod| text(pod, "/status/phase") == wanted).count()
+        owned_by(pods, owner).filter(|pod| text(pod, "/status/phase") == wanted).count()
     };
     let counts = ["Running", "Waiting", "Succeeded", "Failed"]
         .map(|name| format!("{} {name}", phase(if name == "Waiting" { "Pending" } else { name })));
-    sheet.field(0, "Pods Status", counts.join(" / "));
-    template(sheet, object);
-    conditions(sheet, object);
+    counts.join(" / ")
 }

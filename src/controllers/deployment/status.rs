@@ -9,7 +9,8 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStat
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Deployments, Rollout, available, wanted};
-use crate::controllers::runner::{Act, ControllerError, Requeue};
+use crate::controllers::runner::{ControllerError, Requeue};
+use crate::controllers::status::write;
 use crate::logic::rollout::Progress;
 use crate::sys::clock;
 
@@ -25,11 +26,8 @@ impl Deployments {
         let now = Time(clock::now());
         let (status, again) = compose(rollout, &now);
         let complete = progress(&status).is_complete(rollout.desired);
-        if rollout.deployment.status.as_ref() != Some(&status) {
-            let changed = Deployment { status: Some(status), ..(*rollout.deployment).clone() };
-            let written = self.deployments.update_status(&changed).await;
-            written.act("write the status of", &rollout.key())?;
-        }
+        let changed = Deployment { status: Some(status), ..(*rollout.deployment).clone() };
+        write(&self.deployments, &rollout.deployment, &changed).await?;
         Ok((again, complete))
     }
 }

@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
@@ -27,12 +30,19 @@ pub(super) struct Lab {
     alive: Arc<Mutex<BTreeSet<String>>>,
     cancel: CancellationToken,
     tasks: JoinSet<()>,
+    /// The controllers, the newest last.
+    leaders: Vec<(CancellationToken, JoinSet<()>)>,
 }
 
 fn resource(plural: &str) -> ResourceRef {
     match plural {
         "deployments" => Deployment::REF,
         "replicasets" => ReplicaSet::REF,
+        "statefulsets" => StatefulSet::REF,
+        "daemonsets" => DaemonSet::REF,
+        "controllerrevisions" => ControllerRevision::REF,
+        "jobs" => Job::REF,
+        "cronjobs" => CronJob::REF,
         "pods" => Pod::REF,
         "services" => Service::REF,
         "nodes" => Node::REF,
@@ -60,6 +70,7 @@ impl Lab {
             alive: Arc::default(),
             cancel: CancellationToken::new(),
             tasks: JoinSet::new(),
+            leaders: Vec::new(),
         };
         for node in nodes {
             lab.add_node(node, "4").await;
@@ -74,12 +85,31 @@ impl Lab {
     pub(super) fn start_controllers(&mut self) {
         let patience = Patience { dead_after: DEAD_AFTER, grace: Duration::from_millis(50) };
         let set = ControllerSet::new(ControllerOptions::default()).with_patience(patience);
-        let (api, cancel) = (self.fake.shared(), self.cancel.clone());
-        self.tasks.spawn(async move { set.run(api, cancel).await });
+        let (api, cancel) = (self.fake.shared(), self.cancel.child_token());
+        let stop = cancel.clone();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { set.run(api, stop).await });
+        self.leaders.push((cancel, tasks));
+    }
+
+    /// The leader falls in the middle of whatever it does; another takes over.
+    pub(super) async fn change_leader(&mut self) {
+        if let Some((cancel, mut tasks)) = self.leaders.pop() {
+            cancel.cancel();
+            while let Some(ended) = tasks.join_next().await {
+                ended.unwrap();
+            }
+        }
+        self.start_controllers();
     }
 
     pub(super) async fn stop(mut self) {
         self.cancel.cancel();
+        for (_, mut tasks) in self.leaders {
+            while let Some(ended) = tasks.join_next().await {
+                ended.unwrap();
+            }
+        }
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap();
         }
@@ -121,7 +151,13 @@ impl Lab {
         self.api().create(&resource(plural), namespace.as_deref(), &object).await.unwrap();
     }
 
-    async fn patch_in(&self, plural: &str, namespace: Option<&str>, name: &str, patch: Value) {
+    pub(super) async fn patch_in(
+        &self,
+        plural: &str,
+        namespace: Option<&str>,
+        name: &str,
+        patch: Value,
+    ) {
         let (api, resource) = (self.api(), resource(plural));
         let patched = api.patch(&resource, namespace, name, None, PatchKind::Merge, &patch).await;
         patched.unwrap();
@@ -143,6 +179,13 @@ impl Lab {
             ..DeleteOptions::default()
         };
         self.api().delete(&resource(plural), Some("shop"), name, &options).await.unwrap();
+    }
+
+    /// An operator takes the node out of the cluster.
+    pub(super) async fn delete_node(&self, name: &str) {
+        self.kill(name);
+        let options = DeleteOptions::default();
+        self.api().delete(&Node::REF, None, name, &options).await.unwrap();
     }
 
     /// The object of this name, or null.
@@ -259,6 +302,23 @@ impl Agents {
                 "conditions": [{"type": "Ready", "status": "True",
                     "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
             let _ = api.update(&Pod::REF, Some("shop"), &name, Some("status"), &changed).await;
+        } else if let Some(code) = exit_code(pod) {
+            let mut changed = pod.clone();
+            changed["status"]["phase"] = json!(if code == 0 { "Succeeded" } else { "Failed" });
+            changed["status"]["conditions"] = json!([]);
+            // Long ago, so that no back-off is left.
+            let end = json!({"exitCode": code, "finishedAt": "2026-01-01T00:00:00Z"});
+            changed["status"]["containerStatuses"] = json!([{"name": "c", "image": "",
+                "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"terminated": end}}]);
+            let _ = api.update(&Pod::REF, Some("shop"), &name, Some("status"), &changed).await;
         }
     }
+}
+
+/// The image `exit:N` says that its program ends, and how.
+fn exit_code(pod: &Value) -> Option<i64> {
+    let image = pod["spec"]["containers"][0]["image"].as_str()?;
+    let code = image.strip_prefix("exit:")?.parse().ok()?;
+    (pod["status"]["phase"] == "Running").then_some(code)
 }

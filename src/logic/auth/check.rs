@@ -27,6 +27,17 @@ impl AuthState {
         if user.roles.contains(ROOT) { Ok(()) } else { Err(Refusal::PermissionDenied) }
     }
 
+    /// Refuses unless the caller is a user: what is asked for is nobody's in particular.
+    pub fn check_known(&self, by: &AuthInfo) -> Result<(), Refusal> {
+        if !self.enabled {
+            return Ok(());
+        }
+        if by.user.is_empty() {
+            return Err(Refusal::UserEmpty);
+        }
+        if self.users.contains_key(&by.user) { Ok(()) } else { Err(Refusal::PermissionDenied) }
+    }
+
     /// Refuses unless the caller may do this to every key of the range.
     pub fn check(
         &self,

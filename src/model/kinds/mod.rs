@@ -10,7 +10,6 @@
 
 mod defaults;
 mod human;
-mod lists;
 mod print;
 mod problems;
 mod table;
@@ -19,8 +18,9 @@ mod validate;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::schema::{Type, by_kind as by_name_and_version};
+
 pub use human::human_duration;
-pub use lists::{ListRule, ListSchema, rule_for};
 pub use problems::Problems;
 pub use table::KINDS;
 pub use validate::meta::{is_dns_label, is_label_value, is_qualified_name, validate_metadata};
@@ -125,13 +125,13 @@ pub struct Kind {
     pub namespaced: bool,
     pub name_rule: NameRule,
     pub verbs: &'static [&'static str],
+    /// Objects are stored; those of other kinds are questions that are answered.
+    pub kept: bool,
     pub subresources: &'static [Subresource],
     /// `metadata.generation` counts changes of everything but metadata and status.
     pub generation: bool,
     pub columns: &'static [Column],
     pub fields: &'static [SelectableField],
-    /// How lists are merged: strategic merge patch, and later server-side apply.
-    pub lists: &'static [ListSchema],
     /// JSON pointers that never change after creation.
     pub immutable: &'static [&'static str],
     pub decode: Decode,
@@ -153,6 +153,12 @@ impl Kind {
         } else {
             format!("{}/{}", self.group, self.version)
         }
+    }
+
+    /// Its fields, and how they merge.
+    pub fn schema(&self) -> &'static Type {
+        by_name_and_version(&self.api_version(), self.kind)
+            .expect("a test finds every kind in the table of types")
     }
 
     pub fn has(&self, subresource: Subresource) -> bool {
@@ -188,4 +194,8 @@ pub fn group_versions() -> Vec<(&'static str, &'static str)> {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod workload_tests;

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::{Kind, Problems, by_path, human_duration};
 
-fn kind(group: &str, plural: &str) -> &'static Kind {
+pub(super) fn kind(group: &str, plural: &str) -> &'static Kind {
     by_path(group, "v1", plural).expect("the kind is in the table")
 }
 
-fn cells(kind: &Kind, object: &Value) -> Vec<String> {
+pub(super) fn cells(kind: &Kind, object: &Value) -> Vec<String> {
     let now: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
     kind.columns
         .iter()
@@ -20,7 +20,7 @@ fn cells(kind: &Kind, object: &Value) -> Vec<String> {
         .collect()
 }
 
-fn problems_of(kind: &Kind, object: Value) -> Vec<String> {
+pub(super) fn problems_of(kind: &Kind, object: Value) -> Vec<String> {
     let mut object = (kind.decode)(object).unwrap();
     (kind.default)(&mut object);
     let mut problems = Problems::default();
@@ -140,4 +140,13 @@ fn a_wrong_deployment_names_every_field() {
 fn a_type_error_is_an_error() {
     let object = json!({"metadata": {"name": "x"}, "spec": {"replicas": "three"}});
     assert!((kind("apps", "deployments").decode)(object).is_err());
+}
+
+#[test]
+fn every_kind_has_a_schema() {
+    for kind in super::KINDS {
+        let shape = kind.schema();
+        assert!(shape.field("metadata").is_some(), "{}", kind.kind);
+        assert!(shape.field("metadata").unwrap().declared("labels").is_some(), "{}", kind.kind);
+    }
 }

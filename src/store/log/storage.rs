@@ -138,6 +138,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let mut memory = self.memory();
             for entry in entries {
                 let index = entry.log_id.index;
+                self.starts.note(&entry);
                 changes.push(LogChange::Append { index, record: encode(&entry).into() });
                 memory.last = Some(entry.log_id);
                 memory.recent.insert(index, entry);
@@ -148,6 +149,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let from = last_log_id.map_or(0, |last| last.index + 1);
+        self.starts.truncate_from(from);
         {
             let mut memory = self.memory();
             memory.recent.split_off(&from);
@@ -163,6 +165,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             memory.purged = memory.purged.max(Some(upto));
             memory.last = memory.last.max(Some(upto));
         }
+        self.starts.purge(upto.index);
         // Raft does nothing else while it waits here, and a leader whose disk is slow would
         // fall silent. What a crash brings back of a purge is only purged again.
         let changes = vec![LogChange::Purge(upto)];

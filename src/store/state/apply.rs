@@ -34,6 +34,19 @@ pub(super) enum LeaseChange {
     Ended,
 }
 
+/// The leases that a transaction could attach keys to.
+fn leases_joined(txn: &TxnRequest, joined: &mut BTreeSet<LeaseId>) {
+    for op in txn.success.iter().chain(&txn.failure) {
+        match op {
+            Op::Put(put) if put.lease != 0 => {
+                joined.insert(put.lease);
+            }
+            Op::Txn(nested) => leases_joined(nested, joined),
+            Op::Put(_) | Op::Range(_) | Op::DeleteRange(_) => {}
+        }
+    }
+}
+
 /// All that one request changes.
 #[derive(Default)]
 pub(super) struct Effects {
@@ -194,21 +207,22 @@ impl StateStore {
         Ok(reply)
     }
 
-    /// A single put may attach its key only to a lease whose other keys its author may
-    /// write, or ending that lease would be denied to him; etcd does not ask it of a put in
-    /// a transaction.
+    /// A put may attach its key only to a lease whose other keys its author may write, or
+    /// ending that lease would be denied to him.
     fn check_attached(
         &self,
         by: &AuthInfo,
         request: &TxnRequest,
     ) -> Result<Result<(), Rule>, StateError> {
-        match &request.success[..] {
-            [Op::Put(put)] if request.compare.is_empty() && put.lease != 0 => {
-                let keys = self.lease_keys(put.lease)?;
-                Ok(self.check_lease_keys(Some(by), &keys))
+        let mut joined = BTreeSet::new();
+        leases_joined(request, &mut joined);
+        for lease in joined {
+            let keys = self.lease_keys(lease)?;
+            if let Err(rule) = self.check_lease_keys(Some(by), &keys) {
+                return Ok(Err(rule));
             }
-            _ => Ok(Ok(())),
         }
+        Ok(Ok(()))
     }
 
     /// Notes an answered request and takes up its effects, in one step: a flush sees all

@@ -2,15 +2,21 @@
 //!
 //! Why a note: what was found may be on a page that the next start does not read, and a
 //! state that was found damaged must not serve again.
+//! Invariant: whatever finds damage of the state file, and whatever becomes of its error,
+//! the note is written and whoever follows [`StateStore::damage`] is told.
 //! Not here: what follows from it (`store/repair`).
 
 use std::io;
+use std::sync::Arc;
+
+use redb::Database;
+use tokio::sync::watch;
 
 use super::StateError;
 use super::apply::Step;
-use super::store::StateStore;
+use super::store::{CACHE_BYTES, STATE_FILE, StateStore};
 use crate::store::codec::CodecError;
-use crate::store::disk::StoreDisk;
+use crate::store::disk::{StoreDisk, open_database};
 use crate::store::types::{LogId, Reply};
 
 /// On the disk of a member whose state is damaged; says what was found.
@@ -31,6 +37,42 @@ pub(crate) fn note_damage(disk: &dyn StoreDisk, what: &str) -> io::Result<()> {
 
 pub(crate) fn forget_damage(disk: &dyn StoreDisk) -> io::Result<()> {
     disk.remove(DAMAGED_FILE)
+}
+
+/// Where damage of the state that is open is told.
+#[derive(Clone, Debug)]
+pub(super) struct DamageNote {
+    disk: Arc<dyn StoreDisk>,
+    found: Arc<watch::Sender<Option<String>>>,
+}
+
+impl DamageNote {
+    pub(super) fn new(disk: Arc<dyn StoreDisk>) -> Self {
+        Self { disk, found: Arc::new(watch::Sender::new(None)) }
+    }
+
+    /// Opens the state file; whatever reads damage in it tells here.
+    pub(super) fn open_state(&self) -> Result<Database, StateError> {
+        let told = self.clone();
+        let on_damage = Box::new(move |what: &str| told.tell(what));
+        open_database(&*self.disk, STATE_FILE, CACHE_BYTES, on_damage).map_err(StateError::Open)
+    }
+
+    fn tell(&self, what: &str) {
+        if let Err(error) = note_damage(&*self.disk, what) {
+            tracing::error!(%error, what, "the damage was not noted; it will be found again");
+        }
+        self.found.send_if_modified(|found| {
+            let first = found.is_none();
+            found.get_or_insert_with(|| what.to_owned());
+            first
+        });
+    }
+}
+
+/// For a file that is made anew: its damage is the failure of what makes it.
+pub(super) fn is_told_by_its_error() -> crate::store::blocks::OnDamage {
+    Box::new(|what| tracing::error!(what, "a file that is being made is damaged"))
 }
 
 fn garbled(error: &io::Error) -> bool {
@@ -73,8 +115,11 @@ impl StateStore {
 
     /// The same for what no error says.
     pub(crate) fn note_what(&self, what: &str) {
-        if let Err(error) = note_damage(&*self.disk, what) {
-            tracing::error!(%error, what, "the damage was not noted; it will be found again");
-        }
+        self.damage.tell(what);
+    }
+
+    /// What was found, as soon as anything is.
+    pub(crate) fn damage(&self) -> watch::Receiver<Option<String>> {
+        self.damage.found.subscribe()
     }
 }

@@ -16,8 +16,9 @@ use std::sync::atomic::Ordering;
 
 use redb::Database;
 
+use super::damage::is_told_by_its_error;
 use super::disk_view::{
-    ATTACHED, CHANGES, CURRENT, DiskView, HISTORY, LEASES, REQUESTS, create_tables,
+    ATTACHED, CHANGES, CURRENT, DiskView, HISTORY, LEASES, REQUESTS, create_tables, mod_revision,
 };
 use super::flush::begin;
 use super::snapshot::{Row, rows_after, write_rows};
@@ -50,14 +51,13 @@ impl StateStore {
             .await?;
         let (db, upto) = copied;
         let _flushing = self.flushing.lock().await;
-        let (view, disk) = (self.view(), self.disk.clone());
+        let (view, disk, damage) = (self.view(), self.disk.clone(), self.damage.clone());
         let work = move || {
             copy_rest(&db, &view, upto)?;
             drop(db);
             disk.rename(COPY_FILE, STATE_FILE)
                 .map_err(|source| StateError::File { action: "replace", source })?;
-            let db = open_database(&*disk, STATE_FILE, CACHE_BYTES).map_err(StateError::Open)?;
-            let db = Arc::new(db);
+            let db = Arc::new(damage.open_state()?);
             let view = DiskView::open(&db)?;
             Ok((db, view))
         };
@@ -73,7 +73,8 @@ impl StateStore {
 
 fn make(disk: &dyn StoreDisk) -> Result<Database, StateError> {
     disk.remove(COPY_FILE).map_err(|source| StateError::File { action: "remove", source })?;
-    let db = open_database(disk, COPY_FILE, CACHE_BYTES).map_err(StateError::Open)?;
+    let db = open_database(disk, COPY_FILE, CACHE_BYTES, is_told_by_its_error())
+        .map_err(StateError::Open)?;
     let txn = begin(&db)?;
     create_tables(&txn)?;
     txn.commit().map_err(access("commit to"))?;
@@ -92,14 +93,18 @@ fn copy_rest(db: &Database, view: &DiskView, upto: Revision) -> Result<(), State
             let (revision, number) = id.value();
             let key = key.value();
             changes.insert((revision, number), key).map_err(access("write"))?;
-            if let Some(record) = view.history.get((key, revision)).map_err(access("read"))? {
-                history.insert((key, revision), record.value()).map_err(access("write"))?;
+            let before = match view.current.get(key).map_err(access("read"))? {
+                Some(record) => current.insert(key, record.value()),
+                None => current.remove(key),
+            };
+            let before = before.map_err(access("write"))?;
+            // What the copy had as current may have been superseded since.
+            let before = before.map(|record| mod_revision(record.value())).transpose()?;
+            for revision in before.into_iter().chain([revision]) {
+                if let Some(record) = view.history.get((key, revision)).map_err(access("read"))? {
+                    history.insert((key, revision), record.value()).map_err(access("write"))?;
+                }
             }
-            match view.current.get(key).map_err(access("read"))? {
-                Some(record) => current.insert(key, record.value()).map(drop),
-                None => current.remove(key).map(drop),
-            }
-            .map_err(access("write"))?;
         }
         let mut requests = txn.open_table(REQUESTS).map_err(access("open a table of"))?;
         let mut leases = txn.open_table(LEASES).map_err(access("open a table of"))?;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use redb::{Database, ReadableTable};
 use serde::{Deserialize, Serialize};
 
+use super::damage::is_told_by_its_error;
 use super::disk_view::{
     ATTACHED, BOOTS, CHANGES, CURRENT, DiskView, HISTORY, LEASES, META, REQUESTS, create_tables,
 };
@@ -230,7 +231,8 @@ impl Incoming {
         let db = run_on(&*disk, move || {
             of.remove(INCOMING_FILE)
                 .map_err(|source| StateError::File { action: "remove", source })?;
-            let db = open_database(&*of, INCOMING_FILE, CACHE_BYTES).map_err(StateError::Open)?;
+            let db = open_database(&*of, INCOMING_FILE, CACHE_BYTES, is_told_by_its_error())
+                .map_err(StateError::Open)?;
             let txn = begin(&db)?;
             create_tables(&txn)?;
             txn.commit().map_err(access("commit to"))?;
@@ -317,11 +319,11 @@ impl StateStore {
     ) -> Result<(), StateError> {
         let _trimming = self.trimming.lock().await;
         let _flushing = self.flushing.lock().await;
-        let disk = self.disk.clone();
+        let (disk, damage) = (self.disk.clone(), self.damage.clone());
         let fresh = self
             .disk_work(move || {
                 incoming.take_place(&*disk, expected)?;
-                load(&*disk)
+                load(&damage)
             })
             .await?;
         self.trimmed.send_replace(fresh.marks.trimmed);

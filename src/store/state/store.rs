@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuar
 use redb::{Database, ReadableTable};
 use tokio::sync::{Notify, watch};
 
+use super::damage::DamageNote;
 use super::disk_view::{DiskView, Marks, create_tables};
 use super::layer::Layer;
 use super::requests::{Answered, RequestMemory};
@@ -22,9 +23,10 @@ use crate::logic::membership::{Standing, standing};
 use crate::logic::mvcc::Revisions;
 use crate::model::kv::{Event, Revision};
 use crate::model::lease::LeaseId;
-use crate::store::admin_api::Alarm;
+use crate::store::admin_api::{Alarm, AlarmKind};
 use crate::store::codec::decode;
-use crate::store::disk::{StoreDisk, open_database};
+use crate::store::disk::StoreDisk;
+use crate::store::measured::Measured;
 use crate::store::types::{LogId, StartNote, StoredMembership};
 
 /// The state's file name on the member's disk.
@@ -74,6 +76,8 @@ pub(crate) struct RevisionEvents {
 #[derive(Debug)]
 pub(crate) struct StateStore {
     pub(super) disk: Arc<dyn StoreDisk>,
+    pub(super) damage: DamageNote,
+    pub(crate) measured: Measured,
     inner: RwLock<Inner>,
     recent: Mutex<VecDeque<Arc<RevisionEvents>>>,
     /// Counted now and then; `u64::MAX` until then.
@@ -99,11 +103,14 @@ impl StateStore {
             disk.remove(left_over)
                 .map_err(|source| StateError::File { action: "remove", source })?;
         }
-        let inner = load(&*disk)?;
+        let damage = DamageNote::new(disk.clone());
+        let inner = load(&damage)?;
         let progress = progress_of(&inner);
         let trimmed = inner.marks.trimmed;
         Ok(Self {
             disk,
+            damage,
+            measured: Measured::default(),
             inner: RwLock::new(inner),
             recent: Mutex::new(VecDeque::new()),
             used_bytes: AtomicU64::new(u64::MAX),
@@ -197,6 +204,13 @@ impl StateStore {
         self.read().alarms.clone()
     }
 
+    /// The members whose alarm about space stands.
+    pub(crate) fn short_of_space(&self) -> BTreeSet<u64> {
+        let inner = self.read();
+        let short = inner.alarms.iter().filter(|alarm| alarm.kind == AlarmKind::NoSpace);
+        short.map(|alarm| alarm.member.0).collect()
+    }
+
     pub(crate) fn lease(&self, id: LeaseId) -> Option<LeaseRecord> {
         self.read().leases.get(id)
     }
@@ -226,21 +240,27 @@ pub(super) fn progress_of(inner: &Inner) -> Progress {
 }
 
 /// Opens the state file and reads what is kept in memory.
-pub(super) fn load(disk: &dyn StoreDisk) -> Result<Inner, StateError> {
-    let db = open_database(disk, STATE_FILE, CACHE_BYTES).map_err(StateError::Open)?;
-    let mut txn = db.begin_write().map_err(access("begin a write to"))?;
-    txn.set_quick_repair(true);
-    create_tables(&txn)?;
-    txn.commit().map_err(access("commit to"))?;
-    let db = Arc::new(db);
-    let view = DiskView::open(&db)?;
+pub(super) fn load(damage: &DamageNote) -> Result<Inner, StateError> {
+    let db = Arc::new(damage.open_state()?);
+    let view = match DiskView::open(&db) {
+        // Only then: a member whose disk is full must start without room for it.
+        Err(StateError::Access { source: redb::Error::TableDoesNotExist(_), .. }) => {
+            let mut txn = db.begin_write().map_err(access("begin a write to"))?;
+            txn.set_quick_repair(true);
+            create_tables(&txn)?;
+            txn.commit().map_err(access("commit to"))?;
+            DiskView::open(&db)?
+        }
+        opened => opened?,
+    };
     let marks = view.marks()?;
     let mut answered: Vec<(u64, Answered)> = Vec::new();
     for row in view.requests.iter().map_err(access("read"))? {
-        let (index, bytes) = row.map_err(access("read"))?;
-        let record = decode(bytes.value())
-            .map_err(|source| StateError::Decode { what: "a request", source })?;
-        answered.push((index.value(), record));
+        let (_, bytes) = row.map_err(access("read"))?;
+        let span: Vec<(u64, Answered)> = decode(bytes.value())
+            .map_err(|source| StateError::Decode { what: "requests", source })?;
+        // Of the oldest row only a part may be remembered.
+        answered.extend(span.into_iter().filter(|(index, _)| *index > marks.forgotten));
     }
     let mut boots = BTreeMap::new();
     for row in view.boots.iter().map_err(access("read"))? {

@@ -1,11 +1,17 @@
 //! Joining, leaving, coming back with an old disk, and what each member knows of the others.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use openraft::EntryPayload;
+
 use super::{Cluster, PATIENCE, put};
-use crate::base::ids::MemberId;
-use crate::store::{Kv, Store, StoreError};
+use crate::base::ids::{BootCount, MemberId};
+use crate::store::codec::encode;
+use crate::store::log::{Claim, LogChange, LogFile, SegmentLog};
+use crate::store::types::{Command, Entry, LogId, StartNote};
+use crate::store::{HostDisk, Kv, Store, StoreError};
 
 fn voters(store: &Store) -> Vec<u64> {
     let status = store.status();
@@ -153,4 +159,38 @@ async fn a_follower_shows_the_lag_that_the_leader_knows() {
     cluster.kill(leader);
     let alone = follower.status_with_lag(Duration::from_millis(50)).await;
     assert_eq!(alone.members.len(), 3);
+}
+
+/// The note of a start that no leader has committed yet is in one member's log.
+#[tokio::test]
+async fn a_copy_is_refused_by_who_has_a_newer_start_in_its_log_and_not_applied_it() {
+    let mut cluster = Cluster::three().await;
+    cluster.stores[&1].txn(put("a", "1")).await.unwrap();
+    let original = cluster.stores[&3].shared.identity.note();
+    let first = cluster.stores[&1].clone();
+    until("the start is noted", || first.shared.state.remembered_start(3) == Some(original)).await;
+    drop(first);
+    for member in [1, 2, 3] {
+        cluster.stop(member).await;
+    }
+    let disk = Arc::new(HostDisk::new(&cluster.path(1)).unwrap());
+    let claim = Claim { cluster: cluster.id, generation: cluster.generation, member: MemberId(1) };
+    let (log, _) = SegmentLog::open(disk, claim, 1 << 20, 1, 1).unwrap();
+    let last = log.head().unwrap().last.unwrap();
+    let note = StartNote { boot: BootCount(original.boot.0 + 1), session: 4_711, ..original };
+    let boot = EntryPayload::Normal(Command::Boot { member: MemberId(3), note });
+    let entry = Entry { log_id: LogId::new(last.leader_id, last.index + 1), payload: boot };
+    let record = encode(&entry).into();
+    log.commit(vec![LogChange::Append { index: last.index + 1, record }]).unwrap();
+    drop(log);
+
+    // Alone it commits nothing.
+    let first = cluster.open(1).await;
+    assert_eq!(first.shared.state.remembered_start(3), Some(original));
+    assert_eq!(first.shared.outbound.newest_start(3), Some(note));
+    // A copy from before that start, started as often: of the same number, another session.
+    let copied = cluster.open(3).await;
+    assert_eq!(copied.shared.identity.boot, note.boot);
+    let error = tokio::time::timeout(PATIENCE, copied.failed()).await.unwrap();
+    assert!(error.to_string().contains("rejoin"), "{error}");
 }

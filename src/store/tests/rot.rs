@@ -91,6 +91,11 @@ async fn a_rotten_record_of_the_state_is_found_by_the_check() {
 /// Keys of three members; several times what their logs keep.
 const KEYS: u64 = 120;
 
+/// So long that a start does not read all of them.
+fn long_value(number: u64) -> String {
+    format!("value{number:<400}")
+}
+
 /// Writes through whoever leads, over changes of leader.
 async fn write(cluster: &Cluster, request: TxnRequest) {
     let written = async {
@@ -115,7 +120,7 @@ async fn three_with_follower() -> (Cluster, u64) {
         first.add_member(MemberId(member), &format!("n{member}"), "x", true).await.unwrap();
     }
     for number in 0..KEYS {
-        write(&cluster, put(&format!("k{number}"), &format!("value{number}"))).await;
+        write(&cluster, put(&format!("k{number}"), &long_value(number))).await;
     }
     let leader = cluster.leader().await;
     let follower = if leader == 1 { 2 } else { 1 };
@@ -139,7 +144,8 @@ async fn wait_for(ahead: &Store, behind: &Store) {
 async fn is_whole(cluster: &mut Cluster, member: u64) {
     write(cluster, put("after", "written")).await;
     let store = cluster.stores[&member].clone();
-    for (key, value) in [("k0", "value0"), ("k77", "value77"), ("after", "written")] {
+    let (first, rotten) = (long_value(0), long_value(77));
+    for (key, value) in [("k0", &first[..]), ("k77", &rotten[..]), ("after", "written")] {
         assert_eq!(get(&store, key).await.as_deref(), Some(value));
     }
     // The third one is stopped, so the majority needs the repaired one's vote.
@@ -169,6 +175,40 @@ async fn a_state_that_rots_under_a_follower_is_found_and_fetched_from_the_others
     drop(store);
     cluster.stop(follower).await;
     cluster.open(follower).await;
+    is_whole(&mut cluster, follower).await;
+}
+
+#[tokio::test]
+async fn a_rotten_block_is_not_served_and_stops_the_member_that_reads_it() {
+    let (mut cluster, follower) = three_with_follower().await;
+    assert!(rot(&cluster.path(follower).join("state.redb"), b"value77 ") > 1);
+    let store = cluster.open(follower).await;
+    let local =
+        |key: &str| RangeRequest { serializable: true, ..RangeRequest::key(key.to_owned()) };
+    assert_eq!(store.range(local("k0")).await.unwrap().count, 1);
+    let error = store.range(local("k77")).await.unwrap_err();
+    assert!(error.to_string().contains("is not as written"), "{error}");
+    let error = tokio::time::timeout(PATIENCE, store.failed()).await.unwrap();
+    assert!(matches!(error, StoreError::Fatal { .. }), "{error}");
+    assert!(store.range(local("k0")).await.is_err());
+    assert!(cluster.path(follower).join("state.damaged").exists());
+    drop(store);
+    cluster.stop(follower).await;
+    cluster.open(follower).await;
+    is_whole(&mut cluster, follower).await;
+}
+
+/// A state that was cut off, by any length, is noticed before anything is served.
+#[tokio::test]
+async fn a_state_that_was_cut_is_fetched_from_the_others() {
+    let (mut cluster, follower) = three_with_follower().await;
+    let state = cluster.path(follower).join("state.redb");
+    let file = std::fs::File::options().write(true).open(&state).unwrap();
+    let len = file.metadata().unwrap().len();
+    file.set_len(len - 4_096).unwrap();
+    drop(file);
+    cluster.open(follower).await;
+    assert!(!cluster.path(follower).join("state.damaged").exists());
     is_whole(&mut cluster, follower).await;
 }
 

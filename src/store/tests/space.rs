@@ -13,8 +13,10 @@ use redb::StorageBackend;
 use super::{Cluster, PATIENCE, get, put};
 use crate::base::ids::MemberId;
 use crate::base::limits::STORE_DISK_RESERVE_MIN_BYTES;
-use crate::model::kv::{Op, RangeRequest, TxnRequest};
-use crate::store::{DiskSpace, DiskWork, HostDisk, Kv, StoreDisk, StoreError};
+use crate::model::auth::Caller;
+use crate::model::kv::{DeleteRangeRequest, Op, PutRequest, RangeRequest, TxnRequest};
+use crate::model::refusal::Refusal;
+use crate::store::{DiskSpace, DiskWork, EtcdKv, HostDisk, Kv, Store, StoreDisk, StoreError};
 
 const PAGE: u64 = 4_096;
 const PLENTY: u64 = 1 << 40;
@@ -217,4 +219,115 @@ async fn writes_are_refused_below_the_reserve_and_accepted_again_above_it() {
         // A refusal waits for nothing, so this loop would let no other task run.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Three members on disks whose space the test tells.
+async fn three_on_small_disks() -> (Cluster, Vec<SmallDisk>) {
+    let mut cluster = Cluster::new();
+    let at = |member: u64| SmallDisk::new(&cluster.dir.path().join(member.to_string()));
+    let disks: Vec<SmallDisk> = (1..=3).map(at).collect();
+    let first = cluster.open_on(1, Arc::new(disks[0].clone())).await;
+    first.initialize_single("n1", "one").await.unwrap();
+    for member in [2, 3] {
+        cluster.open_on(member, Arc::new(disks[member as usize - 1].clone())).await;
+        first.add_member(MemberId(member), &format!("n{member}"), "x", true).await.unwrap();
+    }
+    (cluster, disks)
+}
+
+async fn client_puts(store: &Store, key: &str) -> Result<(), StoreError> {
+    let (key, value) = (key.to_owned().into(), "v".into());
+    let request = PutRequest { key, value, ..PutRequest::default() };
+    store.put_as(&Caller::Anonymous, request).await.map(drop)
+}
+
+/// Until the put ends as it should.
+async fn until_put(
+    store: &Store,
+    what: &str,
+    mut right: impl FnMut(Result<(), StoreError>) -> bool,
+) {
+    let started = Instant::now();
+    while !right(client_puts(store, "client").await) {
+        assert!(started.elapsed() < PATIENCE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn is_refused(put: &Result<(), StoreError>) -> bool {
+    matches!(put, Err(StoreError::Refused(Refusal::NoSpace)))
+}
+
+#[tokio::test]
+async fn a_follower_with_little_space_raises_its_own_alarm_and_clears_it() {
+    let (cluster, disks) = three_on_small_disks().await;
+    let leader = cluster.leader().await;
+    let store = cluster.stores[&leader].clone();
+    client_puts(&store, "before").await.unwrap();
+    let follower = if leader == 1 { 2 } else { 1 };
+    disks[follower as usize - 1].tell_free(STORE_DISK_RESERVE_MIN_BYTES - 1);
+    until_put(&store, "refused", |put| is_refused(&put)).await;
+    let alarms = store.shared.state.short_of_space();
+    assert_eq!(alarms, BTreeSet::from([follower]));
+    // This program's own writes go on while a majority has space, and so does the rest.
+    store.txn(put("own", "1")).await.unwrap();
+    assert_eq!(get(&store, "before").await.as_deref(), Some("v"));
+    let delete = DeleteRangeRequest { key: "before".into(), ..DeleteRangeRequest::default() };
+    store.delete_as(&Caller::Anonymous, delete).await.unwrap();
+    store.compact(store.status().revision).await.unwrap();
+    disks[follower as usize - 1].tell_free(PLENTY);
+    until_put(&store, "accepted again", |put| put.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_majority_without_space_refuses_every_put_until_one_has_more() {
+    let (cluster, disks) = three_on_small_disks().await;
+    let leader = cluster.leader().await;
+    let store = cluster.stores[&leader].clone();
+    let followers: Vec<usize> = (0..3).filter(|at| *at as u64 + 1 != leader).collect();
+    for follower in &followers {
+        disks[*follower].tell_free(STORE_DISK_RESERVE_MIN_BYTES - 1);
+    }
+    let started = Instant::now();
+    let error = loop {
+        match store.txn(put("own", "1")).await {
+            Ok(_) => assert!(started.elapsed() < PATIENCE, "never refused"),
+            Err(error) => break error,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
+    assert!(error.to_string().contains("no majority has space"), "{error}");
+    let delete = TxnRequest { success: vec![Op::delete("own")], ..TxnRequest::default() };
+    store.txn(delete).await.unwrap();
+    disks[followers[0]].tell_free(PLENTY);
+    let started = Instant::now();
+    while let Err(error) = store.txn(put("own", "2")).await {
+        assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
+        assert!(started.elapsed() < PATIENCE, "never accepted again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_member_starts_on_a_disk_without_any_room_and_serves_reads() {
+    let mut cluster = Cluster::new();
+    let disk = SmallDisk::new(&cluster.dir.path().join("1"));
+    let store = cluster.open_on(1, Arc::new(disk.clone())).await;
+    store.initialize_single("n1", "one").await.unwrap();
+    for number in 0..20 {
+        store.txn(bulk(number)).await.unwrap();
+    }
+    drop(store);
+    cluster.kill(1);
+    disk.leave(0);
+    let store = cluster.open_on(1, Arc::new(disk.clone())).await;
+    let local = RangeRequest { serializable: true, ..RangeRequest::prefix("n") };
+    assert_eq!(store.range(local).await.unwrap().count, 20);
+    drop(store);
+    cluster.kill(1);
+    disk.leave(100_000);
+    let store = cluster.open_on(1, Arc::new(disk)).await;
+    store.txn(bulk(20)).await.unwrap();
+    assert_eq!(store.range(RangeRequest::prefix("n")).await.unwrap().count, 21);
 }

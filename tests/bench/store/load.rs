@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::client::Connection;
+use super::members::client::Connection;
 
 /// Before measuring: connections, caches and queues reach their usual state.
 const WARM_UP: Duration = Duration::from_secs(2);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 use std::time::Instant;
 
-use super::client::{Connection, Range};
-use super::clusters::Cluster;
 use super::figures::{self, Figure};
 use super::load;
+use super::members::client::{Connection, Range};
+use super::members::clusters::Cluster;
 
 const KEYS: usize = 1_000_000;
 /// So that all of it is one gigabyte.

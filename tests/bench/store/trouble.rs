@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::client::Connection;
-use super::clusters::Cluster;
 use super::figures::{self, Figure};
 use super::load::{self, SPAN};
+use super::members::client::Connection;
+use super::members::clusters::Cluster;
 
 const CLIENTS: usize = 50;
 /// How often the leader is killed.

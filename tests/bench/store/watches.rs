@@ -6,10 +6,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::client::Connection;
-use super::clusters::Cluster;
 use super::figures::{self, Figure};
 use super::load::{self, Sample};
+use super::members::client::Connection;
+use super::members::clusters::Cluster;
 
 /// Watches that share a stream, as in a client library that has one stream a process.
 const WATCHES_OF_A_STREAM: usize = 100;

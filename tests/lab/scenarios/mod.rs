@@ -20,6 +20,7 @@ mod replication;
 mod reset;
 mod teardown;
 mod web;
+mod workloads;
 
 use std::sync::{Arc, OnceLock};
 
@@ -63,6 +64,12 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t25_pushed_image_is_pullable_from_all_masters", replication::pullable_from_all),
         on("t26_etcdctl_works_unmodified_on_all_three_masters", etcd::transcript),
         on("t22_second_import_moves_nothing", containers::second_import_moves_nothing),
+        on("t27_stateful_set_starts_in_order_under_its_names", workloads::stateful_order_and_names),
+        on("t28_stateful_pod_of_a_killed_host_never_runs_twice", workloads::stateful_host_killed),
+        on("t29_daemon_runs_on_every_node", workloads::daemon_everywhere),
+        on("t33_job_counts_right_through_a_killed_leader", workloads::job_counts_right),
+        on("t34_cron_job_fires_in_its_time_zone", workloads::cron_job_fires),
+        on("t35_rollouts_are_driven_by_kubectl", workloads::rollout_verbs),
         on("t30_killed_agent_restarts_no_container", containers::killed_agent),
         on("t31_killed_daemon_restarts_no_container", containers::killed_daemon),
         on("t32_failing_container_is_restarted_with_back_off", containers::failing_container),
@@ -85,6 +92,7 @@ pub(crate) fn all() -> Vec<Trial> {
         Trial::test("t67_planted_outbound_packet_is_counted", outbound::planted_packet),
         on("t68_a_lost_control_node_is_removed_and_its_name_joins_again", replaced::lost_for_good),
         Trial::test("t69_a_worker_follows_the_control_nodes", replaced::worker_follows),
+        Trial::test("t74_daemon_reaches_a_node_that_joins", workloads::daemon_follows_a_join),
         on("t72_a_survivor_of_a_lost_majority_goes_on_as_a_new_generation", recovery::survivor),
         on("t73_a_snapshot_becomes_another_cluster_with_the_same_objects", recovery::restored),
         Trial::test("t70_init_and_join_finish_after_kills", interrupted::init_and_join),

@@ -38,7 +38,7 @@ pub(super) fn join(lab: &Lab, name: &str, from: (&str, &str)) -> Outcome {
 }
 
 /// The same with another token.
-fn join_as(lab: &Lab, name: &str, from: (&str, &str), token: &[&str]) -> Outcome {
+pub(super) fn join_as(lab: &Lab, name: &str, from: (&str, &str), token: &[&str]) -> Outcome {
     let token = install::token(lab, from.0, token)?;
     let server = format!("https://{}:6443", from.1);
     let join = [vec!["holdfast"], join_verb(&server, name, &token, BUNDLE)].concat();
@@ -125,7 +125,7 @@ fn returns_as_removed(lab: &Lab, lost: &str, first: (&str, &str)) -> Outcome {
 }
 
 /// Two centers; b1 is not in the file.
-const TWO_LISTED: &str = "apiVersion: holdfast.io/v1
+pub(super) const TWO_LISTED: &str = "apiVersion: holdfast.io/v1
 kind: Cluster
 metadata: {name: lab}
 spec:

@@ -26,13 +26,14 @@ NOT_POINTERS = {("core.v1.HTTPGetAction", "port"), ("core.v1.TCPSocketAction", "
 SCALARS = {"string": "s", "bool": "b", "int32": "i", "int64": "i", "uint32": "i",
            "uint64": "i", "double": "d"}
 SPECIAL = {"Quantity": "q", "IntOrString": "x", "Time": "t", "MicroTime": "t",
-           "RawExtension": "j", "FieldsV1": "j"}
+           "RawExtension": "j", "FieldsV1": "j", "ExtraValue": "l"}
 # Embedded in Go: their fields are the outer object's in JSON.
 EMBEDDED = {"VolumeSource", "ProbeHandler", "LocalObjectReference", "EphemeralContainerCommon",
             "PersistentVolumeSource", "IngressRuleValue"}
 PACKAGES = """api/core/v1 api/apps/v1 api/batch/v1 api/networking/v1 api/rbac/v1 api/policy/v1
 api/autoscaling/v1 api/autoscaling/v2 api/storage/v1 api/coordination/v1 api/discovery/v1
-api/scheduling/v1 api/node/v1 api/events/v1 apimachinery/pkg/apis/meta/v1""".split()
+api/scheduling/v1 api/node/v1 api/events/v1 api/authentication/v1 api/authorization/v1
+apimachinery/pkg/apis/meta/v1""".split()
 
 
 def squash(name):
@@ -56,7 +57,8 @@ def json_names(openapi):
 
 def type_of(rust, package):
     inner = re.sub(r"::core::option::Option<(.*)>$", r"\1", rust)
-    inner = re.sub(r"::prost::alloc::(?:vec::Vec|boxed::Box)<(.*)>$", r"\1", inner)
+    inner = re.sub(
+        r"::prost::alloc::(?:vec::Vec|boxed::Box)<\s*(.*?),?\s*>$", r"\1", inner, flags=re.S)
     inner = re.sub(r"::prost::alloc::collections::BTreeMap<.*?,\s*(.*?),?\s*>$", r"\1", inner, flags=re.S)
     inner = re.sub(r"::prost::alloc::boxed::Box<(.*)>$", r"\1", inner)
     parts = inner.strip().split("::")

@@ -133,6 +133,7 @@ fn value(field: &Field, raw: Raw<'_>, depth: usize) -> Result<Value, ProtobufErr
         (Type::NumberOrText, Raw::Bytes(bytes)) => number_or_text(bytes, field)?,
         (Type::Time, Raw::Bytes(bytes)) => time(bytes),
         (Type::Json, Raw::Bytes(bytes)) => json(bytes),
+        (Type::Texts, Raw::Bytes(bytes)) => texts(bytes, field)?,
         _ => return Err(wrong(field)),
     })
 }
@@ -145,6 +146,17 @@ fn first_text(bytes: &[u8], field: &Field) -> Result<Value, ProtobufError> {
         }
     }
     Ok(Value::Null)
+}
+
+/// A message that stands for a list of texts.
+fn texts(bytes: &[u8], field: &Field) -> Result<Value, ProtobufError> {
+    let mut list = Vec::new();
+    for part in Fields::new(bytes) {
+        if let (1, Raw::Bytes(bytes)) = part? {
+            list.push(text(bytes, field.name)?.into());
+        }
+    }
+    Ok(Value::Array(list))
 }
 
 /// `IntOrString`: which, the number, the text.

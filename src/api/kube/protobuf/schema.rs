@@ -6,7 +6,7 @@
 //!  2 - @core.v1.VolumeSource      name -: the fields belong to the outer object
 //! ```
 //! Types: `s` text, `b` bool, `i` integer, `d` double, `y` bytes, `@` message, `q`
-//! quantity, `x` number or text, `t` time, `j` JSON; before it `*` for a list, `%` for a
+//! quantity, `x` number or text, `t` time, `j` JSON, `l` texts in a message; before it `*` for a list, `%` for a
 //! map from text; after it `?` where a zero is said and not only unset.
 
 use std::collections::HashMap;
@@ -26,6 +26,7 @@ pub(super) enum Type {
     NumberOrText,
     Time,
     Json,
+    Texts,
     Message(&'static str),
 }
 
@@ -69,6 +70,7 @@ fn field(name: &'static str, code: &'static str) -> Option<Field> {
         "x" => Type::NumberOrText,
         "t" => Type::Time,
         "j" => Type::Json,
+        "l" => Type::Texts,
         message => Type::Message(message.strip_prefix('@')?),
     };
     Some(Field { name, shape, value, zero_is_said })

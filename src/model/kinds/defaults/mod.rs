@@ -3,7 +3,9 @@
 //! Source: `pkg/apis/*/v1/defaults.go` and the registries' `PrepareForCreate`.
 //! Invariant: defaulting twice changes nothing more.
 
+pub(super) mod batch;
 pub(super) mod pod;
+pub(super) mod sets;
 
 use serde_json::{Map, Value, json};
 
@@ -41,12 +43,14 @@ fn each<'v>(
 }
 
 pub(super) fn namespace(namespace: &mut Value) {
-    let name = namespace.pointer("/metadata/name").cloned().unwrap_or_default();
-    if let Some(labels) = object(namespace, "metadata")
+    // A name that is still to be made is no label yet.
+    let name = namespace.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+    if let Some(name) = name
+        && let Some(labels) = object(namespace, "metadata")
         && let Some(labels) =
             labels.entry("labels").or_insert_with(|| Value::Object(Map::new())).as_object_mut()
     {
-        labels.insert("kubernetes.io/metadata.name".into(), name);
+        labels.insert("kubernetes.io/metadata.name".into(), name.into());
     }
     if let Some(status) = object(namespace, "status") {
         set(status, "phase", "Active");

@@ -3,10 +3,12 @@
 //! Source: Kubernetes' `pkg/printers/internalversion/printers.go`; the texts follow it to
 //! the letter because scripts and people read them.
 
+pub(super) mod batch;
 pub(super) mod network;
 pub(super) mod node;
 pub(super) mod objects;
 pub(super) mod pod;
+pub(super) mod sets;
 pub(super) mod workload;
 
 use jiff::Timestamp;

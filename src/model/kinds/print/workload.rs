@@ -6,9 +6,10 @@ use serde_json::Value;
 use super::super::Column;
 use super::{AGE, NAME, int_at, list_at, number, or_none, pairs, str_at, text};
 
-const CONTAINERS: Column = text("Containers", true, |object, _| containers(object, "/name"));
-const IMAGES: Column = text("Images", true, |object, _| containers(object, "/image"));
-const SELECTOR: Column = text("Selector", true, selector);
+pub(super) const CONTAINERS: Column =
+    text("Containers", true, |object, _| containers(object, "/name"));
+pub(super) const IMAGES: Column = text("Images", true, |object, _| containers(object, "/image"));
+pub(super) const SELECTOR: Column = text("Selector", true, selector);
 
 pub(in super::super) const DEPLOYMENT: &[Column] = &[
     NAME,
@@ -36,10 +37,13 @@ pub(in super::super) const REPLICA_SET: &[Column] = &[
 ];
 
 fn containers(object: &Value, field: &str) -> Value {
-    let names: Vec<&str> = list_at(object, "/spec/template/spec/containers")
-        .iter()
-        .map(|container| str_at(container, field))
-        .collect();
+    joined(object, "/spec/template/spec/containers", field)
+}
+
+/// One field of each container of the list at `list`.
+pub(super) fn joined(object: &Value, list: &str, field: &str) -> Value {
+    let names: Vec<&str> =
+        list_at(object, list).iter().map(|container| str_at(container, field)).collect();
     names.join(",").into()
 }
 

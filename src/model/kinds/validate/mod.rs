@@ -3,10 +3,12 @@
 //! Source: `pkg/apis/core/validation` and `apimachinery/pkg/api/validation`. Only rules
 //! whose breach would hurt later are here; types are checked by decoding.
 
+pub(super) mod batch;
 pub(super) mod meta;
 pub(super) mod objects;
 pub(super) mod pod;
 pub(super) mod service;
+pub(super) mod sets;
 pub(super) mod workload;
 
 use serde_json::Value;

@@ -53,14 +53,20 @@ fn unique_label(name: &str, seen: &[&str], field: &str, problems: &mut Problems)
     }
 }
 
-fn one_of(value: &Value, pointer: &str, at: &str, allowed: &[&str], problems: &mut Problems) {
+pub(super) fn one_of(
+    value: &Value,
+    pointer: &str,
+    at: &str,
+    allowed: &[&str],
+    problems: &mut Problems,
+) {
     let text = str_at(value, pointer);
     if !text.is_empty() && !allowed.contains(&text) {
         problems.not_supported(&format!("{at}{}", pointer.replace('/', ".")), text, allowed);
     }
 }
 
-fn not_negative(value: &Value, pointer: &str, at: &str, problems: &mut Problems) {
+pub(super) fn not_negative(value: &Value, pointer: &str, at: &str, problems: &mut Problems) {
     if let Some(number) = value.pointer(pointer)
         && number.as_i64().is_some_and(|number| number < 0)
     {

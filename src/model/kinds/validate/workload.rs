@@ -27,7 +27,7 @@ pub(in super::super) fn replica_set(set: &Value, problems: &mut Problems) {
     common(set, problems);
 }
 
-fn is_zero(amount: Option<&Value>) -> bool {
+pub(super) fn is_zero(amount: Option<&Value>) -> bool {
     match amount {
         Some(Value::String(percent)) => percent == "0%",
         Some(number) => number == 0,
@@ -35,21 +35,24 @@ fn is_zero(amount: Option<&Value>) -> bool {
     }
 }
 
+/// A count or a percentage, neither negative.
+pub(super) fn amount(amount: &Value, field: &str, problems: &mut Problems) {
+    let valid = match amount {
+        Value::String(text) => {
+            text.strip_suffix('%').is_some_and(|digits| digits.parse::<u32>().is_ok())
+        }
+        number => number.as_i64().is_some_and(|number| number >= 0),
+    };
+    if !valid {
+        problems.invalid(field, amount, "must be an integer or percentage (e.g '5%%')");
+    }
+}
+
 fn rolling(strategy: &Value, problems: &mut Problems) {
     let at = "spec.strategy.rollingUpdate";
     let rolling = &strategy["rollingUpdate"];
     for name in ["maxSurge", "maxUnavailable"] {
-        let amount = &rolling[name];
-        let valid = match amount {
-            Value::String(text) => {
-                text.strip_suffix('%').is_some_and(|digits| digits.parse::<u32>().is_ok())
-            }
-            number => number.as_i64().is_some_and(|number| number >= 0),
-        };
-        if !valid {
-            let text = "must be an integer or percentage (e.g '5%%')";
-            problems.invalid(&format!("{at}.{name}"), amount, text);
-        }
+        amount(&rolling[name], &format!("{at}.{name}"), problems);
     }
     if is_zero(rolling.get("maxSurge")) && is_zero(rolling.get("maxUnavailable")) {
         let text = "may not be 0 when `maxSurge` is 0";
@@ -57,13 +60,27 @@ fn rolling(strategy: &Value, problems: &mut Problems) {
     }
 }
 
-fn common(object: &Value, problems: &mut Problems) {
+/// Replicas, selector and template of whatever keeps pods running.
+pub(super) fn common(object: &Value, problems: &mut Problems) {
     let spec = object.get("spec").unwrap_or(&Value::Null);
     if let Some(replicas) = spec.get("replicas")
         && replicas.as_i64().is_some_and(|count| count < 0)
     {
         problems.invalid("spec.replicas", replicas, "must be greater than or equal to 0");
     }
+    selector(spec, problems);
+    let labels = spec.pointer("/template/metadata/labels").unwrap_or(&Value::Null);
+    meta::labels(Some(labels), "spec.template.labels", problems);
+    let body = spec.pointer("/template/spec").unwrap_or(&Value::Null);
+    pod::spec(body, "spec.template.spec", problems);
+    let policy = str_at(body, "/restartPolicy");
+    if policy != "Always" && !policy.is_empty() {
+        problems.not_supported("spec.template.spec.restartPolicy", policy, &["Always"]);
+    }
+}
+
+/// The selector of a spec, and whether its template belongs to it.
+pub(super) fn selector(spec: &Value, problems: &mut Problems) {
     let selector = spec.get("selector").unwrap_or(&Value::Null);
     let empty = |field: &str| {
         selector.get(field).is_none_or(|part| {
@@ -84,13 +101,6 @@ fn common(object: &Value, problems: &mut Problems) {
     if !matched {
         let text = "`selector` does not match template `labels`";
         problems.invalid("spec.template.metadata.labels", labels, text);
-    }
-    meta::labels(Some(labels), "spec.template.labels", problems);
-    let body = spec.pointer("/template/spec").unwrap_or(&Value::Null);
-    pod::spec(body, "spec.template.spec", problems);
-    let policy = str_at(body, "/restartPolicy");
-    if policy != "Always" && !policy.is_empty() {
-        problems.not_supported("spec.template.spec.restartPolicy", policy, &["Always"]);
     }
 }
 

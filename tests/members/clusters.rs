@@ -33,6 +33,8 @@ pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     ports: Ports,
     members: Vec<Option<Child>>,
+    /// The words before each member's command.
+    before: Vec<Vec<String>>,
 }
 
 #[derive(Clone)]
@@ -59,15 +61,26 @@ pub(crate) fn etcd() -> PathBuf {
 impl Cluster {
     /// Starts three members under `base` and waits until they serve.
     pub(crate) async fn start(kind: Kind, base: &Path) -> Result<Self, anyhow::Error> {
+        Self::start_with(kind, base, |_, _| Ok(Vec::new())).await
+    }
+
+    /// The same, with words that each member's command is put behind; they are asked for
+    /// with its folder before it is started.
+    pub(crate) async fn start_with(
+        kind: Kind,
+        base: &Path,
+        mut before: impl FnMut(usize, &Path) -> Result<Vec<String>, anyhow::Error>,
+    ) -> Result<Self, anyhow::Error> {
         fs::create_dir_all(base)?;
         let dir = tempfile::tempdir_in(base)?;
         certificates::make(dir.path(), "localhost")?;
-        let mut cluster =
-            Self { kind, dir, ports: free_ports()?, members: (0..MEMBERS).map(|_| None).collect() };
+        let members = (0..MEMBERS).map(|_| None).collect();
+        let mut cluster = Self { kind, dir, ports: free_ports()?, members, before: Vec::new() };
         if kind == Kind::Ours {
             cluster.write_member_files()?;
         }
         for index in 0..MEMBERS {
+            cluster.before.push(before(index, &cluster.folder(index))?);
             cluster.start_member(index)?;
         }
         cluster.wait_until_complete().await?;
@@ -110,7 +123,15 @@ impl Cluster {
     }
 
     fn our_command(&self, index: usize) -> Result<Command, anyhow::Error> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let program = std::env::current_exe()?;
+        let mut command = match self.before[index].split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command.arg("member").arg(self.folder(index));
         Ok(command)
     }
@@ -204,6 +225,34 @@ impl Cluster {
             }
         }
         bail!("{:?}: nobody leads", self.kind)
+    }
+
+    /// The folder with the certificates of members and administrator.
+    pub(crate) fn certificates(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn client_ports(&self) -> Vec<u16> {
+        self.ports.clients.clone()
+    }
+
+    /// Leaves the files where they are when the cluster is dropped.
+    pub(crate) fn keep(&mut self) -> &Path {
+        self.dir.disable_cleanup(true);
+        self.dir.path()
+    }
+
+    /// Where a member of ours keeps its files.
+    pub(crate) fn store_folder(&self, index: usize) -> PathBuf {
+        self.folder(index).join("store")
+    }
+
+    /// Whether a member that was started has ended by itself.
+    pub(crate) fn has_ended(&mut self, index: usize) -> Result<bool, anyhow::Error> {
+        Ok(match &mut self.members[index] {
+            Some(child) => child.try_wait()?.is_some(),
+            None => true,
+        })
     }
 
     /// kill -9, and waits until the process is gone.

@@ -84,9 +84,12 @@ async fn serve(dir: &Path, file: MemberFile) -> Result<(), anyhow::Error> {
     if file.member == 1 && !store.is_initialized().await? {
         found(&store, &file).await?;
     }
-    let api = EtcdApi::new(EtcdStore::of(store), file.port(&file.client_ports));
-    api.run(clients, identity.server()?, cancel).await?;
-    Ok(())
+    let api = EtcdApi::new(EtcdStore::of(store.clone()), file.port(&file.client_ports));
+    // As in a node: a member that cannot serve ends, and is started again.
+    tokio::select! {
+        served = api.run(clients, identity.server()?, cancel) => Ok(served?),
+        failed = store.failed() => Err(failed.into()),
+    }
 }
 
 /// The first member makes the cluster and takes the others in as they come up.

@@ -1,4 +1,4 @@
-//! The load generator's client of etcd's protocol: the calls that are measured, no more.
+//! A small client of etcd's protocol: the calls that are measured or checked, no more.
 //!
 //! Why not a client crate: it would retry, balance and queue in its own way, and part of
 //! what is measured would be the client. One HTTP/2 connection, gRPC's own framing.
@@ -41,6 +41,12 @@ pub(crate) struct Put {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Delete {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) key: Bytes,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Range {
     #[prost(bytes = "bytes", tag = "1")]
     pub(crate) key: Bytes,
@@ -56,6 +62,10 @@ pub(crate) struct Range {
 pub(crate) struct KeyValue {
     #[prost(bytes = "bytes", tag = "1")]
     pub(crate) key: Bytes,
+    #[prost(int64, tag = "3")]
+    pub(crate) mod_revision: i64,
+    #[prost(int64, tag = "4")]
+    pub(crate) version: i64,
     #[prost(bytes = "bytes", tag = "5")]
     pub(crate) value: Bytes,
 }
@@ -68,6 +78,42 @@ pub(crate) struct RangeAnswer {
     pub(crate) kvs: Vec<KeyValue>,
     #[prost(int64, tag = "4")]
     pub(crate) count: i64,
+}
+
+/// Puts a key if it was last changed at this revision.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Txn {
+    #[prost(message, repeated, tag = "1")]
+    compare: Vec<Compare>,
+    #[prost(message, repeated, tag = "2")]
+    success: Vec<TxnPut>,
+}
+
+/// Whether a revision is equal; how it is compared is not declared, equal is the default.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Compare {
+    /// 2 is the revision of the last change.
+    #[prost(int32, tag = "2")]
+    target: i32,
+    #[prost(bytes = "bytes", tag = "3")]
+    key: Bytes,
+    /// Written even when it is 0.
+    #[prost(int64, optional, tag = "6")]
+    mod_revision: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TxnPut {
+    #[prost(message, optional, tag = "2")]
+    put: Option<Put>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct TxnAnswer {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<Header>,
+    #[prost(bool, tag = "2")]
+    pub(crate) succeeded: bool,
 }
 
 /// An answer of which only the header matters.
@@ -122,12 +168,18 @@ pub(crate) struct Watch {
 pub(crate) struct WatchCreate {
     #[prost(bytes = "bytes", tag = "1")]
     pub(crate) key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) range_end: Bytes,
+    #[prost(int64, tag = "3")]
+    pub(crate) start_revision: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Watched {
     #[prost(bool, tag = "3")]
     pub(crate) created: bool,
+    #[prost(bool, tag = "4")]
+    pub(crate) canceled: bool,
     #[prost(message, repeated, tag = "11")]
     pub(crate) events: Vec<Event>,
 }
@@ -201,6 +253,18 @@ impl Connection {
         self.unary("/etcdserverpb.KV/Range", range).await
     }
 
+    /// The value of a key, if it is there.
+    pub(crate) async fn get(&self, key: Bytes) -> Result<Option<Bytes>, tonic::Status> {
+        let found = self.range(Range { key, ..Range::default() }).await?;
+        Ok(found.kvs.into_iter().next().map(|kv| kv.value))
+    }
+
+    /// Deletes a key; answers the revision.
+    pub(crate) async fn delete(&self, key: Bytes) -> Result<i64, tonic::Status> {
+        let done: Done = self.unary("/etcdserverpb.KV/DeleteRange", Delete { key }).await?;
+        Ok(done.header.unwrap_or_default().revision)
+    }
+
     pub(crate) async fn compact(&self, revision: i64) -> Result<Done, tonic::Status> {
         self.unary("/etcdserverpb.KV/Compact", Compact { revision, physical: true }).await
     }
@@ -217,13 +281,35 @@ impl Connection {
         self.unary("/etcdserverpb.Cluster/MemberList", Empty {}).await
     }
 
+    /// Puts the key if it was last changed at `mod_revision`, 0 for never.
+    pub(crate) async fn put_if(
+        &self,
+        key: Bytes,
+        mod_revision: i64,
+        value: Bytes,
+    ) -> Result<TxnAnswer, tonic::Status> {
+        let compare =
+            vec![Compare { target: 2, key: key.clone(), mod_revision: Some(mod_revision) }];
+        let success = vec![TxnPut { put: Some(Put { key, value }) }];
+        self.unary("/etcdserverpb.KV/Txn", Txn { compare, success }).await
+    }
+
     /// A stream that watches these keys, once the server has confirmed all of them.
     pub(crate) async fn watch(
         &self,
         keys: Vec<Bytes>,
     ) -> Result<Streaming<Watched>, tonic::Status> {
-        let mut open = keys.len();
-        let asked = keys.into_iter().map(|key| Watch { create: Some(WatchCreate { key }) });
+        let each = |key| WatchCreate { key, ..WatchCreate::default() };
+        self.watch_all(keys.into_iter().map(each).collect()).await
+    }
+
+    /// The same for any watches.
+    pub(crate) async fn watch_all(
+        &self,
+        watches: Vec<WatchCreate>,
+    ) -> Result<Streaming<Watched>, tonic::Status> {
+        let mut open = watches.len();
+        let asked = watches.into_iter().map(|create| Watch { create: Some(create) });
         // The asking side stays open, or the server would end the watches.
         let asked = futures::StreamExt::chain(
             futures::stream::iter(asked.collect::<Vec<_>>()),

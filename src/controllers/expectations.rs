@@ -1,11 +1,11 @@
-//! What a ReplicaSet has done that its cache may not show yet.
+//! What a controller has done to its pods that its cache may not show yet.
 //!
 //! Why: a cache that lags would make the controller create the same pods twice. Kubernetes
 //! counts; we remember names and uids, because a name is seen or not seen whatever else
 //! happens, and a create whose answer was lost can be found again.
 //! Invariants: while something is outstanding nothing is created or deleted; after
 //! `CONTROLLER_EXPECTATION_WAIT` the API itself is asked instead of the cache, so that a
-//! pod that came and went unseen cannot block the ReplicaSet for ever.
+//! pod that came and went unseen cannot block its owner for ever.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,0 +1,56 @@
+//! Defaults of stateful sets and daemon sets.
+
+use serde_json::{Value, json};
+
+use super::{object, pod, set};
+
+pub(in super::super) fn stateful_set(stateful: &mut Value) {
+    let Some(spec) = object(stateful, "spec") else { return };
+    set(spec, "replicas", 1);
+    set(spec, "revisionHistoryLimit", 10);
+    set(spec, "podManagementPolicy", "OrderedReady");
+    set(
+        spec,
+        "persistentVolumeClaimRetentionPolicy",
+        json!({"whenDeleted": "Retain", "whenScaled": "Retain"}),
+    );
+    if let Some(strategy) =
+        spec.entry("updateStrategy").or_insert_with(|| json!({})).as_object_mut()
+    {
+        set(strategy, "type", "RollingUpdate");
+        if strategy["type"] == "RollingUpdate"
+            && let Some(rolling) =
+                strategy.entry("rollingUpdate").or_insert_with(|| json!({})).as_object_mut()
+        {
+            set(rolling, "partition", 0);
+        }
+    }
+    pod::template(spec);
+}
+
+pub(in super::super) fn daemon_set(daemon: &mut Value) {
+    let Some(spec) = object(daemon, "spec") else { return };
+    set(spec, "revisionHistoryLimit", 10);
+    if let Some(strategy) =
+        spec.entry("updateStrategy").or_insert_with(|| json!({})).as_object_mut()
+    {
+        set(strategy, "type", "RollingUpdate");
+        if strategy["type"] == "RollingUpdate"
+            && let Some(rolling) =
+                strategy.entry("rollingUpdate").or_insert_with(|| json!({})).as_object_mut()
+        {
+            set(rolling, "maxUnavailable", 1);
+            set(rolling, "maxSurge", 0);
+        }
+    }
+    pod::template(spec);
+}
+
+pub(in super::super) fn daemon_set_on_create(daemon: &mut Value) {
+    daemon["status"] = json!({
+        "currentNumberScheduled": 0,
+        "desiredNumberScheduled": 0,
+        "numberMisscheduled": 0,
+        "numberReady": 0,
+    });
+}
