@@ -7,11 +7,14 @@ BUNDLE   := $(BUILD)/holdfast.hfb
 KEY      := $(BUILD)/signing.key
 LAB      := $(BUILD)/lab
 LAYOUT   ?= three
+SEEDS    ?= 100
+FIRST    ?= 1
+KIND     ?=
 CARGO    := cargo
 SOURCES  := $(shell find src images -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock .cargo/config.toml
 CONTENTS := $(shell find images bundle ansible-free-playbooks -type f 2>/dev/null)
 
-.PHONY: help build bundle lab lab-down test test-fast test-lab vm-test fix bench clean
+.PHONY: help build bundle lab lab-down test test-fast test-lab vm-test sim fix bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +58,10 @@ test-lab: ## real processes, namespaces and engines
 
 vm-test: ## real machines in QEMU: a Debian host with systemd, power cuts
 	.ci/test vm
+
+sim: ## seeded faults on the store: SEEDS=n [FIRST=m] [KIND=mixed|calm|generations]
+	SIM_SEEDS=$(SEEDS) SIM_FIRST=$(FIRST) SIM_KIND=$(KIND) \
+	  $(CARGO) test --release --locked --test sim seeds_keep_every_promise -- --nocapture
 
 fix: ## formats and applies clippy's machine-applicable advice
 	$(CARGO) fmt

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::api::StoreError;
+use super::measured::Measured;
 use crate::base::ids::MemberId;
 use crate::model::auth::{AuthChange, AuthInfo, AuthStatus, Caller, Permission};
 use crate::model::kv::Revision;
@@ -131,6 +132,9 @@ pub struct MemberStatus {
 #[async_trait]
 pub trait Maintenance: Send + Sync + std::fmt::Debug + 'static {
     fn member_status(&self) -> MemberStatus;
+
+    /// What this member has measured since its start.
+    fn measured(&self) -> Measured;
 
     /// The alarms that stand at any member.
     async fn alarms(&self, caller: &Caller) -> Result<Vec<Alarm>, StoreError>;

@@ -79,7 +79,13 @@ impl Shared {
                 }
                 Some(leader) => {
                     let deadline = ROUND.min(until.saturating_duration_since(Instant::now()));
-                    match self.outbound.call_member(leader.0, Request::ReadIndex, deadline).await {
+                    let asked = self.outbound.call_member(leader.0, Request::ReadIndex, deadline);
+                    let answer = tokio::select! {
+                        biased;
+                        answer = asked => answer,
+                        () = self.other_leader(leader) => continue,
+                    };
+                    match answer {
                         Ok(Answer::ReadIndex(Ok(index))) => return Ok(index),
                         Ok(Answer::ReadIndex(Err(Unread::NoQuorum(loss)))) => {
                             return Err(StoreError::NoQuorum(loss));

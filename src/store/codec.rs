@@ -1,13 +1,14 @@
 //! Versioned records: one leading byte says how the rest is encoded.
 //!
-//! Version 2 is postcard; version 1 was postcard too, with fewer fields in the requests. A reader that meets another version refuses it, because a
-//! misread record is worse than a member that does not start.
+//! Version 3 is postcard. Versions 1 and 2 were postcard too; 1 had fewer fields in the
+//! requests, 2 kept every key's newest record in the history as well. A reader that meets
+//! another version refuses it, because a misread record is worse than a member that does
+//! not start.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// The version this program writes.
-pub(crate) const RECORD_VERSION: u8 = 2;
+pub(crate) const RECORD_VERSION: u8 = 3;
 
 /// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +39,14 @@ pub(crate) fn encode_into<T: Serialize>(value: &T, mut out: Vec<u8>) -> Vec<u8> 
         .expect("a vector grows and the store's types have no unserializable part")
 }
 
-/// Decodes a record of any version known.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+/// How long `value` is when it is encoded, bytes.
+pub(crate) fn encoded_len<T: Serialize>(value: &T) -> usize {
+    1 + postcard::experimental::serialized_size(value)
+        .expect("the store's types have no unserializable part")
+}
+
+/// Decodes a record of any version known; what stands behind the value is not looked at.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
     let (version, body) = bytes.split_first().ok_or(CodecError::Empty)?;
     if *version != RECORD_VERSION {
         return Err(CodecError::Version { found: *version });

@@ -72,7 +72,16 @@ impl Shared {
         count: usize,
     ) -> Vec<Forwarded> {
         let request = Request::Propose { commands };
-        let failed = match self.outbound.call_member(leader.0, request, ATTEMPT).await {
+        let answer = tokio::select! {
+            biased;
+            answer = self.outbound.call_member(leader.0, request, ATTEMPT) => answer,
+            // The lane is wanted for the next leader; who waits asks that one again.
+            () = self.other_leader(leader) => {
+                let reason = format!("another member leads instead of {leader}");
+                return vec![Err(NotAnswered { reason, may_have_happened: true }); count];
+            }
+        };
+        let failed = match answer {
             Ok(Answer::Proposed(answers)) if answers.len() == count => {
                 return answers.into_iter().map(Ok).collect();
             }

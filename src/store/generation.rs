@@ -9,12 +9,13 @@
 //! ```
 //! Why signed: a number alone must not end a generation, or a restored copy of the whole
 //! cluster in a test room could stop production.
-//! Invariants: a member that learned of a later generation never votes again, also after a
-//! restart; nothing but a verified record that has its generation among the parents makes
+//! Invariants: a member that learned of a later generation never votes again, and says that
+//! it has learned only when it will know it after a restart; nothing but a verified record that has its generation among the parents makes
 //! it stop. Not here: who makes a generation (`logic/recovery`, `install/recover`).
 
 use std::fmt::Debug;
-use std::sync::{Arc, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::sync::watch;
 
@@ -42,6 +43,10 @@ pub(super) struct Generations {
     disk: Arc<dyn StoreDisk>,
     health: watch::Sender<Health>,
     known: RwLock<Known>,
+    /// The record that ended the own generation and could not be written down yet.
+    owed: Mutex<Option<SignedGeneration>>,
+    /// Whether the end of the own generation is on the disk.
+    noted: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +100,8 @@ impl Generations {
         disk: Arc<dyn StoreDisk>,
         health: watch::Sender<Health>,
     ) -> Self {
-        Self { identity, disk, health, known: RwLock::default() }
+        let noted = AtomicBool::new(health.borrow().check().is_err());
+        Self { identity, disk, health, known: RwLock::default(), owed: Mutex::default(), noted }
     }
 
     /// The record of the own generation, for members of older ones.
@@ -103,7 +109,8 @@ impl Generations {
         self.known.read().expect(POISON).own.clone()
     }
 
-    /// Ends this member's generation if the record says so; whether it does.
+    /// Ends this member's generation if the record says so. True when that is on the disk,
+    /// so that whoever tells it goes on telling until then.
     pub(super) fn fence(&self, signed: &SignedGeneration) -> bool {
         let trust = self.known.read().expect(POISON).trust.clone();
         let Ok(record) = signed.parse() else { return false };
@@ -111,13 +118,25 @@ impl Generations {
         if !trusted || !fences(&record, self.identity.cluster, self.identity.generation) {
             return false;
         }
-        if self.health.borrow().check().is_ok()
-            && let Err(error) = note(&*self.disk, signed)
-        {
-            tracing::error!(error = chain(&error), "it will be learned again after a restart");
+        if !self.noted.load(Ordering::Relaxed) {
+            tracing::error!("{}", text(&record));
+            *self.owed.lock().expect(POISON) = Some(signed.clone());
+            self.note_owed();
         }
-        tracing::error!("{}", text(&record));
         Health::removed(&self.health);
-        true
+        self.noted.load(Ordering::Relaxed)
+    }
+
+    /// Writes down that the own generation has ended, if that is still to be done.
+    pub(super) fn note_owed(&self) {
+        let mut owed = self.owed.lock().expect(POISON);
+        let Some(signed) = &*owed else { return };
+        match note(&*self.disk, signed) {
+            Ok(()) => {
+                self.noted.store(true, Ordering::Relaxed);
+                *owed = None;
+            }
+            Err(error) => tracing::error!(error = chain(&error), "it is tried again"),
+        }
     }
 }

@@ -166,7 +166,12 @@ impl Shared {
                 Some(leader) => {
                     let deadline = until.saturating_duration_since(Instant::now());
                     let called = self.outbound.call_member(leader.0, request.clone(), deadline);
-                    called.await.map_err(later).and_then(&there)
+                    let answer = tokio::select! {
+                        biased;
+                        answer = called => answer,
+                        () = self.other_leader(leader) => continue,
+                    };
+                    answer.map_err(later).and_then(&there)
                 }
             };
             match served {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::admin_api::{Alarm, AlarmKind, HistoryHash, Maintenance, MemberStatus};
 use super::api::StoreError;
 use super::leases::unexpected;
+use super::measured::Measured;
 use super::member::Store;
 use super::shared::{Shared, leader_in};
 use super::snapshot_file::SnapshotFormat;
@@ -27,6 +28,10 @@ const HAND_OVER: Duration = Duration::from_secs(10);
 const ALARM_EVERY: Duration = Duration::from_secs(1);
 #[async_trait]
 impl Maintenance for Store {
+    fn measured(&self) -> Measured {
+        self.shared.state.measured.clone()
+    }
+
     fn member_status(&self) -> MemberStatus {
         let shared = &self.shared;
         let now = shared.raft.metrics().borrow_watched().clone();

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::api::{PeerNetwork, StoreError};
+use super::append_order::AppendOrder;
 use super::disk::{HostDisk, StoreDisk, run_on};
 use super::forward_queue::ForwardQueue;
 use super::generation::{self, Generations};
@@ -186,8 +187,14 @@ impl Store {
         };
         let state = Arc::new(bare.open_state().await?);
         let tracker = TaskTracker::new();
-        let log_store = LogStore::start(log.clone(), disk.clone(), state.applied().0, &tracker)
-            .map_err(OpenError::Log)?;
+        let log_store = LogStore::start(
+            log.clone(),
+            disk.clone(),
+            state.applied().0,
+            &tracker,
+            state.measured.log_sync.clone(),
+        )
+        .map_err(OpenError::Log)?;
         let space = SpaceGuard::new(&disk).await;
         let ended = generation::noted(&*disk).map_err(OpenError::Fenced)?;
         let health = watch::Sender::new(Health::Serving);
@@ -234,6 +241,7 @@ impl Store {
             forwards: ForwardQueue::default(),
             lead_gate: ReadGate::default(),
             space,
+            append_order: AppendOrder::default(),
             incoming: tokio::sync::Mutex::<IncomingSlot>::default(),
             changing: tokio::sync::Mutex::new(()),
             generations,
@@ -399,6 +407,7 @@ impl Shared {
         let mut metrics = self.raft.metrics();
         let mut health = self.health.subscribe();
         let mut noted = BTreeMap::new();
+        let mut led = None;
         loop {
             let (leader, running, peers) = {
                 let now = metrics.borrow_and_update();
@@ -415,6 +424,10 @@ impl Shared {
                 *known = leader;
                 changed
             });
+            if leader.is_some() && leader != led {
+                self.state.measured.leader_changes.inc();
+                led = leader;
+            }
             if let Err(error) = running {
                 if !self.cancel.is_cancelled() {
                     Health::failed(&self.health, &format!("Raft stopped: {error}"));

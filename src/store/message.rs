@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::lease::LeaseId;
 use crate::model::recovery::SignedGeneration;
+use crate::store::append_order::Place;
 use crate::store::quorum_loss::QuorumLoss;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
@@ -79,6 +80,11 @@ pub(crate) enum Request {
     LendState {
         session: u64,
         number: u64,
+    },
+    /// A replication message among others that are under way.
+    AppendInTurn {
+        place: Place,
+        rpc: AppendEntriesRequest<TypeConfig>,
     },
 }
 
@@ -218,6 +224,14 @@ mod tests {
         assert_eq!(number(&Request::LeaseLeft { id: 1 }), 13);
         assert_eq!(number(&Request::Fence(record.clone())), 14);
         assert_eq!(number(&Request::LendState { session: 1, number: 0 }), 15);
+        let place = Place { lane: 1, session: 1, number: 0 };
+        let rpc = AppendEntriesRequest {
+            vote: Vote::new(1, 1),
+            prev_log_id: None,
+            entries: Vec::new(),
+            leader_commit: None,
+        };
+        assert_eq!(number(&Request::AppendInTurn { place, rpc }), 16);
         assert_eq!(number(&Answer::SnapshotReady), 3);
         assert_eq!(number(&Answer::Hello { incarnation: 1 }), 8);
         assert_eq!(number(&Answer::LeaseLeft(Ok(None))), 11);

@@ -5,6 +5,7 @@
 pub mod admin_api;
 mod announce;
 pub mod api;
+mod append_order;
 mod ask;
 mod barrier;
 mod blocks;
@@ -24,6 +25,7 @@ mod live_copy;
 mod loan;
 mod log;
 mod maintenance;
+mod measured;
 mod member;
 mod members;
 mod membership;
@@ -58,6 +60,7 @@ pub use codec::CodecError;
 pub use disk::{DiskSpace, DiskWork, HostDisk, StoreDisk};
 pub use generation::{FenceError, GenerationTrust};
 pub use log::LogError;
+pub use measured::{Measured, PeerLabel};
 pub use member::{OpenError, Store, StoreConfig, StoreDeps, StoreTuning};
 pub use offline::{
     CheckReport, Finding, Founding, OfflineError, Replay, StoppedMember, found_member,

@@ -14,6 +14,7 @@ use super::api::{PeerError, PeerNetwork, PeerTarget};
 use super::generation::Generations;
 use super::health::Health;
 use super::log::{Identity, NotedStarts};
+use super::measured::Measured;
 use super::message::{Answer, Envelope, Rejection, Request};
 use super::state::StateStore;
 use super::types::{Lineage, Peer, StartNote};
@@ -118,6 +119,10 @@ impl Outbound {
             return Err(CallError::NoAddress { member: MemberId(member) });
         };
         self.call(member, &peer, request, deadline).await
+    }
+
+    pub(crate) fn measured(&self) -> &Measured {
+        &self.state.measured
     }
 
     /// Carries a message that the caller made.

@@ -41,6 +41,16 @@ enum Attempt {
 impl Shared {
     /// Proposes until it is answered or the time is up.
     pub(super) async fn propose(self: &Arc<Self>, command: Command) -> Result<Reply, StoreError> {
+        let measured = &self.state.measured;
+        let _pending = measured.pending();
+        let proposed = self.propose_until(command).await;
+        if proposed.is_err() {
+            measured.proposals_failed.inc();
+        }
+        proposed
+    }
+
+    async fn propose_until(self: &Arc<Self>, command: Command) -> Result<Reply, StoreError> {
         let until = Instant::now() + WRITE_BUDGET;
         let mut uncertain = false;
         let mut last = String::from("no leader is known");
@@ -53,6 +63,7 @@ impl Shared {
             let attempt = tokio::select! {
                 biased;
                 attempt = self.attempt(leader, &command, attempt_until) => attempt,
+                reason = self.deposed(leader) => Attempt::Maybe { reason },
                 // What was sent may still be done when the others are back.
                 loss = self.quorum.lost() => Attempt::Maybe { reason: loss.to_string() },
             };
@@ -88,6 +99,14 @@ impl Shared {
             }
             self.pause(leader).await;
         }
+    }
+
+    /// Returns when the leader that was asked is no more the leader.
+    async fn deposed(&self, asked: Option<MemberId>) -> String {
+        // Without one there is nothing to wait for.
+        let Some(asked) = asked else { return std::future::pending().await };
+        self.other_leader(asked).await;
+        format!("another member leads instead of {asked}")
     }
 
     async fn attempt(

@@ -1,5 +1,9 @@
 //! openraft's network traits over [`Outbound`].
 //!
+//! Several replication messages are under way at a time: what is written while the peer's
+//! disk is busy is there when it is done, and the word that something is committed holds
+//! up nothing that follows it. The peer keeps their order (`append_order`).
+//!
 //! Invariant: an unreachable peer is an error and never an answer, above all in pre-vote,
 //! where openraft's default would take silence for consent.
 
@@ -7,15 +11,20 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, stream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use tokio::time::{Instant, timeout_at};
 
 use super::api::PeerError;
+use super::append_order::{Place, UNDER_WAY};
 use super::disk::{StoreDisk, run_on};
 use super::message::{Answer, Request};
 use super::outbound::{CallError, Outbound};
@@ -25,6 +34,10 @@ use super::types::{Peer, TypeConfig, Vote};
 
 /// A replication message waits for the peer's fsync, which a busy disk can hold up.
 const APPEND_DEADLINE: Duration = Duration::from_millis(2_000);
+/// How long the word that something is committed waits for entries to go with: a message of
+/// its own for each write would cost both sides as much as the entry did. Reads that must
+/// see the write do not wait, their round brings the word along.
+const COMMIT_ALONE: Duration = Duration::from_millis(1);
 /// A page of a snapshot waits for a larger one.
 const PAGE_DEADLINE: Duration = Duration::from_secs(5);
 /// Installing waits for the state to be replaced and read.
@@ -52,6 +65,8 @@ impl RaftNetworkFactory<TypeConfig> for Clients {
             peer: node.clone(),
             outbound: self.outbound.clone(),
             disk: self.disk.clone(),
+            lane: random_u64(),
+            session: 0,
         }
     }
 }
@@ -63,7 +78,13 @@ pub(crate) struct Client {
     peer: Peer,
     outbound: Arc<Outbound>,
     disk: Arc<dyn StoreDisk>,
+    /// Tells the peer this client's messages from others'.
+    lane: u64,
+    /// Streams of replication messages so far.
+    session: u64,
 }
+
+type Appended = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
 fn unreachable(error: &CallError) -> Unreachable<TypeConfig> {
     Unreachable::new(error)
@@ -73,7 +94,15 @@ fn odd(answer: &Answer) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::from_string(format!("unexpected answer {answer:?}")))
 }
 
-impl Client {
+/// Where messages to one peer go.
+#[derive(Clone, Debug)]
+struct Way {
+    target: u64,
+    peer: Peer,
+    outbound: Arc<Outbound>,
+}
+
+impl Way {
     async fn call(
         &self,
         request: Request,
@@ -85,6 +114,62 @@ impl Client {
             .call(self.target, &peer, request, deadline)
             .await
             .map_err(|error| RPCError::Unreachable(unreachable(&error)))
+    }
+
+    /// Sends one replication message, which may wait at the peer for those before it.
+    async fn append(
+        self,
+        place: Place,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        deadline: Duration,
+    ) -> Appended {
+        let before = rpc.prev_log_id;
+        let last = rpc.entries.last().map(|entry| entry.log_id).or(before);
+        // Waits for nothing at the peer.
+        let alone = place.number == 0 && rpc.entries.is_empty();
+        let sent = Instant::now();
+        let answer = self.call(Request::AppendInTurn { place, rpc }, deadline).await?;
+        if alone {
+            self.outbound.measured().round_trip(self.target, sent.elapsed());
+        }
+        match answer {
+            Answer::Append(response) => Ok(response.into_stream_result(before, last)),
+            answer => Err(odd(&answer)),
+        }
+    }
+}
+
+/// Leaves out what tells of a commit alone, if something that tells of it too comes soon.
+fn worth_sending<S>(input: S) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin,
+{
+    stream::unfold((input, true), async |(mut input, first)| {
+        let mut rpc = input.next().await?;
+        let until = Instant::now() + COMMIT_ALONE;
+        // The first one also asks whether the peer's log is as it is thought to be.
+        while !first && rpc.entries.is_empty() {
+            match timeout_at(until, input.next()).await {
+                Ok(Some(later)) => rpc = later,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Some((rpc, (input, false)))
+    })
+}
+
+impl Client {
+    fn way(&self) -> Way {
+        let (target, peer) = (self.target, self.peer.clone());
+        Way { target, peer, outbound: self.outbound.clone() }
+    }
+
+    async fn call(
+        &self,
+        request: Request,
+        deadline: Duration,
+    ) -> Result<Answer, RPCError<TypeConfig>> {
+        self.way().call(request, deadline).await
     }
 
     async fn send(
@@ -161,6 +246,33 @@ impl RaftNetworkV2<TypeConfig> for Client {
             Answer::Append(response) => Ok(response),
             answer => Err(odd(&answer)),
         }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Appended>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        self.session += 1;
+        let (way, lane, session) = (self.way(), self.lane, self.session);
+        let sent = worth_sending(input).boxed().enumerate().map(move |(number, rpc)| {
+            let place = Place { lane, session, number: number as u64 };
+            // One that waits for nothing before it shows soonest that the peer is silent.
+            let alone = number == 0 && rpc.entries.is_empty();
+            let deadline = if alone { option.hard_ttl() * 3 } else { APPEND_DEADLINE };
+            way.clone().append(place, rpc, deadline)
+        });
+        let answers = stream::unfold(Some(sent.buffered(UNDER_WAY)), async |answers| {
+            let mut answers = answers?;
+            let answer = answers.next().await?;
+            // Nothing that follows what went wrong can go right.
+            let goes_on = matches!(answer, Ok(Ok(_)));
+            Some((answer, goes_on.then_some(answers)))
+        });
+        Box::pin(async move { Ok(answers.boxed()) })
     }
 
     async fn vote(

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use openraft::raft::AppendEntriesResponse;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use tokio::time::Instant;
 
 use super::health::Health;
 use super::member::Store;
 use super::message::{Answer, Envelope, Rejection, Request};
 use super::shared::{Shared, WRITE_BUDGET};
+use super::types::TypeConfig;
 use crate::base::chain::chain;
 use crate::store::codec::{decode, encode};
 
@@ -99,15 +100,11 @@ impl Shared {
 
     async fn answer(self: &Arc<Self>, request: Request) -> Answer {
         match request {
-            Request::Append(rpc) => match self.raft.append_entries(rpc).await {
-                Ok(response) => {
-                    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
-                        self.quorum.leader_heard();
-                    }
-                    Answer::Append(response)
-                }
-                Err(error) => Answer::Failed { reason: error.to_string() },
-            },
+            Request::Append(rpc) => self.append(rpc).await,
+            Request::AppendInTurn { place, rpc } => {
+                let appended = self.append_order.in_turn(place, self.append(rpc)).await;
+                appended.unwrap_or_else(|error| Answer::Failed { reason: error.to_string() })
+            }
             Request::Vote(rpc) => match self.raft.vote(rpc).await {
                 Ok(response) => Answer::Vote(response),
                 Err(error) => Answer::Failed { reason: error.to_string() },
@@ -154,6 +151,18 @@ impl Shared {
             Request::LendState { session, number } => self.lend_state(session, number).await,
             // Of another cluster, or it would have been answered before.
             Request::Fence(_) => Answer::FenceHeard { ended: false },
+        }
+    }
+
+    async fn append(&self, rpc: AppendEntriesRequest<TypeConfig>) -> Answer {
+        match self.raft.append_entries(rpc).await {
+            Ok(response) => {
+                if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                    self.quorum.leader_heard();
+                }
+                Answer::Append(response)
+            }
+            Err(error) => Answer::Failed { reason: error.to_string() },
         }
     }
 }

@@ -218,6 +218,7 @@ impl Bare {
                 LogChange::Purge(applied),
                 LogChange::Committed(Some(applied)),
             ])
+            .map(drop)
         };
         let fitted = run_on(&*self.disk, fit).await.map_err(RepairError::Disk)?;
         fitted.map_err(RepairError::Log)

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::api::StoreError;
+use super::append_order::AppendOrder;
 use super::disk::StoreDisk;
 use super::forward_queue::ForwardQueue;
 use super::generation::Generations;
@@ -75,6 +76,8 @@ pub(super) struct Shared {
     pub(super) lead_gate: ReadGate,
     pub(super) space: SpaceGuard,
     pub(super) hub: Arc<WatchHub>,
+    /// Of the leader's messages.
+    pub(super) append_order: AppendOrder,
     pub(super) incoming: tokio::sync::Mutex<IncomingSlot>,
     /// Membership changes are made one at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
@@ -171,6 +174,15 @@ impl Shared {
             Err(error) => tracing::debug!(%error, "the leader was not asked for the lag"),
         }
         own
+    }
+
+    /// Returns when another member than `known` leads. Who waits for an answer of `known`
+    /// asks that one instead: the other may be dead, and then only silence would tell.
+    pub(super) async fn other_leader(&self, known: MemberId) {
+        let mut leader = self.leader.subscribe();
+        if leader.wait_for(|now| now.is_some_and(|now| now != known)).await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Waits a little, or until the leader is another one.

@@ -10,7 +10,9 @@ use super::api::PeerTarget;
 use super::generation::GenerationTrust;
 use super::member::Store;
 use super::message::{Answer, Envelope, Rejection, Request};
+use super::outbound::CallError;
 use super::shared::Shared;
+use super::types::Peer;
 use crate::base::ids::MemberId;
 use crate::model::recovery::{KnownMember, SignedGeneration};
 use crate::store::codec::{decode, encode};
@@ -30,6 +32,8 @@ impl Store {
         shared.generations.know(trust, own.clone());
         let greeting = shared.clone();
         shared.tracker.spawn(async move { greeting.greet().await });
+        let noting = shared.clone();
+        shared.tracker.spawn(async move { noting.note_the_end().await });
         if let Some(record) = own {
             let telling = shared.clone();
             shared.tracker.spawn(async move { telling.tell_former(record).await });
@@ -38,18 +42,47 @@ impl Store {
 }
 
 impl Shared {
-    /// Greets all that this member knows, before it could stand for election: one of them
-    /// may live in a later generation.
+    /// Greets all that this member knows, before it could stand for election and until each
+    /// has answered: one of them may live in a later generation. Its own address is greeted
+    /// too: if this disk was moved, whoever took its place there knows.
     async fn greet(self: Arc<Self>) {
         let (_, membership) = self.state.applied();
-        let others: Vec<u64> = membership.membership().nodes().map(|(id, _)| *id).collect();
-        let greetings = others.into_iter().filter(|id| *id != self.identity.member.0).map(|id| {
-            let peer = membership.membership().get_node(&id).cloned().unwrap_or_default();
-            let outbound = self.outbound.clone();
-            async move { drop(outbound.call(id, &peer, Request::Hello, GREETING).await) }
-        });
-        // Each call looks at its own answer.
-        futures::future::join_all(greetings).await;
+        let known = membership.membership().nodes();
+        let mut left: Vec<(u64, Peer)> = known.map(|(id, peer)| (*id, peer.clone())).collect();
+        while !left.is_empty() && self.health.borrow().check().is_ok() {
+            let greetings = left.into_iter().map(|(id, peer)| {
+                let outbound = self.outbound.clone();
+                async move {
+                    // Each call looks at its own answer.
+                    let answer = outbound.call(id, &peer, Request::Hello, GREETING).await;
+                    let heard = match answer {
+                        // It lives in another generation and cannot prove it.
+                        Err(CallError::Rejected { rejection, .. }) => {
+                            !matches!(rejection, Rejection::Generation { .. })
+                        }
+                        answer => answer.is_ok(),
+                    };
+                    (!heard).then_some((id, peer))
+                }
+            });
+            left = futures::future::join_all(greetings).await.into_iter().flatten().collect();
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return,
+                () = tokio::time::sleep(TELL_EVERY) => {}
+            }
+        }
+    }
+
+    /// A disk that was full when the end of the generation was heard may have space again.
+    async fn note_the_end(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return,
+                () = tokio::time::sleep(TELL_EVERY) => self.generations.note_owed(),
+            }
+        }
     }
 
     /// Tells the members of the generation before, until each has understood.

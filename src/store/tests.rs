@@ -14,7 +14,7 @@ mod snapshots;
 mod space;
 mod speed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -37,6 +37,37 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 struct Hub {
     members: Mutex<BTreeMap<u64, Weak<Store>>>,
+    /// Members that nobody hears and that hear nobody.
+    silent: Mutex<BTreeSet<u64>>,
+}
+
+/// One member's way to the others.
+#[derive(Debug)]
+struct Line {
+    from: u64,
+    hub: Arc<Hub>,
+}
+
+#[async_trait]
+impl PeerNetwork for Line {
+    async fn call(
+        &self,
+        target: &PeerTarget,
+        message: Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, PeerError> {
+        let (member, address) = (target.member, target.address.clone());
+        let cut = {
+            let silent = self.hub.silent.lock().unwrap();
+            silent.contains(&self.from) || silent.contains(&member.0)
+        };
+        if !cut {
+            return self.hub.call(target, message, deadline).await;
+        }
+        // Longer than it should: nothing may depend on being told in time.
+        tokio::time::sleep(deadline.max(PATIENCE)).await;
+        Err(PeerError::NoAnswer { member, address, reason: "silence".into() })
+    }
 }
 
 #[async_trait]
@@ -121,7 +152,8 @@ impl Cluster {
         let started = Instant::now();
         // A killed member's file is free as soon as its last task has ended.
         let store = loop {
-            let deps = StoreDeps { network: self.hub.clone(), disk: disk.clone() };
+            let network = Arc::new(Line { from: member, hub: self.hub.clone() });
+            let deps = StoreDeps { network, disk: disk.clone() };
             match Store::open(config.clone(), deps).await {
                 Ok(store) => break Arc::new(store),
                 Err(error) if started.elapsed() > PATIENCE => panic!("{error:?}"),

@@ -11,7 +11,8 @@
 //! Why: ten thousand watches must not all wake for a change that concerns one of them, and
 //! a slow reader must hold up nobody and lose nothing.
 //! Invariants: revisions in order, each whole and once; a note of progress stands in the
-//! queue behind all that it speaks of; nothing after `Compacted`.
+//! queue behind all that it speaks of, of all watches that there are when it is read; no
+//! watch is told of progress before its beginning; nothing after `Compacted`.
 
 mod hub;
 mod stream;

@@ -122,7 +122,7 @@ async fn fill_and_free() -> Result<(), anyhow::Error> {
     }
     others[0].compact(revision).await?;
     fs::remove_file(filler)?;
-    until(&mut cluster, &others, "accepted again", |put| put.is_ok()).await?;
+    until(&mut cluster, &others, "accepted again", |put| put.is_ok()).await??;
     let started = Instant::now();
     loop {
         restart(&mut cluster)?;

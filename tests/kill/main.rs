@@ -6,7 +6,12 @@
 //! `KILL_SECONDS=n` sets for how long (45), `KILL_SEED=n` which kills are made. Files and
 //! the members' logs are kept on failure.
 
-#![expect(clippy::print_stdout, reason = "a test tells its seed and what it saw")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::exit,
+    reason = "a test tells its seed and what it saw; its clients end with the program"
+)]
 
 mod clients;
 mod full_disk;

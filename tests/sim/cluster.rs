@@ -1,430 +1,297 @@
-//! Members, their disks and network, clients that work and a demon that breaks.
+//! Members at their places: started, crashed, frozen, asked.
 //!
-//! Not here: who changes the membership and compacts meanwhile (`operator`).
+//! A place is a computer with a disk and an address; which member lives there is the
+//! scenario's business. Not here: who breaks what (`demon`), who asks what (`clients`).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bytes::Bytes;
 use holdfast::base::ids::{ClusterId, Generation, MemberId};
-use holdfast::model::kv::{
-    Compare, Event, EventKind, Op, RangeRequest, TxnRequest, WatchItem, WatchRequest,
+use holdfast::store::{
+    GenerationTrust, Store, StoreConfig, StoreDeps, StoreError, StoreStatus, StoreTuning,
 };
-use holdfast::store::{Kv, Store, StoreConfig, StoreDeps, StoreError, StoreStatus, StoreTuning};
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::disk::Disk;
-use crate::history::{COUNTER, Dump, Fate, History, check, parse};
-use crate::net::Net;
+use crate::history::History;
+use crate::net::{Life, Net};
+use crate::plant::Plant;
+use crate::profile::Profile;
+use crate::trace;
+use crate::world::Hosts;
 
-/// The members that form the group, and those that may join it later.
-const FIRST: [u64; 3] = [1, 2, 3];
-const ALL: [u64; 5] = [1, 2, 3, 4, 5];
-/// Virtual time of trouble.
-const TROUBLE: Duration = Duration::from_secs(25);
-/// Virtual time in which a healed cluster must answer or refuse all that was asked.
-const CLIENTS_END: Duration = Duration::from_secs(400);
-/// Virtual time in which a healed cluster must agree.
-const RECOVERY: Duration = Duration::from_secs(120);
+/// How long a client waits for an answer before it calls the outcome unknown.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a start may take before its computer is given up.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Who lives at a place.
+#[derive(Debug, Clone)]
+pub(crate) struct Tenant {
+    pub(crate) member: MemberId,
+    pub(crate) generation: Generation,
+    pub(crate) disk: Disk,
+    /// Whether it should run; one that was removed is never started again.
+    pub(crate) present: bool,
+    /// Whose signature it trusts and the record of its generation, if it was told.
+    pub(crate) trust: Option<Arc<dyn GenerationTrust>>,
+    pub(crate) record: Option<holdfast::model::recovery::SignedGeneration>,
+}
 
 /// What one run did, so that a run in which nothing happened is noticed.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Stats {
-    pub(crate) acknowledged: usize,
-    pub(crate) unknown: usize,
-    pub(crate) reads: usize,
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Counts {
     pub(crate) crashes: usize,
-    pub(crate) revision: i64,
-    pub(crate) compacted: i64,
+    pub(crate) freezes: usize,
     /// Membership changes that were reported done.
     pub(crate) changes: usize,
+    pub(crate) transfers: usize,
+    pub(crate) defragmentations: usize,
+    pub(crate) denied: usize,
+    pub(crate) permitted: usize,
+    pub(crate) keepalives: usize,
+    pub(crate) full_disks: usize,
 }
 
 #[derive(Clone)]
 pub(crate) struct Sim {
+    pub(crate) seed: u64,
+    pub(crate) plant: Plant,
+    pub(crate) profile: Profile,
     pub(crate) net: Net,
-    disks: BTreeMap<u64, Disk>,
-    pub(crate) history: Arc<Mutex<History>>,
+    pub(crate) hosts: Hosts,
+    pub(crate) world: Handle,
     pub(crate) stop: CancellationToken,
-    /// Members that should run; one that was removed is never started again.
-    pub(crate) present: Arc<Mutex<BTreeSet<u64>>>,
-    pub(crate) changes: Arc<Mutex<usize>>,
-    /// Those who ask; they end when told to stop.
-    clients: TaskTracker,
-    watchers: TaskTracker,
-    crashes: Arc<Mutex<usize>>,
+    pub(crate) clients: TaskTracker,
+    tenants: Arc<Mutex<BTreeMap<u64, Tenant>>>,
+    history: Arc<Mutex<History>>,
+    counts: Arc<Mutex<Counts>>,
     starting: Arc<tokio::sync::Mutex<()>>,
 }
 
-pub(crate) async fn run(seed: u64, lie: bool) -> Result<Stats, String> {
-    holdfast::store::seed_this_thread(seed);
-    let disks = ALL.map(|member| (member, Disk::new(seed * 31 + member, lie)));
-    let sim = Sim {
-        net: Net::new(seed),
-        disks: disks.into_iter().collect(),
-        history: Arc::default(),
-        stop: CancellationToken::new(),
-        clients: TaskTracker::new(),
-        watchers: TaskTracker::new(),
-        crashes: Arc::default(),
-        present: Arc::new(Mutex::new(FIRST.into_iter().collect())),
-        changes: Arc::default(),
-        starting: Arc::default(),
-    };
-    sim.form().await?;
-    sim.clients.spawn(sim.clone().compactor(seed));
-    sim.clients.spawn(sim.clone().operator(seed));
-    for member in ALL {
-        sim.clients.spawn(sim.clone().writer(member, seed));
-        sim.clients.spawn(sim.clone().reader(member, seed));
-        sim.watchers.spawn(sim.clone().watcher(member));
-    }
-    sim.trouble(seed).await?;
-    sim.net.heal();
-    sim.start_all().await?;
-    sim.settle().await
-}
-
 impl Sim {
-    pub(crate) fn members(&self) -> Vec<u64> {
-        self.present.lock().unwrap().iter().copied().collect()
+    pub(crate) fn new(
+        seed: u64,
+        plant: Plant,
+        profile: Profile,
+        hosts: Hosts,
+        world: Handle,
+    ) -> Self {
+        let places = 1..=profile.members + profile.joiners;
+        let tenants = places.map(|place| {
+            let tenant = Tenant {
+                member: MemberId(place),
+                generation: Generation(1),
+                disk: Disk::new(seed, place, plant),
+                present: place <= profile.members,
+                trust: None,
+                record: None,
+            };
+            (place, tenant)
+        });
+        Self {
+            seed,
+            plant,
+            net: Net::new(seed, world.clone()),
+            hosts,
+            world,
+            stop: CancellationToken::new(),
+            clients: TaskTracker::new(),
+            tenants: Arc::new(Mutex::new(tenants.collect())),
+            history: Arc::default(),
+            counts: Arc::default(),
+            starting: Arc::default(),
+            profile,
+        }
     }
 
-    async fn start_all(&self) -> Result<(), String> {
-        for member in self.members() {
-            self.start(member).await?;
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap()
+    }
+
+    pub(crate) fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap()
+    }
+
+    pub(crate) fn tenants(&self) -> MutexGuard<'_, BTreeMap<u64, Tenant>> {
+        self.tenants.lock().unwrap()
+    }
+
+    pub(crate) fn disk(&self, place: u64) -> Disk {
+        self.tenants()[&place].disk.clone()
+    }
+
+    /// Places whose members should run.
+    pub(crate) fn places(&self) -> Vec<u64> {
+        let tenants = self.tenants();
+        tenants.iter().filter(|(_, tenant)| tenant.present).map(|(place, _)| *place).collect()
+    }
+
+    pub(crate) fn all_places(&self) -> Vec<u64> {
+        self.tenants().keys().copied().collect()
+    }
+
+    pub(crate) fn set_present(&self, place: u64, present: bool) {
+        self.tenants().get_mut(&place).unwrap().present = present;
+    }
+
+    /// Runs something on the member's computer, as a request of a client does; nothing if
+    /// it is down, crashes meanwhile or does not answer in time.
+    pub(crate) async fn ask<T, F>(&self, place: u64, of: impl FnOnce(Arc<Store>) -> F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let life = self.net.life(place)?;
+        let job = life.handle.spawn(of(life.store.clone()));
+        drop(life);
+        timeout(CLIENT_PATIENCE, job).await.ok()?.ok()
+    }
+
+    pub(crate) async fn start_all(&self) -> Result<(), String> {
+        for place in self.places() {
+            self.start(place).await?;
         }
         Ok(())
     }
 
-    pub(crate) async fn start(&self, member: u64) -> Result<(), String> {
+    /// Starts the member of a place unless it runs and is well.
+    pub(crate) async fn start(&self, place: u64) -> Result<(), String> {
         // One at a time: two lives of one disk would be a fault of the harness.
         let _starting = self.starting.lock().await;
-        // A member whose disk died may not have noticed yet; the host has.
-        if self.net.is_well(member) {
+        if self.net.is_well(place) {
             return Ok(());
         }
-        self.crash(member);
-        let life = self.disks[&member].start();
+        self.crash(place);
+        let tenant = self.tenants()[&place].clone();
+        let disk = tenant.disk.start();
+        let (host, handle) = self.hosts.start();
+        trace::say("start", place, &tenant.member);
         let config = StoreConfig {
             cluster_id: ClusterId(uuid::Uuid::from_u128(7)),
-            generation: Generation(1),
-            member_id: MemberId(member),
+            generation: tenant.generation,
+            member_id: tenant.member,
             tuning: StoreTuning { snapshot_every: 60, keep_entries: 20, segment_bytes: 8192 },
         };
-        let deps =
-            StoreDeps { network: self.net.port(member, &life), disk: Arc::new(life.clone()) };
-        let store = Store::open(config, deps).await;
-        let store = match store {
-            Ok(store) => store,
-            // The disk died while it was opened; the host tries again later.
-            Err(_) if life.is_dead() => return Ok(()),
-            Err(error) => return Err(format!("member {member} does not open: {error:?}")),
+        let deps = StoreDeps { network: self.net.port(place), disk: Arc::new(disk.clone()) };
+        let (trust, record) = (tenant.trust.clone(), tenant.record.clone());
+        let opened = handle.spawn(async move {
+            let store = Arc::new(Store::open(config, deps).await?);
+            if let Some(trust) = trust {
+                store.know_generations(trust, record);
+            }
+            Ok::<_, holdfast::store::OpenError>(store)
+        });
+        let opened = match timeout(START_PATIENCE, opened).await {
+            Ok(Ok(opened)) => opened,
+            // Somebody killed the computer, or its member waits for the others.
+            Ok(Err(_)) | Err(_) => {
+                self.hosts.kill(host);
+                tenant.disk.lose_power(&disk);
+                return Ok(());
+            }
         };
-        // It may have been removed for good meanwhile.
-        if self.present.lock().unwrap().contains(&member) {
-            self.net.plug(member, Arc::new(store), life);
+        match opened {
+            // It may have been removed for good meanwhile.
+            Ok(store) if self.tenants()[&place].present => {
+                self.net.plug(place, Life { store, disk, host, handle });
+                Ok(())
+            }
+            Ok(_) => {
+                self.hosts.kill(host);
+                Ok(())
+            }
+            // The disk died or filled up while it was opened; the host tries again later.
+            Err(error) => {
+                self.hosts.kill(host);
+                let excused = disk.is_dead() || tenant.disk.is_to_blame();
+                tenant.disk.lose_power(&disk);
+                if excused {
+                    return Ok(());
+                }
+                Err(format!("the member at {place} does not open: {error:?}"))
+            }
         }
-        Ok(())
     }
 
-    pub(crate) fn crash(&self, member: u64) {
-        if let Some((store, life)) = self.net.unplug(member) {
-            self.disks[&member].crash(&life);
-            store.kill();
-            *self.crashes.lock().unwrap() += 1;
+    /// Cuts the power of a place.
+    pub(crate) fn crash(&self, place: u64) {
+        if let Some(life) = self.net.unplug(place) {
+            trace::note("crash", place, &[]);
+            self.disk(place).lose_power(&life.disk);
+            self.hosts.kill(life.host);
+            self.counts().crashes += 1;
         }
     }
 
-    async fn form(&self) -> Result<(), String> {
+    /// Notices computers whose power went in the middle of a disk operation.
+    pub(crate) fn notice_deaths(&self) {
+        for place in self.all_places() {
+            if self.net.life(place).is_some_and(|life| life.disk.is_dead()) {
+                self.crash(place);
+            }
+        }
+    }
+
+    pub(crate) fn freeze(&self, place: u64, frozen: bool) {
+        if let Some(life) = self.net.life(place) {
+            trace::note(if frozen { "freeze" } else { "thaw" }, place, &[]);
+            self.hosts.freeze(life.host, frozen);
+            if frozen {
+                self.counts().freezes += 1;
+            }
+        }
+    }
+
+    /// Makes one group of the first members.
+    pub(crate) async fn form(&self) -> Result<(), String> {
         self.start_all().await?;
-        let first = self.net.store(1).ok_or("member 1 is down")?;
-        first.initialize_single("n1", "1").await.map_err(|error| error.to_string())?;
-        for member in [2, 3] {
-            first
-                .add_member(MemberId(member), &format!("n{member}"), &member.to_string(), true)
-                .await
-                .map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
-
-    async fn trouble(&self, seed: u64) -> Result<(), String> {
-        let mut rng = SmallRng::seed_from_u64(seed ^ 0x7472_6f75);
-        let end = Instant::now() + TROUBLE;
-        while Instant::now() < end {
-            sleep(Duration::from_millis(rng.random_range(100..2_000))).await;
-            let members = self.members();
-            let member = members[rng.random_range(0..members.len())];
-            match rng.random_range(0..9) {
-                0 | 1 => self.crash(member),
-                2 => self.disks[&member].light_fuse(rng.random_range(0..6)),
-                3 => members.into_iter().for_each(|member| self.crash(member)),
-                4 => {
-                    for other in members.into_iter().filter(|other| *other != member) {
-                        self.net.cut(member, other);
-                        self.net.cut(other, member);
-                    }
-                }
-                5 => self.net.cut(member, members[rng.random_range(0..members.len())]),
-                6 => self.net.set_loss(0.2),
-                _ => {
-                    self.net.heal();
-                    self.start_all().await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn writer(self, member: u64, seed: u64) {
-        let mut rng = SmallRng::seed_from_u64(seed * 101 + member);
-        for number in 0.. {
-            sleep(Duration::from_millis(rng.random_range(5..80))).await;
-            if self.stop.is_cancelled() {
-                return;
-            }
-            let Some(store) = self.net.store(member) else { continue };
-            if rng.random_bool(0.5) {
-                self.put(&store, format!("u/{member}/{number}")).await;
-            } else {
-                self.increment(&store).await;
-            }
-        }
-    }
-
-    async fn put(&self, store: &Store, key: String) {
-        let asked_at = self.history.lock().unwrap().newest_answered;
-        // Two keys in one revision, so that a torn one shows.
-        let pair = vec![Op::put(key.clone(), "1"), Op::put(format!("{key}/twin"), "1")];
-        let answer = store.txn(TxnRequest { success: pair, ..TxnRequest::default() }).await;
-        let mut history = self.history.lock().unwrap();
-        let fate = fate(answer.as_ref().map(|answer| answer.revision));
-        if let Fate::Done(revision) = fate {
-            history.answered("a put", revision, asked_at + 1);
-        }
-        history.puts.insert(format!("{key}/twin"), fate);
-        history.puts.insert(key, fate);
-    }
-
-    async fn increment(&self, store: &Store) {
-        let Ok((_, value, modified)) = self.read(store).await else { return };
-        let next = value + 1;
-        let txn = TxnRequest {
-            compare: vec![Compare::mod_revision(COUNTER, modified)],
-            success: vec![Op::put(COUNTER, next.to_string())],
-            failure: vec![],
-        };
-        let asked_at = self.history.lock().unwrap().newest_answered;
-        let answer = store.txn(txn).await;
-        let mut history = self.history.lock().unwrap();
-        match answer {
-            Ok(answer) if !answer.succeeded => {
-                history.answered("a compare", answer.revision, asked_at)
-            }
-            other => {
-                let fate = fate(other.as_ref().map(|answer| answer.revision));
-                if let Fate::Done(revision) = fate {
-                    history.answered("an increment", revision, asked_at + 1);
-                }
-                history.increments.push((next, fate));
-            }
-        }
-    }
-
-    /// Revision, value and modification of the counter.
-    async fn read(&self, store: &Store) -> Result<(i64, u64, i64), StoreError> {
-        let asked_at = self.history.lock().unwrap().newest_answered;
-        let answer = store.range(RangeRequest::key(COUNTER)).await?;
-        let (value, modified) =
-            answer.kvs.first().map_or((0, 0), |kv| (parse(&kv.value), kv.mod_revision));
-        let mut history = self.history.lock().unwrap();
-        history.answered("a read", answer.revision, asked_at);
-        history.reads.push((answer.revision, value));
-        Ok((answer.revision, value, modified))
-    }
-
-    /// Reads the counter as it was.
-    async fn read_past(&self, store: &Store, revision: i64) {
-        let request = RangeRequest { revision, ..RangeRequest::key(COUNTER) };
-        let Ok(answer) = store.range(request).await else { return };
-        let value = answer.kvs.first().map_or(0, |kv| parse(&kv.value));
-        self.history.lock().unwrap().reads.push((revision, value));
-    }
-
-    async fn reader(self, member: u64, seed: u64) {
-        let mut rng = SmallRng::seed_from_u64(seed * 103 + member);
-        while !self.stop.is_cancelled() {
-            sleep(Duration::from_millis(rng.random_range(5..100))).await;
-            let Some(store) = self.net.store(member) else { continue };
-            // An error says that nothing is known, which needs no check.
-            if rng.random_bool(0.8) {
-                let _ = self.read(&store).await;
-            } else {
-                let newest = self.history.lock().unwrap().newest_answered;
-                let revision = rng.random_range(1..=newest.max(2) + 1);
-                self.read_past(&store, revision).await;
-            }
-        }
-    }
-
-    async fn watcher(self, member: u64) {
-        let mut next = 2;
-        while !self.stop.is_cancelled() {
-            sleep(Duration::from_millis(50)).await;
-            let Some(store) = self.net.store(member) else { continue };
-            let everything = WatchRequest {
-                key: Bytes::from_static(&[0]),
-                range_end: Bytes::from_static(&[0]),
-                start_revision: next,
-                ..WatchRequest::default()
+        let first = |store: Arc<Store>| async move { store.initialize_single("n1", "1").await };
+        done(self.ask(1, first).await)?;
+        self.net.set_loss(0.0);
+        for place in 2..=self.profile.members {
+            let add = move |store: Arc<Store>| async move {
+                let (name, address) = (format!("n{place}"), place.to_string());
+                store.add_member(MemberId(place), &name, &address, true).await
             };
-            let Ok(mut watch) = store.watch(everything).await else { continue };
-            drop(store);
-            while let Some(item) = watch.recv().await {
-                let mut history = self.history.lock().unwrap();
-                if let WatchItem::Compacted { compact_revision } = item {
-                    if compact_revision <= next {
-                        let text =
-                            format!("watcher {member} at {next}: lost to {compact_revision}");
-                        history.violations.push(text);
-                    }
-                    next = compact_revision;
-                    continue;
-                }
-                let WatchItem::Events { revision, events } = item else { continue };
-                if revision != next {
-                    let text = format!("watcher {member} got {revision}, expected {next}");
-                    history.violations.push(text);
-                }
-                next = revision + 1;
-                history.watched.entry(member).or_default().insert(revision, plain(&events));
-            }
+            done(self.ask(1, add).await)?;
         }
+        self.net.heal();
+        Ok(())
     }
 
-    /// Waits until the healed members agree, then checks everything.
-    async fn settle(self) -> Result<Stats, String> {
-        sleep(Duration::from_secs(12)).await;
-        self.stop.cancel();
-        self.clients.close();
-        let end = Instant::now() + CLIENTS_END;
-        while timeout(Duration::from_secs(2), self.clients.wait()).await.is_err() {
-            // A disk may still die of what was done to it before.
-            self.start_all().await?;
-            if Instant::now() > end {
-                return Err(format!("clients do not end: {:#?}", self.statuses()));
-            }
-        }
-        let end = Instant::now() + RECOVERY;
-        // A write of unknown fate may still come late, so two looks must agree.
-        let mut before = BTreeMap::new();
-        loop {
-            self.start_all().await?;
-            let members = self.members();
-            let mut dumps = BTreeMap::new();
-            for member in members.iter().copied() {
-                if let Some(store) = self.net.store(member)
-                    && let Ok(dump) = dump(&store).await
-                {
-                    dumps.insert(member, dump);
-                }
-            }
-            let newest = dumps.values().map(|dump: &Dump| (dump.revision, dump.compacted)).max();
-            let level = dumps.len() == members.len()
-                && dumps.values().all(|dump| Some((dump.revision, dump.compacted)) == newest);
-            if level && dumps == before {
-                let history = self.history.lock().unwrap();
-                check(&history, &dumps)?;
-                let (revision, compacted) = newest.unwrap_or_default();
-                return Ok(self.stats(&history, revision, compacted));
-            }
-            if Instant::now() > end {
-                let statuses = self.statuses();
-                return Err(format!("the healed cluster does not settle: {statuses:#?}"));
-            }
-            before = dumps;
-            sleep(Duration::from_secs(5)).await;
-        }
+    pub(crate) fn statuses(&self) -> Vec<(u64, StoreStatus)> {
+        let lives =
+            self.places().into_iter().filter_map(|place| Some((place, self.net.life(place)?)));
+        lives.map(|(place, life)| (place, life.store.status())).collect()
     }
 
-    fn statuses(&self) -> Vec<StoreStatus> {
-        let stores = self.members().into_iter().filter_map(|member| self.net.store(member));
-        stores.map(|store| store.status()).collect()
+    /// The place of the member that leads, if one that runs says so of itself.
+    pub(crate) fn leader(&self) -> Option<u64> {
+        let statuses = self.statuses().into_iter();
+        let leading = statuses.filter(|(_, status)| status.leader == Some(status.member));
+        leading.max_by_key(|(_, status)| status.term).map(|(place, _)| place)
     }
 
-    fn stats(&self, history: &History, revision: i64, compacted: i64) -> Stats {
-        let fates: Vec<Fate> = history
-            .puts
-            .values()
-            .chain(history.increments.iter().map(|(_, fate)| fate))
-            .copied()
-            .collect();
-        Stats {
-            acknowledged: fates.iter().filter(|fate| matches!(fate, Fate::Done(_))).count(),
-            unknown: fates.iter().filter(|fate| **fate == Fate::Unknown).count(),
-            reads: history.reads.len(),
-            crashes: *self.crashes.lock().unwrap(),
-            revision,
-            compacted,
-            changes: *self.changes.lock().unwrap(),
+    /// Everything that was done to computers and network ends.
+    pub(crate) fn mend(&self) {
+        self.hosts.thaw_all();
+        self.net.heal();
+        for tenant in self.tenants().values() {
+            tenant.disk.mend();
         }
     }
 }
 
-fn fate(answer: Result<i64, &StoreError>) -> Fate {
+fn done(answer: Option<Result<(), StoreError>>) -> Result<(), String> {
     match answer {
-        Ok(revision) => Fate::Done(revision),
-        Err(
-            StoreError::NoLeader { .. }
-            | StoreError::NoQuorum(_)
-            | StoreError::Refused(_)
-            | StoreError::BadRequest { .. },
-        ) => Fate::Never,
-        // A member that fails or stops before it proposed says so, too; to call that
-        // unknown only weakens the check.
-        Err(_) => Fate::Unknown,
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(format!("the group does not form: {error}")),
+        None => Err("the group does not form: no answer".into()),
     }
-}
-
-fn plain(events: &[Event]) -> Vec<(EventKind, Bytes, Bytes)> {
-    events.iter().map(|event| (event.kind, event.kv.key.clone(), event.kv.value.clone())).collect()
-}
-
-async fn dump(store: &Store) -> Result<Dump, StoreError> {
-    let everything = RangeRequest {
-        key: Bytes::from_static(&[0]),
-        range_end: Bytes::from_static(&[0]),
-        ..RangeRequest::default()
-    };
-    let answer = store.range(everything).await?;
-    let compacted = store.status().compacted;
-    let request = WatchRequest {
-        key: Bytes::from_static(&[0]),
-        range_end: Bytes::from_static(&[0]),
-        start_revision: compacted.max(2),
-        progress_notify: true,
-        ..WatchRequest::default()
-    };
-    let mut watch = store.watch(request).await?;
-    let mut changes = BTreeMap::new();
-    while let Some(item) = watch.recv().await {
-        match item {
-            WatchItem::Events { revision, events } => {
-                changes.insert(revision, plain(&events));
-                if revision >= answer.revision {
-                    break;
-                }
-            }
-            WatchItem::Progress(revision) if revision >= answer.revision => break,
-            WatchItem::Progress(_) => {}
-            WatchItem::Compacted { .. } => return Err(StoreError::ShuttingDown),
-        }
-    }
-    Ok(Dump { revision: answer.revision, compacted, kvs: answer.kvs, changes })
 }

@@ -1,10 +1,12 @@
-//! A disk in memory that forgets what was not synced when its member crashes.
+//! A disk in memory that forgets what was not synced when the power goes, and fails.
 //!
-//! A crash keeps any part of the unsynced writes, in any combination, as a real disk may.
-//! `lie` is the planted fault: a sync returns before the data of the last ones is safe.
+//! Faults: dying at any operation, a sync that fails once, no space (with and without
+//! warning), slowness. `lie` and `dropped` are planted: a sync that returns before the data
+//! of the last ones is safe, and one of many that does nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,91 +17,161 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use redb::StorageBackend;
 
-#[derive(Debug, Clone)]
-enum Write {
-    Data(u64, Vec<u8>),
-    Len(u64),
-}
+use crate::disk_file::{File, Write};
+use crate::plant::Plant;
+use crate::trace;
 
-fn apply(bytes: &mut Vec<u8>, write: &Write) {
-    match write {
-        Write::Len(len) => bytes.resize(*len as usize, 0),
-        Write::Data(offset, data) => {
-            let end = *offset as usize + data.len();
-            if bytes.len() < end {
-                bytes.resize(end, 0);
-            }
-            bytes[*offset as usize..end].copy_from_slice(data);
-        }
-    }
-}
+const TOTAL_BYTES: u64 = 1 << 40;
+/// Free space that is below every reserve.
+const NEARLY_FULL_BYTES: u64 = 1 << 20;
+/// Syncs that a lying disk is behind.
+const LIE_SYNCS: usize = 8;
 
-#[derive(Debug, Default)]
-struct File {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
-    unsynced: Vec<Write>,
-    /// With `lie`: writes of the last syncs, which are not safe yet.
-    promised: VecDeque<Vec<Write>>,
+/// What is wrong with a disk at the moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Space {
+    #[default]
+    Plenty,
+    /// It says that it is nearly full.
+    Low,
+    /// Files cannot grow.
+    None,
 }
 
 #[derive(Debug)]
 struct Platter {
+    number: u64,
     files: BTreeMap<String, Arc<Mutex<File>>>,
     rng: SmallRng,
-    lie: bool,
-    /// Syncs until the disk dies in the middle of one.
+    plant: Plant,
+    /// Operations until the power goes in the middle of one.
     fuse: Option<u32>,
+    /// Whether the next sync fails, and whether one did since the last start.
+    sync_fails: bool,
+    sync_failed: bool,
+    space: Space,
+    /// Longest time that work takes, microseconds.
+    slowness_us: u64,
 }
 
 /// What survives a member; hand out a [`SimDisk`] for each of its lives.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk(Arc<Mutex<Platter>>);
 
+const QUICK_US: u64 = 3_000;
+
 impl Disk {
-    pub(crate) fn new(seed: u64, lie: bool) -> Self {
-        let rng = SmallRng::seed_from_u64(seed);
-        Self(Arc::new(Mutex::new(Platter { files: BTreeMap::new(), rng, lie, fuse: None })))
+    pub(crate) fn new(seed: u64, number: u64, plant: Plant) -> Self {
+        let platter = Platter {
+            number,
+            files: BTreeMap::new(),
+            rng: crate::random::stream(seed, "disk", number),
+            plant,
+            fuse: None,
+            sync_fails: false,
+            sync_failed: false,
+            space: Space::Plenty,
+            slowness_us: QUICK_US,
+        };
+        Self(Arc::new(Mutex::new(platter)))
     }
 
+    /// What was wrong with it stays wrong, but for what a new start mends.
     pub(crate) fn start(&self) -> SimDisk {
-        self.0.lock().unwrap().fuse = None;
-        SimDisk { platter: self.0.clone(), dead: Arc::new(AtomicBool::new(false)) }
+        let mut platter = self.0.lock().unwrap();
+        platter.fuse = None;
+        platter.sync_fails = false;
+        platter.sync_failed = false;
+        let number = platter.number;
+        SimDisk { number, platter: self.0.clone(), dead: Arc::new(AtomicBool::new(false)) }
     }
 
-    /// Lets the disk die in one of its next syncs.
-    pub(crate) fn light_fuse(&self, syncs: u32) {
-        self.0.lock().unwrap().fuse = Some(syncs);
+    /// The power goes at one of the next operations.
+    pub(crate) fn light_fuse(&self, operations: u32) {
+        self.0.lock().unwrap().fuse = Some(operations);
+    }
+
+    pub(crate) fn fail_a_sync(&self) {
+        self.0.lock().unwrap().sync_fails = true;
+    }
+
+    pub(crate) fn set_space(&self, space: Space) {
+        self.0.lock().unwrap().space = space;
+    }
+
+    /// Whether what is wrong with it excuses a member that does not start.
+    pub(crate) fn is_to_blame(&self) -> bool {
+        let platter = self.0.lock().unwrap();
+        platter.space == Space::None || platter.sync_failed
+    }
+
+    pub(crate) fn mend(&self) {
+        let mut platter = self.0.lock().unwrap();
+        platter.space = Space::Plenty;
+        platter.slowness_us = QUICK_US;
+        platter.sync_fails = false;
+    }
+
+    pub(crate) fn set_slowness(&self, most: Option<Duration>) {
+        let most = most.map_or(QUICK_US, |most| most.as_micros() as u64);
+        self.0.lock().unwrap().slowness_us = most;
     }
 
     /// Forgets what was not synced, but for a random part of it.
-    pub(crate) fn crash(&self, life: &SimDisk) {
+    pub(crate) fn lose_power(&self, life: &SimDisk) {
         life.dead.store(true, Ordering::SeqCst);
         let mut platter = self.0.lock().unwrap();
         let platter = &mut *platter;
         for file in platter.files.values() {
-            let mut file = file.lock().unwrap();
-            file.promised.clear();
-            let unsynced = std::mem::take(&mut file.unsynced);
             // A generator of its own: how many writes there are must not shift what follows.
             let mut rng = SmallRng::seed_from_u64(platter.rng.random());
-            let luck = rng.random_range(0..3);
-            for write in unsynced {
-                let kept = luck == 1 && rng.random_bool(0.5);
-                if kept && !platter.lie {
-                    apply(&mut file.durable, &write);
-                }
-            }
-            file.seen = file.durable.clone();
+            file.lock().unwrap().lose_power(&mut rng);
         }
+    }
+
+    /// A copy of all that is on it, on another disk.
+    pub(crate) fn copy_to(&self, other: &Disk) {
+        let files = self.0.lock().unwrap().files.clone();
+        let copied = files.into_iter().map(|(name, file)| {
+            let whole = File::whole(file.lock().unwrap().seen.clone());
+            (name, Arc::new(Mutex::new(whole)))
+        });
+        other.0.lock().unwrap().files = copied.collect();
+    }
+
+    /// Writes its files to a directory of the host, for tools that read directories.
+    pub(crate) fn export(&self, to: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(to)?;
+        for (name, file) in &self.0.lock().unwrap().files {
+            std::fs::write(to.join(name), &file.lock().unwrap().seen)?;
+        }
+        Ok(())
+    }
+
+    /// Takes its files from a directory of the host.
+    pub(crate) fn import(&self, from: &Path) -> io::Result<()> {
+        let mut files = BTreeMap::new();
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let file = File::whole(std::fs::read(entry.path())?);
+            files.insert(name, Arc::new(Mutex::new(file)));
+        }
+        self.0.lock().unwrap().files = files;
+        Ok(())
     }
 }
 
 /// The disk during one life of a member; dead handles fail.
 #[derive(Debug, Clone)]
 pub(crate) struct SimDisk {
+    number: u64,
     platter: Arc<Mutex<Platter>>,
     dead: Arc<AtomicBool>,
+}
+
+fn no_space() -> io::Error {
+    io::Error::from(io::ErrorKind::StorageFull)
 }
 
 impl SimDisk {
@@ -109,6 +181,25 @@ impl SimDisk {
 
     fn alive(&self) -> io::Result<()> {
         if self.is_dead() { Err(io::Error::other("the member crashed")) } else { Ok(()) }
+    }
+
+    /// Counts an operation that changes something; the power may go at it.
+    fn operate(&self, what: &'static str, content: &[u8]) -> io::Result<()> {
+        self.alive()?;
+        trace::note(what, self.number, content);
+        let mut platter = self.platter.lock().unwrap();
+        if let Some(fuse) = &mut platter.fuse {
+            if *fuse == 0 {
+                self.dead.store(true, Ordering::SeqCst);
+                return Err(io::Error::other("the power went"));
+            }
+            *fuse -= 1;
+        }
+        Ok(())
+    }
+
+    fn may_grow(&self) -> bool {
+        self.platter.lock().unwrap().space != Space::None
     }
 }
 
@@ -135,55 +226,51 @@ impl StorageBackend for Handle {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.alive()?;
+        self.disk.operate("set_len", &len.to_le_bytes())?;
         let mut file = self.file.lock().unwrap();
-        apply(&mut file.seen, &Write::Len(len));
-        file.unsynced.push(Write::Len(len));
+        if len > file.seen.len() as u64 && !self.disk.may_grow() {
+            return Err(no_space());
+        }
+        file.write(Write::Len(len));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.alive()?;
+        self.disk.operate("sync", &[])?;
         let mut platter = self.disk.platter.lock().unwrap();
-        if let Some(fuse) = &mut platter.fuse {
-            if *fuse == 0 {
-                self.disk.dead.store(true, Ordering::SeqCst);
-                return Err(io::Error::other("the disk died"));
-            }
-            *fuse -= 1;
-        }
         let mut file = self.file.lock().unwrap();
-        let writes = std::mem::take(&mut file.unsynced);
-        if platter.lie {
-            file.promised.push_back(writes);
-            if file.promised.len() <= 8 {
-                return Ok(());
-            }
-        } else {
-            file.promised.push_back(writes);
+        if std::mem::take(&mut platter.sync_fails) {
+            platter.sync_failed = true;
+            return Err(io::Error::other("the sync failed"));
         }
-        if let Some(writes) = file.promised.pop_front() {
-            for write in &writes {
-                apply(&mut file.durable, write);
-            }
+        let skipped = platter.plant == Plant::DroppedSync && platter.rng.random_bool(0.3);
+        match platter.plant {
+            Plant::LyingDisk => file.sync(LIE_SYNCS),
+            _ if skipped => {}
+            _ => file.sync(0),
         }
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.disk.alive()?;
+        self.disk.operate("write", data)?;
         let mut file = self.file.lock().unwrap();
-        let write = Write::Data(offset, data.to_vec());
-        apply(&mut file.seen, &write);
-        file.unsynced.push(write);
+        if offset + data.len() as u64 > file.seen.len() as u64 && !self.disk.may_grow() {
+            return Err(no_space());
+        }
+        file.write(Write::Data(offset, data.to_vec()));
         Ok(())
     }
 }
 
 impl StoreDisk for SimDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
-        self.alive()?;
+        self.operate("open", name.as_bytes())?;
         let mut platter = self.platter.lock().unwrap();
+        let full = platter.space == Space::None;
+        if full && !platter.files.contains_key(name) {
+            return Err(no_space());
+        }
         let file = platter.files.entry(name.to_owned()).or_default().clone();
         Ok(Box::new(Handle { disk: self.clone(), file }))
     }
@@ -199,13 +286,13 @@ impl StoreDisk for SimDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.alive()?;
+        self.operate("remove", name.as_bytes())?;
         self.platter.lock().unwrap().files.remove(name);
         Ok(())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.alive()?;
+        self.operate("rename", to.as_bytes())?;
         let mut platter = self.platter.lock().unwrap();
         let file = platter.files.remove(from);
         let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
@@ -214,11 +301,21 @@ impl StoreDisk for SimDisk {
     }
 
     fn space(&self) -> io::Result<DiskSpace> {
-        Ok(DiskSpace { free_bytes: 1 << 40, total_bytes: 1 << 40 })
+        self.alive()?;
+        let free_bytes = match self.platter.lock().unwrap().space {
+            Space::Plenty => TOTAL_BYTES,
+            Space::Low => NEARLY_FULL_BYTES,
+            Space::None => 0,
+        };
+        Ok(DiskSpace { free_bytes, total_bytes: TOTAL_BYTES })
     }
 
     fn run(&self, work: DiskWork) -> BoxFuture<'static, ()> {
-        let micros = self.platter.lock().unwrap().rng.random_range(50..3_000);
+        let micros = {
+            let mut platter = self.platter.lock().unwrap();
+            let most = platter.slowness_us;
+            platter.rng.random_range(50..most)
+        };
         Box::pin(async move {
             tokio::time::sleep(Duration::from_micros(micros)).await;
             work();

@@ -62,7 +62,7 @@ fn check_shape<E>(txn: &TxnRequest) -> Result<(), MvccError<E>> {
 type Touched = (BTreeSet<Bytes>, Vec<KeyRange>);
 
 /// Puts of one branch and the ranges it deletes; an error if a put meets another put or
-/// a delete. The two branches of a nested transaction exclude each other, so they may
+/// a delete, in whatever order. The two branches of a nested transaction exclude each other, so they may
 /// put the same key.
 fn check_intervals<E>(ops: &[Op]) -> Result<Touched, MvccError<E>> {
     let mut deletes: Vec<KeyRange> = ops
@@ -84,6 +84,12 @@ fn check_intervals<E>(ops: &[Op]) -> Result<Touched, MvccError<E>> {
             if puts.contains(key) || deleted(&deletes, key) {
                 return Err(Refusal::DuplicateKey.into());
             }
+        }
+        // What an earlier nested transaction puts a later one may not delete: etcd lets it,
+        // but then the key changes twice in one revision.
+        let later = [&then_deletes, &else_deletes];
+        if later.into_iter().any(|deletes| puts.iter().any(|key| deleted(deletes, key))) {
+            return Err(Refusal::DuplicateKey.into());
         }
         puts.extend(then_puts);
         puts.extend(else_puts);

@@ -131,6 +131,11 @@ fn one_key_is_written_at_most_once_in_a_transaction() {
     let nested = then(vec![Op::Txn(Box::new(branches.clone()))]);
     assert!(!refused(&nested), "branches exclude each other");
     assert!(refused(&then(vec![Op::Txn(Box::new(branches)), put("a", "3")])));
+    let one = |op: Op| Op::Txn(Box::new(then(vec![op])));
+    for ops in [[put("a", "1"), Op::delete("a")], [Op::delete("a"), put("a", "1")]] {
+        let ops = ops.map(one).to_vec();
+        assert!(refused(&then(ops)), "one nested transaction puts what another one deletes");
+    }
 }
 
 #[test]
@@ -204,7 +209,12 @@ fn leaf() -> impl Strategy<Value = Op> {
 
 fn txn() -> impl Strategy<Value = TxnRequest> {
     let guard = (key(), 0..6_i64).prop_map(|(key, revision)| Compare::mod_revision(key, revision));
-    let branch = || prop::collection::vec(leaf(), 0..4);
+    let leaves = || prop::collection::vec(leaf(), 0..3);
+    let nested = (leaves(), leaves()).prop_map(|(success, failure)| {
+        Op::Txn(Box::new(TxnRequest { compare: Vec::new(), success, failure }))
+    });
+    let op = prop_oneof![2 => leaf(), 1 => nested].boxed();
+    let branch = || prop::collection::vec(op.clone(), 0..4);
     (prop::collection::vec(guard, 0..2), branch(), branch())
         .prop_map(|(compare, success, failure)| TxnRequest { compare, success, failure })
 }

@@ -127,8 +127,12 @@ impl LogChange {
 pub(crate) trait LogFile: Send + Sync + Debug + 'static {
     fn head(&self) -> Result<LogHead, LogError>;
 
-    /// Durable when it returns.
-    fn commit(&self, changes: Vec<LogChange>) -> Result<(), LogError>;
+    /// Durable when it returns; true if there is something to tidy.
+    fn commit(&self, changes: Vec<LogChange>) -> Result<bool, LogError>;
+
+    /// Gives up what was purged and makes ready what the next commits need. May take long
+    /// and goes on beside commits; an error is as fatal as a commit's.
+    fn tidy(&self) -> Result<(), LogError>;
 
     /// The entries of `from..to` that exist.
     fn read(&self, from: u64, to: u64) -> Result<Vec<Entry>, LogError>;

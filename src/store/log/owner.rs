@@ -4,7 +4,9 @@
 //! committed with all that waits beside it, and only then is Raft told.
 //!
 //! The commit mark alone is not worth an fsync: it waits for the next batch or for
-//! [`IDLE_COMMIT`]. Losing it costs only that a restart learns it from the leader.
+//! [`IDLE_COMMIT`]. Losing it costs only that a restart learns it from the leader. The same
+//! goes for the purge mark: what it lets go is merely kept longer. What was purged is given
+//! up beside the commits, or a slow disk would keep a leader from its heartbeats.
 //! Not here: openraft's traits (`storage`).
 
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use openraft::storage::IOFlushed;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -29,7 +32,7 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 const RECENT_ENTRIES: usize = 4_096;
 /// Entries that are read at once at the start.
 const READ_ENTRIES: u64 = 1_024;
-/// How long a commit mark may wait for company.
+/// How long a mark may wait for company.
 const IDLE_COMMIT: Duration = Duration::from_millis(200);
 
 /// Whom to tell when a write is durable.
@@ -95,12 +98,13 @@ impl std::fmt::Debug for LogWrite {
 impl LogStore {
     /// Reads the log's head, and what the state has not `applied` for the starts that it
     /// notes, and starts its owner on `tracker`; the owner ends when the last clone is
-    /// dropped.
+    /// dropped. `took` is told how long each commit takes.
     pub(crate) fn start(
         file: Arc<dyn LogFile>,
         disk: Arc<dyn StoreDisk>,
         applied: Option<LogId>,
         tracker: &TaskTracker,
+        took: Histogram,
     ) -> Result<Self, LogError> {
         let head = file.head()?;
         let starts = NotedStarts::default();
@@ -125,7 +129,11 @@ impl LogStore {
             disk: disk.clone(),
             memory: memory.clone(),
             receiver,
+            tracker: tracker.clone(),
+            took,
             mark: None,
+            purge: None,
+            tidying: None,
             failed: None,
         };
         tracker.spawn(owner.run());
@@ -158,8 +166,15 @@ struct Owner {
     disk: Arc<dyn StoreDisk>,
     memory: Arc<Mutex<LogMemory>>,
     receiver: mpsc::Receiver<LogWrite>,
+    tracker: TaskTracker,
+    /// How long commits take.
+    took: Histogram,
     /// The newest commit mark that is not on disk.
     mark: Option<Option<LogId>>,
+    /// The newest purge mark that is not on disk.
+    purge: Option<LogId>,
+    /// How tidying ends, while it goes on.
+    tidying: Option<oneshot::Receiver<Result<(), String>>>,
     /// Set by the first failed commit; after it every write fails.
     failed: Option<String>,
 }
@@ -167,7 +182,7 @@ struct Owner {
 impl Owner {
     async fn run(mut self) {
         loop {
-            let first = if self.mark.is_some() {
+            let first = if self.mark.is_some() || self.purge.is_some() {
                 match tokio::time::timeout(IDLE_COMMIT, self.receiver.recv()).await {
                     Ok(first) => first,
                     Err(_) => {
@@ -188,7 +203,7 @@ impl Owner {
             }
             self.commit(batch).await;
         }
-        if self.mark.is_some() {
+        if self.mark.is_some() || self.purge.is_some() {
             self.commit(Vec::new()).await;
         }
     }
@@ -200,16 +215,21 @@ impl Owner {
             for change in write.changes {
                 match change {
                     LogChange::Committed(mark) => self.mark = Some(mark),
+                    LogChange::Purge(upto) => self.purge = self.purge.max(Some(upto)),
                     change => changes.push(change),
                 }
             }
             waiting.push(write.done);
         }
-        // A batch of nothing but the mark waits for company.
-        let only_mark = changes.is_empty() && !waiting.is_empty();
-        if only_mark {
+        // A batch of nothing but marks waits for company.
+        let only_marks = changes.is_empty() && !waiting.is_empty();
+        if only_marks {
             waiting.into_iter().for_each(|done| done.tell(&Ok(())));
             return;
+        }
+        if let Some(upto) = self.purge.take() {
+            // In front: what follows a snapshot is appended behind what it purged.
+            changes.insert(0, LogChange::Purge(upto));
         }
         if let Some(mark) = self.mark.take() {
             changes.push(LogChange::Committed(mark));
@@ -228,13 +248,27 @@ impl Owner {
     }
 
     async fn write(&mut self, changes: Vec<LogChange>) -> Result<(), String> {
+        if let Some(Ok(Err(reason))) = self.tidying.as_mut().map(oneshot::Receiver::try_recv) {
+            self.failed.get_or_insert(reason);
+        }
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
         }
-        let file = self.file.clone();
-        let result = run_on(&*self.disk, move || file.commit(changes)).await;
+        let (file, took) = (self.file.clone(), self.took.clone());
+        let work = move || {
+            let since = std::time::Instant::now();
+            let committed = file.commit(changes);
+            took.observe(since.elapsed().as_secs_f64());
+            committed
+        };
+        let result = run_on(&*self.disk, work).await;
         let result = match result {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(untidy)) => {
+                if untidy {
+                    self.tidy();
+                }
+                Ok(())
+            }
             Ok(Err(error)) => Err(chain(&error)),
             Err(error) => Err(chain(&error)),
         };
@@ -243,6 +277,30 @@ impl Owner {
             self.failed = Some(reason.clone());
         }
         result
+    }
+
+    /// Tidies beside the commits, once more if that goes on already.
+    fn tidy(&mut self) {
+        let before = self.tidying.take();
+        let (done, tidying) = oneshot::channel();
+        self.tidying = Some(tidying);
+        let (file, disk) = (self.file.clone(), self.disk.clone());
+        self.tracker.spawn(async move {
+            let before = match before {
+                Some(before) => before.await.unwrap_or(Ok(())),
+                None => Ok(()),
+            };
+            let tidied = match run_on(&*disk, move || file.tidy()).await {
+                Ok(tidied) => tidied.map_err(|error| chain(&error)),
+                Err(error) => Err(chain(&error)),
+            };
+            let result = before.and(tidied);
+            if let Err(reason) = &result {
+                tracing::error!(reason, "the log cannot be tidied; this member stops");
+            }
+            // The owner has ended with the member.
+            let _ = done.send(result);
+        });
     }
 
     /// Notes what is durable and forgets what memory need not hold.

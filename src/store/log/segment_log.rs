@@ -9,6 +9,9 @@
 //! Why not a B-tree: a commit is one write and one sync in a file whose size and blocks
 //! do not change, so the file system has nothing of its own to make durable.
 //!
+//! What may take long, giving up old segments and filling the file of the next one, is
+//! `tidy`, which goes on beside commits.
+//!
 //! A commit is one frame (`frame`). One that does not fit opens the next segment, whose
 //! first frame repeats vote, commit mark and purge mark, so that older segments can go
 //! when their entries are purged.
@@ -28,6 +31,7 @@ use super::frame::{
 use super::head::{HEAD_FILE, HeadFile, segment_file};
 use super::identity::{Claim, Identity};
 use super::{LogChange, LogError, LogFile, LogHead, Marks, access};
+use crate::base::chain::chain;
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::store::codec::decode;
 use crate::store::disk::StoreDisk;
@@ -36,6 +40,8 @@ use crate::store::types::{Entry, Lineage};
 
 /// Files of purged segments that are kept for the next ones.
 const SPARES: [&str; 2] = ["log.spare0", "log.spare1"];
+/// A spare file that is being filled.
+const FILLING: &str = "log.filling";
 /// The file of a segment is filled in steps of this size.
 const FILL_BYTES: usize = 1024 * 1024;
 
@@ -95,7 +101,20 @@ impl Index {
 pub(super) struct Tail {
     pub(super) position: usize,
     pub(super) frame: u64,
-    pub(super) head: HeadFile,
+}
+
+/// Fills a file up to `size`, so that writing to it changes nothing but its content; says
+/// how long it is.
+fn fill(file: &dyn StorageBackend, size: usize) -> Result<usize, LogError> {
+    let mut filled = file.len().map_err(access("look at"))? as usize;
+    let zeros = vec![0; FILL_BYTES.min(size)];
+    while filled < size {
+        let step = zeros.len().min(size - filled);
+        file.set_len((filled + step) as u64).map_err(access("fill a segment of"))?;
+        file.write(filled as u64, &zeros[..step]).map_err(access("fill a segment of"))?;
+        filled += step;
+    }
+    Ok(filled)
 }
 
 /// The log over segments.
@@ -103,8 +122,12 @@ pub(super) struct Tail {
 pub(crate) struct SegmentLog {
     disk: Arc<dyn StoreDisk>,
     segment_bytes: usize,
-    /// Held during a commit; never while the index is.
+    /// Held during a commit; taken before the head and the index.
     tail: Mutex<Tail>,
+    /// Taken before the index.
+    head: Mutex<HeadFile>,
+    /// Held while tidying.
+    tidying: Mutex<()>,
     pub(super) index: Mutex<Index>,
 }
 
@@ -143,7 +166,9 @@ impl SegmentLog {
         let log = Self {
             disk,
             segment_bytes,
-            tail: Mutex::new(Tail { position, frame, head }),
+            tail: Mutex::new(Tail { position, frame }),
+            head: Mutex::new(head),
+            tidying: Mutex::new(()),
             index: Mutex::new(index),
         };
         if is_new {
@@ -161,7 +186,11 @@ impl SegmentLog {
 
     /// The newest starts of this disk, this one last.
     pub(crate) fn starts(&self) -> Lineage {
-        self.tail().head.head.starts.clone()
+        self.head_file().head.starts.clone()
+    }
+
+    fn head_file(&self) -> MutexGuard<'_, HeadFile> {
+        self.head.lock().expect("no holder of the log's head panics")
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -174,7 +203,8 @@ impl SegmentLog {
 
     /// Opens the next segment, with room for a frame of `room` bytes.
     fn roll(&self, tail: &mut Tail, room: usize) -> Result<(), LogError> {
-        let (marks, number) = (self.index().marks, tail.head.head.last + 1);
+        let number = self.head_file().head.last + 1;
+        let marks = self.index().marks;
         let body = encode_body(vec![LogChange::Marks(marks)]);
         let size =
             self.segment_bytes.max(HEADER_BYTES + frame_bytes(body.len()) + room + FRAME_BYTES);
@@ -184,8 +214,10 @@ impl SegmentLog {
         header.put(&mut bytes, HEADER_BYTES, tail.frame, &body);
         file.write(0, &bytes).map_err(access("begin a segment of"))?;
         file.sync_data().map_err(access("sync"))?;
-        tail.head.head.last = number;
-        tail.head.save()?;
+        let mut head = self.head_file();
+        head.head.last = number;
+        head.save()?;
+        drop(head);
         tail.frame += 1;
         tail.position = bytes.len();
         self.index().segments.push_back(Segment { header, file, size, highest: 0 });
@@ -210,19 +242,26 @@ impl SegmentLog {
         }
         let file: Arc<dyn StorageBackend> =
             self.disk.open(&name).map_err(access("make a segment of"))?.into();
-        let mut filled = file.len().map_err(access("look at"))? as usize;
-        let zeros = vec![0; FILL_BYTES.min(size)];
-        while filled < size {
-            let step = zeros.len().min(size - filled);
-            file.set_len((filled + step) as u64).map_err(access("fill a segment of"))?;
-            file.write(filled as u64, &zeros[..step]).map_err(access("fill a segment of"))?;
-            filled += step;
-        }
+        let filled = fill(&*file, size)?;
         Ok((file, filled))
     }
 
+    /// Has a filled file ready for the next segment, so that no commit waits for it.
+    fn make_spare(&self) -> Result<(), LogError> {
+        for spare in SPARES {
+            if self.disk.exists(spare).map_err(access("look at"))? {
+                return Ok(());
+            }
+        }
+        // Under a name of its own, or a commit could take it while it is being filled.
+        let file = self.disk.open(FILLING).map_err(access("make a segment of"))?;
+        fill(&*file, self.segment_bytes)?;
+        file.sync_data().map_err(access("fill a segment of"))?;
+        self.disk.rename(FILLING, SPARES[0]).map_err(access("fill a segment of"))
+    }
+
     /// Gives up the segments whose entries are all purged.
-    fn give_up_segments(&self, tail: &mut Tail) -> Result<(), LogError> {
+    fn give_up_segments(&self) -> Result<(), LogError> {
         let given_up: Vec<u64> = {
             let index = self.index();
             let purged = index.marks.purged.map_or(0, |purged| purged.index);
@@ -234,8 +273,10 @@ impl SegmentLog {
                 .collect()
         };
         let Some(newest) = given_up.last() else { return Ok(()) };
-        tail.head.head.first = newest + 1;
-        tail.head.save()?;
+        let mut head = self.head_file();
+        head.head.first = newest + 1;
+        head.save()?;
+        drop(head);
         self.index().segments.drain(..given_up.len());
         for number in given_up {
             self.retire(&segment_file(number))?;
@@ -287,8 +328,8 @@ impl LogFile for SegmentLog {
         Ok(LogHead { vote: marks.vote, committed: marks.committed, purged: marks.purged, last })
     }
 
-    fn commit(&self, changes: Vec<LogChange>) -> Result<(), LogError> {
-        let purges = changes.iter().any(|change| matches!(change, LogChange::Purge(_)));
+    fn commit(&self, changes: Vec<LogChange>) -> Result<bool, LogError> {
+        let mut untidy = changes.iter().any(|change| matches!(change, LogChange::Purge(_)));
         let mut tail = self.tail();
         let noted = changes.iter().map(LogChange::without_record).collect::<Vec<_>>();
         let body = encode_body(changes);
@@ -297,6 +338,7 @@ impl LogFile for SegmentLog {
         let mut segment = newest.expect("an open log has a segment");
         if tail.position + bytes > segment.size {
             self.roll(&mut tail, bytes)?;
+            untidy = true;
             segment = self.index().segments.back().cloned().expect("a segment was just added");
         }
         let mut frame = Vec::with_capacity(bytes);
@@ -307,8 +349,16 @@ impl LogFile for SegmentLog {
         self.index().note(place, &noted);
         tail.position += bytes;
         tail.frame += 1;
-        if purges {
-            self.give_up_segments(&mut tail)?;
+        Ok(untidy)
+    }
+
+    fn tidy(&self) -> Result<(), LogError> {
+        let _tidying = self.tidying.lock().expect("nobody panics while tidying the log");
+        self.give_up_segments()?;
+        if let Err(error) = self.make_spare() {
+            // The next segment makes its own file, or fails for the same reason.
+            tracing::warn!(error = chain(&error), "no spare segment could be made");
+            self.disk.remove(FILLING).map_err(access("remove a segment of"))?;
         }
         Ok(())
     }

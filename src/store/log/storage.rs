@@ -166,6 +166,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             memory.last = memory.last.max(Some(upto));
         }
         self.starts.purge(upto.index);
-        self.write(vec![LogChange::Purge(upto)]).await
+        // Raft does nothing else while it waits here, and a leader whose disk is slow would
+        // fall silent. What a crash brings back of a purge is only purged again.
+        let changes = vec![LogChange::Purge(upto)];
+        self.submit(LogWrite { changes, done: Done::Nobody }).await
     }
 }

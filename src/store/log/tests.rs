@@ -95,7 +95,8 @@ fn purged_segments_become_the_next_ones_and_marks_outlive_them() {
     for index in 1..=400 {
         log.commit(vec![append(1, index)]).unwrap();
         if index % 20 == 0 {
-            log.commit(vec![LogChange::Purge(log_id(1, index - 10))]).unwrap();
+            assert!(log.commit(vec![LogChange::Purge(log_id(1, index - 10))]).unwrap());
+            log.tidy().unwrap();
         }
     }
     let files = fs::read_dir(dir.path()).unwrap().count();
@@ -272,6 +273,7 @@ proptest! {
                     let upto = last.saturating_sub(u64::from(keep));
                     if upto >= first {
                         open_log.commit(vec![LogChange::Purge(log_id(1, upto))]).unwrap();
+                        open_log.tidy().unwrap();
                         first = upto + 1;
                     }
                 }

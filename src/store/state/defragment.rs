@@ -18,7 +18,7 @@ use redb::Database;
 
 use super::damage::is_told_by_its_error;
 use super::disk_view::{
-    ATTACHED, CHANGES, CURRENT, DiskView, HISTORY, LEASES, REQUESTS, create_tables,
+    ATTACHED, CHANGES, CURRENT, DiskView, HISTORY, LEASES, REQUESTS, create_tables, mod_revision,
 };
 use super::flush::begin;
 use super::snapshot::{Row, rows_after, write_rows};
@@ -93,14 +93,18 @@ fn copy_rest(db: &Database, view: &DiskView, upto: Revision) -> Result<(), State
             let (revision, number) = id.value();
             let key = key.value();
             changes.insert((revision, number), key).map_err(access("write"))?;
-            if let Some(record) = view.history.get((key, revision)).map_err(access("read"))? {
-                history.insert((key, revision), record.value()).map_err(access("write"))?;
+            let before = match view.current.get(key).map_err(access("read"))? {
+                Some(record) => current.insert(key, record.value()),
+                None => current.remove(key),
+            };
+            let before = before.map_err(access("write"))?;
+            // What the copy had as current may have been superseded since.
+            let before = before.map(|record| mod_revision(record.value())).transpose()?;
+            for revision in before.into_iter().chain([revision]) {
+                if let Some(record) = view.history.get((key, revision)).map_err(access("read"))? {
+                    history.insert((key, revision), record.value()).map_err(access("write"))?;
+                }
             }
-            match view.current.get(key).map_err(access("read"))? {
-                Some(record) => current.insert(key, record.value()).map(drop),
-                None => current.remove(key).map(drop),
-            }
-            .map_err(access("write"))?;
         }
         let mut requests = txn.open_table(REQUESTS).map_err(access("open a table of"))?;
         let mut leases = txn.open_table(LEASES).map_err(access("open a table of"))?;

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! current:  key                → Stored            newest record of each live key
-//! history:  (key, revision)    → Stored            every kept revision; version 0 is a deletion
+//! history:  (key, revision)    → Stored            superseded records; version 0 is a deletion
 //! changes:  (revision, number) → key               what each revision changed, in order
-//! requests: log index          → (id, reply)       answered requests, for repeated ones
+//! requests: last log index     → [(log index, (id, reply))]   answered requests, for
+//!                                                  repeated ones; one row for a flush
 //! boots:    member             → StartNote
 //! leases:   lease              → LeaseRecord
 //! attached: (lease, key)       → nothing           keys that go with the lease
@@ -14,6 +15,7 @@
 //! ```
 //!
 //! Invariant: a view is one redb read transaction, so all its tables are of one moment.
+//! Not here: reading records at a revision (`record_walk`).
 
 use std::sync::Arc;
 
@@ -82,6 +84,22 @@ pub(super) fn decode_record(key: &[u8], bytes: &[u8]) -> Result<Record, StateErr
         lease: stored.lease,
     };
     Ok(Record { kv, number: stored.number })
+}
+
+/// What of a record can be told without taking it apart.
+#[derive(Deserialize)]
+struct Glance<'a> {
+    #[serde(borrow)]
+    _value: &'a [u8],
+    _create_revision: Revision,
+    mod_revision: Revision,
+}
+
+/// The revision that a record is of.
+pub(super) fn mod_revision(bytes: &[u8]) -> Result<Revision, StateError> {
+    let glance: Glance<'_> =
+        decode(bytes).map_err(|source| StateError::Decode { what: "a record", source })?;
+    Ok(glance.mod_revision)
 }
 
 /// The single values of the state.
@@ -240,50 +258,5 @@ impl DiskView {
             }
         }
         Ok(())
-    }
-
-    /// The newest record of a key at or below a revision; a deletion has version 0.
-    pub(super) fn get_at(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>, StateError> {
-        let mut rows = self.history.range((key, 0)..=(key, at)).map_err(access("read"))?;
-        match rows.next_back() {
-            Some(row) => {
-                let (_, bytes) = row.map_err(access("read"))?;
-                decode_kv(key, bytes.value()).map(Some)
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// Calls `each` with the record that was newest at a revision, for each key of the
-    /// range in order, until it says that it has enough; deletions are passed too.
-    pub(super) fn each_at(
-        &self,
-        range: &KeyRange,
-        at: Revision,
-        mut each: impl FnMut(KeyValue) -> Result<bool, StateError>,
-    ) -> Result<(), StateError> {
-        let mut best: Option<(Vec<u8>, Vec<u8>)> = None;
-        let start = (&range.start()[..], 0);
-        for row in self.history.range(start..).map_err(access("read"))? {
-            let (id, bytes) = row.map_err(access("read"))?;
-            let (key, revision) = id.value();
-            if !range.contains(key) {
-                break;
-            }
-            if revision > at {
-                continue;
-            }
-            if let Some((old, record)) = &best
-                && old != key
-                && !each(decode_kv(old, record)?)?
-            {
-                return Ok(());
-            }
-            best = Some((key.to_vec(), bytes.value().to_vec()));
-        }
-        match best {
-            Some((key, record)) => each(decode_kv(&key, &record)?).map(drop),
-            None => Ok(()),
-        }
     }
 }

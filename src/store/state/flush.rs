@@ -10,12 +10,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redb::{Database, ReadableTable, WriteTransaction};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::disk_view::{
     ATTACHED, BOOTS, CHANGES, CURRENT, DiskView, HISTORY, LEASES, META, Marks, REQUESTS,
 };
-use super::disk_view::{decode_record, encode_kv};
+use super::disk_view::{decode_record, encode_kv, mod_revision};
 use super::layer::Layer;
 use super::store::StateStore;
 use super::{StateError, access};
@@ -23,26 +24,40 @@ use crate::model::kv::Revision;
 use crate::store::codec::encode;
 use crate::store::disk::run_on;
 
-/// How long a change may stay in memory only.
+/// How often what has gathered is looked at.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// How long a change may stay in memory only.
+const FLUSH_LATEST: Duration = Duration::from_secs(5);
+/// Changes that are worth a flush before that, bytes: a few are flushed at the price of
+/// many, and writers feel each flush.
+const FLUSH_WORTH_BYTES: usize = 1024 * 1024;
 /// Changes that make a flush due at once, bytes.
 pub(super) const LAYER_BYTES: usize = 4 * 1024 * 1024;
 /// Changes beyond which applying waits for the flush, bytes.
 pub(super) const LAYER_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Answered requests in one row.
+const REQUESTS_IN_ROW: usize = 1_024;
 /// Changes that one trim transaction looks at.
 const TRIM_ROWS: usize = 2_000;
 
 impl StateStore {
     /// Flushes from time to time until cancelled; an error is fatal to the member.
     pub(crate) async fn run_flusher(&self, cancel: CancellationToken) -> Result<(), StateError> {
+        let mut flushed = Instant::now();
         loop {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
                 () = self.wake_flusher.notified() => {}
-                () = tokio::time::sleep(FLUSH_EVERY) => {}
+                () = tokio::time::sleep(FLUSH_EVERY) => {
+                    let few = self.unflushed_bytes() < FLUSH_WORTH_BYTES;
+                    if few && flushed.elapsed() < FLUSH_LATEST {
+                        continue;
+                    }
+                }
             }
             self.flush().await?;
+            flushed = Instant::now();
             let before = *self.trimmed.borrow();
             while self.trim().await? {
                 if cancel.is_cancelled() {
@@ -70,8 +85,11 @@ impl StateStore {
             inner.frozen = Some(layer.clone());
             (layer, inner.marks.clone(), inner.db.clone())
         };
+        let took = self.measured.state_commit.clone();
         let work = move || {
+            let since = std::time::Instant::now();
             write_layer(&db, &layer, &marks)?;
+            took.observe(since.elapsed().as_secs_f64());
             DiskView::open(&db)
         };
         let view = self.disk_work(work).await?;
@@ -137,19 +155,7 @@ pub(super) fn begin(db: &Database) -> Result<WriteTransaction, StateError> {
 fn write_layer(db: &Database, layer: &Layer, marks: &Marks) -> Result<(), StateError> {
     let txn = begin(db)?;
     {
-        let mut current = txn.open_table(CURRENT).map_err(access("open a table of"))?;
-        for (key, changed) in &layer.current {
-            match changed {
-                Some(kv) => current.insert(&key[..], &encode_kv(kv, 0)[..]).map(drop),
-                None => current.remove(&key[..]).map(drop),
-            }
-            .map_err(access("write"))?;
-        }
-        let mut history = txn.open_table(HISTORY).map_err(access("open a table of"))?;
-        for ((key, revision), record) in &layer.history {
-            let bytes = encode_kv(&record.kv, record.number);
-            history.insert((&key[..], *revision), &bytes[..]).map_err(access("write"))?;
-        }
+        write_records(&txn, layer)?;
         let mut changes = txn.open_table(CHANGES).map_err(access("open a table of"))?;
         for (revision, keys) in &layer.changes {
             for (number, key) in (0_u32..).zip(keys) {
@@ -157,10 +163,12 @@ fn write_layer(db: &Database, layer: &Layer, marks: &Marks) -> Result<(), StateE
             }
         }
         let mut requests = txn.open_table(REQUESTS).map_err(access("open a table of"))?;
-        for (index, answered) in layer.requests.range(marks.forgotten + 1..) {
-            requests.insert(index, &encode(answered)[..]).map_err(access("write"))?;
-        }
         requests.retain_in(..=marks.forgotten, |_, _| false).map_err(access("write"))?;
+        let answered: Vec<_> = layer.requests.range(marks.forgotten + 1..).collect();
+        for span in answered.chunks(REQUESTS_IN_ROW) {
+            let last = span.last().map_or(0, |(index, _)| **index);
+            requests.insert(last, &encode(&span)[..]).map_err(access("write"))?;
+        }
         let mut boots = txn.open_table(BOOTS).map_err(access("open a table of"))?;
         for (member, boot) in &layer.boots {
             boots.insert(member, &encode(boot)[..]).map_err(access("write"))?;
@@ -169,6 +177,35 @@ fn write_layer(db: &Database, layer: &Layer, marks: &Marks) -> Result<(), StateE
     write_layer_rest(&txn, layer)?;
     marks.write(&txn)?;
     txn.commit().map_err(access("commit to"))
+}
+
+/// Puts the newest record of each key in its place and what they supersede into the
+/// history. Keys come in order, so that both trees are walked once.
+fn write_records(txn: &WriteTransaction, layer: &Layer) -> Result<(), StateError> {
+    let mut current = txn.open_table(CURRENT).map_err(access("open a table of"))?;
+    let mut history = txn.open_table(HISTORY).map_err(access("open a table of"))?;
+    let mut records = layer.history.iter().peekable();
+    while let Some(((key, revision), record)) = records.next() {
+        let mut newest = (*revision, record);
+        while let Some(((_, later), newer)) = records.next_if(|((next, _), _)| next == key) {
+            let (revision, record) = std::mem::replace(&mut newest, (*later, newer));
+            let bytes = encode_kv(&record.kv, record.number);
+            history.insert((&key[..], revision), &bytes[..]).map_err(access("write"))?;
+        }
+        let (revision, record) = newest;
+        let (bytes, lives) = (encode_kv(&record.kv, record.number), record.kv.version > 0);
+        let before = if lives {
+            current.insert(&key[..], &bytes[..])
+        } else {
+            history.insert((&key[..], revision), &bytes[..]).map_err(access("write"))?;
+            current.remove(&key[..])
+        };
+        if let Some(before) = before.map_err(access("write"))? {
+            let id = (&key[..], mod_revision(before.value())?);
+            history.insert(id, before.value()).map_err(access("write"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Leases with their keys, users and alarms.
@@ -204,7 +241,8 @@ fn write_layer_rest(txn: &WriteTransaction, layer: &Layer) -> Result<(), StateEr
 ///
 /// A record that stays, because it is its key's newest up to `upto`, keeps its change, so
 /// the order of all that is kept is known. Changes of `upto` itself stay whole, because a
-/// watch may still start there.
+/// watch may still start there. What a current record is newer than stands in the history,
+/// and so does a deletion: the current records are not looked at.
 fn trim_rows(db: &Database, from: Revision, upto: Revision) -> Result<Revision, StateError> {
     let txn = begin(db)?;
     let mut reached = upto;

@@ -17,7 +17,6 @@
 //! revision, and refuse to hash at the compacted revision itself.
 
 use super::disk_view::{DiskView, Marks};
-use super::layer::Record;
 use super::snapshot::{Row, rows_after};
 use super::store::StateStore;
 use super::{StateError, access};
@@ -111,13 +110,6 @@ fn any_lives(view: &DiskView, upto: Revision) -> Result<bool, StateError> {
         Ok(!found)
     })?;
     Ok(found)
-}
-
-impl DiskView {
-    fn record(&self, key: &[u8], revision: Revision) -> Result<Option<Record>, StateError> {
-        let found = self.history.get((key, revision)).map_err(access("read"))?;
-        found.map(|bytes| super::disk_view::decode_record(key, bytes.value())).transpose()
-    }
 }
 
 /// The key of a record in etcd's database.

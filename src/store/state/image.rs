@@ -12,7 +12,7 @@ use redb::ReadableTable;
 
 use super::damage::is_told_by_its_error;
 use super::disk_view::{
-    ATTACHED, CHANGES, CURRENT, DiskView, HISTORY, Marks, create_tables, decode_kv, encode_kv,
+    ATTACHED, CHANGES, CURRENT, DiskView, Marks, create_tables, decode_kv, encode_kv,
 };
 use super::flush::begin;
 use super::rest::StateRest;
@@ -112,7 +112,6 @@ pub(crate) fn begin_state(
         let txn = begin(&db)?;
         {
             let mut current = txn.open_table(CURRENT).map_err(access("open a table of"))?;
-            let mut history = txn.open_table(HISTORY).map_err(access("open a table of"))?;
             let mut changes = txn.open_table(CHANGES).map_err(access("open a table of"))?;
             let mut attached = txn.open_table(ATTACHED).map_err(access("open a table of"))?;
             for kv in &mut batch {
@@ -123,10 +122,8 @@ pub(crate) fn begin_state(
                     kv.lease = 0;
                 }
                 let number = numbers.entry(kv.mod_revision).or_default();
-                current.insert(&kv.key[..], &encode_kv(kv, 0)[..]).map_err(access("write"))?;
                 let record = encode_kv(kv, *number);
-                let id = (&kv.key[..], kv.mod_revision);
-                history.insert(id, &record[..]).map_err(access("write"))?;
+                current.insert(&kv.key[..], &record[..]).map_err(access("write"))?;
                 let id = (kv.mod_revision, *number);
                 changes.insert(id, &kv.key[..]).map_err(access("write"))?;
                 *number += 1;

@@ -23,6 +23,7 @@ mod image;
 mod layer;
 mod machine;
 mod reader;
+mod record_walk;
 mod requests;
 mod rest;
 mod snapshot;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::codec::encode;
+use crate::store::codec::encoded_len;
 use crate::store::types::{Refusal, Reply, RequestId};
 
 /// Requests remembered.
@@ -27,7 +27,7 @@ pub(crate) struct Answered {
 
 impl Answered {
     pub(super) fn new(id: RequestId, reply: &Reply) -> Self {
-        let small = encode(reply).len() <= ANSWER_BYTES;
+        let small = encoded_len(reply) <= ANSWER_BYTES;
         Self { id, reply: small.then(|| reply.clone()) }
     }
 }

@@ -26,6 +26,7 @@ use crate::model::lease::LeaseId;
 use crate::store::admin_api::{Alarm, AlarmKind};
 use crate::store::codec::decode;
 use crate::store::disk::StoreDisk;
+use crate::store::measured::Measured;
 use crate::store::types::{LogId, StartNote, StoredMembership};
 
 /// The state's file name on the member's disk.
@@ -76,6 +77,7 @@ pub(crate) struct RevisionEvents {
 pub(crate) struct StateStore {
     pub(super) disk: Arc<dyn StoreDisk>,
     pub(super) damage: DamageNote,
+    pub(crate) measured: Measured,
     inner: RwLock<Inner>,
     recent: Mutex<VecDeque<Arc<RevisionEvents>>>,
     /// Counted now and then; `u64::MAX` until then.
@@ -108,6 +110,7 @@ impl StateStore {
         Ok(Self {
             disk,
             damage,
+            measured: Measured::default(),
             inner: RwLock::new(inner),
             recent: Mutex::new(VecDeque::new()),
             used_bytes: AtomicU64::new(u64::MAX),
@@ -253,10 +256,11 @@ pub(super) fn load(damage: &DamageNote) -> Result<Inner, StateError> {
     let marks = view.marks()?;
     let mut answered: Vec<(u64, Answered)> = Vec::new();
     for row in view.requests.iter().map_err(access("read"))? {
-        let (index, bytes) = row.map_err(access("read"))?;
-        let record = decode(bytes.value())
-            .map_err(|source| StateError::Decode { what: "a request", source })?;
-        answered.push((index.value(), record));
+        let (_, bytes) = row.map_err(access("read"))?;
+        let span: Vec<(u64, Answered)> = decode(bytes.value())
+            .map_err(|source| StateError::Decode { what: "requests", source })?;
+        // Of the oldest row only a part may be remembered.
+        answered.extend(span.into_iter().filter(|(index, _)| *index > marks.forgotten));
     }
     let mut boots = BTreeMap::new();
     for row in view.boots.iter().map_err(access("read"))? {

@@ -126,6 +126,67 @@ async fn a_stream_of_watches_filters_begins_anywhere_and_tells_progress_last() {
     assert_eq!(stream.next().await, Some((4, WatchItem::Compacted { compact_revision: 5 })));
 }
 
+/// A watch of all keys from a revision on.
+fn everything(start_revision: i64) -> WatchRequest {
+    let all = Bytes::from_static(&[0]);
+    WatchRequest { key: all.clone(), range_end: all, start_revision, ..WatchRequest::default() }
+}
+
+#[tokio::test]
+async fn the_progress_of_a_stream_speaks_of_a_watch_that_was_added_before_it_is_read() {
+    let (_cluster, store) = one().await;
+    store.txn(put("a", "1")).await.unwrap();
+    let first = store.txn(put("a", "2")).await.unwrap().revision;
+    let mut stream = store.watch_stream(&ME).await.unwrap();
+    stream.add(1, everything(first)).await.unwrap();
+    stream.request_progress();
+    assert!(matches!(stream.next().await, Some((1, WatchItem::Events { .. }))));
+    // The note stands in the queue behind that event; this watch has been given nothing yet.
+    stream.add(2, everything(2)).await.unwrap();
+    let mut given = 1;
+    loop {
+        match stream.next().await.unwrap() {
+            (2, WatchItem::Events { revision, .. }) => given = revision,
+            (WHOLE_STREAM, WatchItem::Progress(revision)) => {
+                assert!(revision <= given, "progress {revision}, watch 2 was given {given}");
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_that_begins_in_the_future_is_told_of_no_progress_before_its_beginning() {
+    let (_cluster, store) = one().await;
+    let newest = store.txn(put("a", "1")).await.unwrap().revision;
+    let begins = newest + 3;
+    let mut stream = store.watch_stream(&ME).await.unwrap();
+    let watch = WatchRequest { progress_notify: true, ..everything(begins) };
+    stream.add(1, watch).await.unwrap();
+    stream.request_progress();
+    // Longer than the pause between two notes of progress.
+    tokio::time::pause();
+    let quiet = tokio::time::timeout(std::time::Duration::from_secs(20), stream.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    tokio::time::resume();
+    for value in ["2", "3", "4"] {
+        store.txn(put("a", value)).await.unwrap();
+    }
+    loop {
+        match stream.next().await.unwrap() {
+            (_, WatchItem::Progress(revision)) => {
+                assert!(revision + 1 >= begins, "progress {revision} before {begins}");
+                if revision >= begins {
+                    break;
+                }
+            }
+            (1, WatchItem::Events { revision, .. }) => assert!(revision >= begins),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_reader_that_sleeps_is_fed_from_the_disk_and_misses_nothing() {
     let (_cluster, store) = one().await;

@@ -80,3 +80,31 @@ async fn a_change_of_leader_is_ridden_out_without_an_error() {
         cluster.open(leader).await;
     }
 }
+
+#[tokio::test]
+async fn what_a_silent_leader_was_asked_is_asked_of_the_next_one() {
+    let cluster = Cluster::three().await;
+    let leader = cluster.leader().await;
+    let other = [1, 2, 3].into_iter().find(|id| *id != leader).unwrap();
+    let other = cluster.stores[&other].clone();
+    other.txn(put("a", "0")).await.unwrap();
+    cluster.hub.silent.lock().unwrap().insert(leader);
+    // More than the messages that a member has under way to its leader at a time.
+    let mut asked = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let other = other.clone();
+        asked.spawn(async move {
+            if number % 2 == 0 {
+                other.txn(put(&format!("a{number}"), "1")).await.map(drop)
+            } else {
+                other.range(RangeRequest::key("a")).await.map(drop)
+            }
+        });
+    }
+    for answer in asked.join_all().await {
+        answer.unwrap();
+    }
+    cluster.hub.silent.lock().unwrap().clear();
+    let status = other.status();
+    assert_ne!(status.leader, Some(MemberId(leader)), "the silent one still leads");
+}

@@ -172,26 +172,32 @@ impl WatchHub {
         }
     }
 
-    /// Puts a note of progress in the queue, of the whole stream or of the named watches;
-    /// false if one of its watches was sent away meanwhile.
-    pub(super) fn note(&self, mailbox: &Mailbox, watches: Option<&[(i64, Revision)]>) -> bool {
+    /// Puts a note of progress of the whole stream in the queue, whose watches begin at
+    /// `begins` or before; false if it would not be true of all of them: one was sent away
+    /// meanwhile, or is not asked to give anything yet.
+    pub(super) fn note_all(&self, mailbox: &Mailbox, begins: Revision) -> bool {
         let hub = self.hub();
         let seen = hub.next - 1;
         let mut queue = mailbox.queue();
-        let Some(watches) = watches else {
-            if !queue.behind.is_empty() {
-                return false;
-            }
-            queue.items.push_back((WHOLE_STREAM, Waiting::Ready(WatchItem::Progress(seen))));
-            return true;
-        };
+        if !queue.behind.is_empty() || seen + 1 < begins {
+            return false;
+        }
+        queue.items.push_back((WHOLE_STREAM, Waiting::Ready(WatchItem::Progress(seen))));
+        true
+    }
+
+    /// Puts a note of progress in the queue for each of the watches that was not told as
+    /// much before and keeps up.
+    pub(super) fn note(&self, mailbox: &Mailbox, watches: &[(i64, Revision)]) {
+        let hub = self.hub();
+        let seen = hub.next - 1;
+        let mut queue = mailbox.queue();
         for (id, told) in watches {
             let is_behind = queue.behind.iter().any(|(behind, _)| behind == id);
             if !is_behind && seen > *told {
                 queue.items.push_back((*id, Waiting::Ready(WatchItem::Progress(seen))));
             }
         }
-        true
     }
 }
 

@@ -17,7 +17,7 @@ use crate::logic::auth::Access;
 use crate::logic::mvcc::KeyRange;
 use crate::model::auth::Caller;
 use crate::model::kv::{Event, EventKind, Revision, WatchItem, WatchRequest};
-use crate::store::api::{StoreError, WatchStream};
+use crate::store::api::{StoreError, WHOLE_STREAM, WatchStream};
 use crate::store::disk::{StoreDisk, run_on};
 use crate::store::health::Health;
 use crate::store::state::{Reader, RevisionEvents, StateError, StateStore};
@@ -41,6 +41,8 @@ struct Watch {
     range: KeyRange,
     request: WatchRequest,
     place: Place,
+    /// First revision that it is asked to give.
+    begins: Revision,
     /// Last revision its reader was told of.
     told: Revision,
 }
@@ -112,8 +114,9 @@ impl WatchStream for Stream {
         let newest = self.state.progress().borrow().revision;
         let next = if request.start_revision > 0 { request.start_revision } else { newest + 1 };
         let range = KeyRange::new(request.key.clone(), request.range_end.clone());
-        let watch = Watch { range, request, place: Place::Behind(next), told: 0 };
+        let watch = Watch { range, request, place: Place::Behind(next), begins: next, told: 0 };
         self.watches.insert(id, watch);
+        self.withdraw_progress();
         let compact_revision = self.state.revisions().compacted;
         if next < compact_revision {
             // Memory may still have it, but nobody is to rely on that.
@@ -157,7 +160,8 @@ impl WatchStream for Stream {
                 return None;
             }
             if self.asked && self.behind.is_empty() {
-                self.asked = !self.hub.note(&self.mailbox, None);
+                let begins = self.watches.values().map(|watch| watch.begins).max().unwrap_or(0);
+                self.asked = !self.hub.note_all(&self.mailbox, begins);
             }
             let item = self.mailbox.queue().items.pop_front();
             if let Some((id, waiting)) = item {
@@ -188,14 +192,24 @@ impl Stream {
                     .iter()
                     .filter(|(_, watch)| watch.request.progress_notify)
                     .filter(|(_, watch)| matches!(watch.place, Place::With(_)))
-                    .map(|(id, watch)| (*id, watch.told))
+                    // Of what is before its beginning there is nothing to tell.
+                    .map(|(id, watch)| (*id, watch.told.max(watch.begins - 2)))
                     .collect();
                 if !idle.is_empty() {
-                    self.hub.note(&self.mailbox, Some(&idle));
+                    self.hub.note(&self.mailbox, &idle);
                 }
                 Some(())
             }
         }
+    }
+
+    /// Takes back a note about all watches that its reader has not had yet, because it does
+    /// not speak of a watch that is added now; it is made anew.
+    fn withdraw_progress(&mut self) {
+        let mut queue = self.mailbox.queue();
+        let before = queue.items.len();
+        queue.items.retain(|(of, _)| *of != WHOLE_STREAM);
+        self.asked |= queue.items.len() < before;
     }
 
     fn take_sent_away(&mut self) {

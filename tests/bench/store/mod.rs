@@ -38,14 +38,16 @@ pub(crate) fn measure(names: &[&str]) -> Result<(), anyhow::Error> {
 /// Figures that are taken from one cluster, one after another.
 #[derive(Debug, Clone, Copy)]
 enum Group {
-    Requests,
+    Puts,
+    Reads,
     Watches,
     Trouble,
     Size,
 }
 
-const GROUPS: [(&str, Group); 4] = [
-    ("requests", Group::Requests),
+const GROUPS: [(&str, Group); 5] = [
+    ("puts", Group::Puts),
+    ("reads", Group::Reads),
     ("watches", Group::Watches),
     ("trouble", Group::Trouble),
     ("size", Group::Size),
@@ -66,7 +68,8 @@ impl Group {
         let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("store-bench");
         let mut cluster = Cluster::start(kind, &base).await?;
         match self {
-            Self::Requests => requests::measure(&cluster).await,
+            Self::Puts => requests::puts(&cluster).await,
+            Self::Reads => requests::reads(&cluster).await,
             Self::Watches => watches::measure(&cluster).await,
             Self::Trouble => trouble::measure(&mut cluster).await,
             Self::Size => size::measure(&mut cluster).await,

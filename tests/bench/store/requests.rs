@@ -12,13 +12,19 @@ const KEYS: usize = 10_000;
 /// Of ten mixed requests, so many read.
 const READS_OF_TEN: usize = 8;
 
-pub(crate) async fn measure(cluster: &Cluster) -> Result<Vec<Figure>, anyhow::Error> {
+pub(crate) async fn puts(cluster: &Cluster) -> Result<Vec<Figure>, anyhow::Error> {
     let connections = cluster.connections(CONNECTIONS).await?;
     let mut figures = Vec::new();
     for clients in [1, 100, 1000] {
         let sample = load::run(&connections, clients, SPAN, put).await?;
         figures.extend(figures::rate(format!("put, {clients} clients"), &sample));
     }
+    Ok(figures)
+}
+
+pub(crate) async fn reads(cluster: &Cluster) -> Result<Vec<Figure>, anyhow::Error> {
+    let connections = cluster.connections(CONNECTIONS).await?;
+    let mut figures = Vec::new();
     fill(&connections).await?;
     for (serializable, name) in [(false, "linearizable"), (true, "serializable")] {
         for clients in [1, 100, 1000] {

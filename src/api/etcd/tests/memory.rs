@@ -28,7 +28,7 @@ use crate::store::admin_api::{
     Alarm, Auth, ClusterAdmin, ClusterMember, HistoryHash, Leases, Maintenance, MemberStatus,
 };
 use crate::store::api::{AnswerHeader, DeleteAnswer, PutAnswer, WHOLE_STREAM};
-use crate::store::{EtcdKv, Kv, StoreError, WatchStream};
+use crate::store::{EtcdKv, Kv, Measured, StoreError, WatchStream};
 
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -359,6 +359,10 @@ impl Auth for Memory {
 
 #[async_trait]
 impl Maintenance for Memory {
+    fn measured(&self) -> Measured {
+        Measured::default()
+    }
+
     fn member_status(&self) -> MemberStatus {
         MemberStatus {
             db_size_bytes: 4_096,

@@ -286,7 +286,12 @@ async fn metrics_stand_under_etcds_names() {
     for line in [
         "etcd_server_has_leader 1.0",
         "etcd_debugging_mvcc_current_revision 2.0",
-        r#"grpc_server_started_total{grpc_service="etcdserverpb.KV",grpc_method="Put"} 1"#,
+        r#"grpc_server_started_total{grpc_type="unary",grpc_service="etcdserverpb.KV",grpc_method="Put"} 1"#,
+        r#"grpc_server_handled_total{grpc_code="OK",grpc_type="unary",grpc_service="etcdserverpb.KV",grpc_method="Put"} 1"#,
+        r#"grpc_server_handling_seconds_count{grpc_type="unary",grpc_service="etcdserverpb.KV",grpc_method="Put"} 1"#,
+        "etcd_disk_wal_fsync_duration_seconds_count 0",
+        "etcd_server_leader_changes_seen_total 0",
+        "etcd_server_proposals_pending 0",
         r#"etcd_server_version{server_version="3.7.0"} 1"#,
     ] {
         assert!(text.lines().any(|own| own == line), "{line} is not in\n{text}");
