@@ -58,8 +58,7 @@ async fn kill_and_compare() -> Result<(), anyhow::Error> {
         while let Some(ended) = clients.join_next().await {
             ended??;
         }
-        cluster.wait_until_level().await?;
-        let end = end(&cluster).await?;
+        let end = at_rest(&cluster).await?;
         let newest = end.keys.values().map(|(revision, _)| *revision).max();
         last.send_replace(Some(newest.unwrap_or(0)));
         while let Some(ended) = tokio::time::timeout(PATIENCE, watchers.join_next()).await? {
@@ -109,10 +108,34 @@ async fn kill(
         }
         // Every other time the next kill meets members that are not level yet.
         if rng.random_bool(0.5) {
-            cluster.wait_until_level().await?;
+            level(cluster).await?;
         }
     }
     Ok(kills)
+}
+
+/// Waits until the members are level, over changes of leader.
+async fn level(cluster: &Cluster) -> Result<(), anyhow::Error> {
+    let started = Instant::now();
+    while let Err(error) = cluster.wait_until_level().await {
+        anyhow::ensure!(started.elapsed() < PATIENCE, "they do not come to rest: {error:#}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// What is there when nothing is written any more.
+async fn at_rest(cluster: &Cluster) -> Result<End, anyhow::Error> {
+    let started = Instant::now();
+    loop {
+        level(cluster).await?;
+        match end(cluster).await {
+            Ok(end) => return Ok(end),
+            // A leader that has just changed answers the next time.
+            Err(error) if started.elapsed() < PATIENCE && error.is::<tonic::Status>() => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// What is there, the same on every member.

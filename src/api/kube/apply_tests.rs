@@ -43,16 +43,26 @@ impl Server {
     }
 }
 
-/// manager, operation and subresource of every entry.
+/// manager, operation and subresource of every entry; appliers first, then by name, as
+/// which of two wrote first is a matter of seconds.
 fn managers(object: &Value) -> Vec<(&str, &str, &str)> {
     let list = object["metadata"]["managedFields"].as_array().map(Vec::as_slice);
-    list.unwrap_or_default()
+    let mut found: Vec<(&str, &str, &str)> = list
+        .unwrap_or_default()
         .iter()
         .map(|entry| {
             let text = |field: &str| entry[field].as_str().unwrap_or_default();
             (text("manager"), text("operation"), text("subresource"))
         })
-        .collect()
+        .collect();
+    found.sort_by_key(|(manager, operation, _)| (*operation, *manager));
+    found
+}
+
+/// What a manager owns.
+fn fields_of(object: &Value, manager: &str) -> Value {
+    let list = object["metadata"]["managedFields"].as_array().unwrap();
+    list.iter().find(|entry| entry["manager"] == manager).unwrap()["fieldsV1"].clone()
 }
 
 #[tokio::test]
@@ -119,7 +129,7 @@ async fn status_is_applied_and_owned_by_its_own_path() {
     assert_eq!((code, &object["spec"]["replicas"]), (200, &json!(2)), "{object}");
     assert_eq!(object["status"]["replicas"], 2);
     assert_eq!(managers(&object), [("one", "Apply", ""), ("two", "Apply", "status")]);
-    let fields = &object["metadata"]["managedFields"][1]["fieldsV1"];
+    let fields = fields_of(&object, "two");
     assert!(fields.get("f:spec").is_none(), "{fields}");
     assert!(
         fields["f:status"]["f:conditions"].get("k:{\"type\":\"Available\"}").is_some(),
@@ -146,9 +156,8 @@ async fn writers_own_what_they_change_by_name_or_program() {
     let change = json!({"data": {"a": "2", "b": null}});
     let (_, object) = server.patch(CONFIG_MAP, merge, &change).await;
     assert_eq!(managers(&object), [("curl", "Update", ""), ("maker", "Update", "")]);
-    let fields = |index: usize| object["metadata"]["managedFields"][index]["fieldsV1"].clone();
-    assert_eq!(fields(0), json!({"f:data": {"f:a": {}}}));
-    assert_eq!(fields(1), json!({"f:data": {}}));
+    assert_eq!(fields_of(&object, "curl"), json!({"f:data": {"f:a": {}}}));
+    assert_eq!(fields_of(&object, "maker"), json!({"f:data": {}}));
     // Writing the same again changes nothing, not even a time.
     assert_eq!(server.patch(CONFIG_MAP, merge, &change).await.1, object);
     // Emptied by request, they stay empty until somebody applies.

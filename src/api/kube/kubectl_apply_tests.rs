@@ -22,17 +22,20 @@ spec:
 ";
 
 impl Kubectl {
-    /// manager/operation of every entry of an object.
+    /// manager/operation of every entry of an object, by name.
     async fn managers(&self, what: &str) -> Vec<String> {
         let out = self.run(&["get", what, "--show-managed-fields", "-o", "json"]).await;
         let object: Value = serde_json::from_str(&out).unwrap();
         let list = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-        list.iter()
+        let mut found: Vec<String> = list
+            .iter()
             .map(|entry| {
                 let text = |field: &str| entry[field].as_str().unwrap_or_default();
                 format!("{}/{}", text("manager"), text("operation"))
             })
-            .collect()
+            .collect();
+        found.sort();
+        found
     }
 }
 
@@ -83,7 +86,7 @@ async fn apply_moves_from_the_client_to_the_server() {
     kubectl.run_with(&["apply", "--server-side", "-f", "-"], &changed).await;
     // The second is kubectl's own, for the annotation that it keeps up to date.
     let managers = kubectl.managers("deploy/hello").await;
-    assert_eq!(managers, ["kubectl/Apply", "kubectl-last-applied/Apply"]);
+    assert_eq!(managers, ["kubectl-last-applied/Apply", "kubectl/Apply"]);
     let image = "jsonpath={.spec.template.spec.containers[0].image}";
     assert_eq!(kubectl.run(&["get", "deploy", "hello", "-o", image]).await, "hello:2");
     // And back: the older apply still finds what was applied last.
