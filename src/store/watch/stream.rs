@@ -306,7 +306,8 @@ impl Stream {
             }
             Waiting::Ready(item) => item,
         };
-        if watch.request.prev_kv {
+        // This program's own readers need what was before a deletion, compacted or not.
+        if watch.request.prev_kv && self.caller != Caller::Internal {
             forget_compacted(&mut item, self.state.revisions().compacted);
         }
         match &item {
