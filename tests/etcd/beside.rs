@@ -161,7 +161,7 @@ impl Side {
         let text: String = lines.collect();
         let names = self.names.iter();
         let text = names.fold(text, |text, (raw, placeholder)| text.replace(raw, placeholder));
-        let markers = ["\"raft_term\":", "\"RaftTerm\" : "];
+        let markers = ["\"raft_term\":", "\"RaftTerm\" : ", "remaining(", "\"ttl\":", "\"TTL\" : "];
         markers.iter().fold(text, |text, marker| masked(&text, marker))
     }
 

@@ -102,3 +102,25 @@ async fn progress_of_a_stream_is_behind_none_of_its_watches() {
     assert!(notes > 5, "{notes} notes of progress");
     writes.await.unwrap();
 }
+
+/// What was before the revision of a compaction is nobody's any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_at_the_compacted_revision_has_no_old_value() {
+    let both = Both::start().await;
+    for mut c in both.clients().await {
+        for value in ["1", "2", "3", "4"] {
+            c.put("k", value, None).await.unwrap();
+        }
+        c.compact(3, None).await.unwrap();
+        let wanted = WatchOptions::new().with_prev_key().with_start_revision(3);
+        let mut stream = c.watch("k", Some(wanted)).await.unwrap();
+        assert!(next(&mut stream).await.created());
+        let mut events = Vec::new();
+        while events.len() < 3 {
+            events.extend(next(&mut stream).await.events().to_vec());
+        }
+        let old = |at: usize| events[at].prev_kv().map(|kv| kv.value().to_vec());
+        let values = [old(0), old(1), old(2)];
+        assert_eq!(values, [None, Some(b"2".to_vec()), Some(b"3".to_vec())]);
+    }
+}

@@ -294,7 +294,7 @@ impl Stream {
                 Waiting::Ready(_) | Waiting::Matched { .. } => None,
             };
         };
-        let item = match waiting {
+        let mut item = match waiting {
             Waiting::Matched { events, which } => pick(&watch.request, &events, &which)?,
             Waiting::Ready(WatchItem::Events { revision, events }) => {
                 let events: Vec<Event> =
@@ -306,6 +306,10 @@ impl Stream {
             }
             Waiting::Ready(item) => item,
         };
+        // This program's own readers need what was before a deletion, compacted or not.
+        if watch.request.prev_kv && self.caller != Caller::Internal {
+            forget_compacted(&mut item, self.state.revisions().compacted);
+        }
         match &item {
             WatchItem::Events { revision, .. } | WatchItem::Progress(revision) => {
                 watch.told = *revision;
@@ -315,6 +319,16 @@ impl Stream {
             }
         }
         Some(item)
+    }
+}
+
+/// Drops the old values of an event at a compacted revision: what was before it is nobody's
+/// any more, though memory may still have it.
+fn forget_compacted(item: &mut WatchItem, compacted: Revision) {
+    if let WatchItem::Events { revision, events } = item
+        && *revision <= compacted
+    {
+        events.iter_mut().for_each(|event| event.prev_kv = None);
     }
 }
 
