@@ -84,10 +84,10 @@ fn check_names(kind: &MessageDescriptor, document: &Value) -> Result<(), String>
         };
         for value in values {
             match (field.kind(), value) {
-                (Kind::Enum(names), Value::String(text)) => {
-                    if names.get_value_by_name(text).is_none() {
-                        return Err(format!("{name}: {text:?} is no {}", names.name()));
-                    }
+                (Kind::Enum(names), Value::String(text))
+                    if names.get_value_by_name(text).is_none() =>
+                {
+                    return Err(format!("{name}: {text:?} is no {}", names.name()));
                 }
                 (Kind::Message(inner), value) => check_names(&inner, value)?,
                 _ => {}
