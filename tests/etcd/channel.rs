@@ -12,6 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use holdfast::sys::tls::TlsIdentity;
 use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::rt::Executor;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -60,7 +61,8 @@ pub(crate) async fn connect(certificates: &Path, identity: &str, url: &str) -> C
     let mut builder = Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new());
     let (send, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::task::spawn(connection);
+    // It ends with its sender.
+    TokioExecutor::new().execute(connection);
     Connection { send, authority }
 }
 

@@ -7,6 +7,7 @@ use etcd_client::{
     ProclaimOptions, PutOptions, ResignOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse,
     WatchFilterType, WatchOptions, WatchStream,
 };
+use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::PATIENCE;
@@ -172,11 +173,13 @@ async fn leases_locks_and_elections() {
         assert_eq!(lock.key(), b"name/4d");
         let other = c.lease_grant(300, None).await.unwrap().id();
         let mut waiting = c.clone();
-        let waits = tokio::spawn(async move {
+        let mut waits = JoinSet::new();
+        waits.spawn(async move {
             waiting.lock("name", Some(LockOptions::new().with_lease(other))).await
         });
         c.unlock(lock.key()).await.unwrap();
-        let second = tokio::time::timeout(PATIENCE, waits).await.unwrap().unwrap().unwrap();
+        let second = tokio::time::timeout(PATIENCE, waits.join_next()).await.unwrap();
+        let second = second.unwrap().unwrap().unwrap();
         c.unlock(second.key()).await.unwrap();
 
         let won = c.campaign("e", "one", 77).await.unwrap();

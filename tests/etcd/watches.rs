@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use etcd_client::{Client, Txn, TxnOp, WatchOptions, WatchResponse};
+use tokio::task::JoinSet;
 
 use crate::channel::client;
 use crate::rust_client::{Both, next};
@@ -77,7 +78,8 @@ async fn progress_of_a_stream_is_behind_none_of_its_watches() {
     for key in ["b/", "c/"] {
         stream.watch(key, prefix()).await.unwrap();
     }
-    let writes = tokio::spawn(async move {
+    let mut writes = JoinSet::new();
+    writes.spawn(async move {
         for n in 0..1_500 {
             let key = format!("{}/{}", ["a", "b", "c"][n % 3], n % 7);
             writer.put(key, n.to_string(), None).await.unwrap();
@@ -100,7 +102,7 @@ async fn progress_of_a_stream_is_behind_none_of_its_watches() {
         }
     }
     assert!(notes > 5, "{notes} notes of progress");
-    writes.await.unwrap();
+    writes.join_next().await.unwrap().unwrap();
 }
 
 /// What was before the revision of a compaction is nobody's any more.

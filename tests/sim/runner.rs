@@ -117,6 +117,7 @@ pub(crate) fn run_all(jobs: &[Job], each: impl Fn(&Outcome) -> bool + Sync) {
 }
 
 /// Runs the job of this process's environment, on a thread of its own, and says its end.
+#[expect(clippy::print_stdout, reason = "the process that started this one reads it")]
 pub(crate) fn run_here() {
     let Some(seed) = number("SIM_SEED") else {
         println!("SIM_SEED names the run");

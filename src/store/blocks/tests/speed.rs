@@ -54,7 +54,6 @@ fn measure(dir: &Path, with: bool) -> [Duration; 3] {
 
 #[test]
 #[ignore = "prints figures, decides nothing"]
-#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
 fn with_checksums_and_without() {
     let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     for round in 0..3 {
