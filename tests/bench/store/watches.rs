@@ -44,7 +44,7 @@ pub(crate) async fn measure(cluster: &Cluster) -> Result<Vec<Figure>, anyhow::Er
 
 /// Reports how many watches a message of the stream has served.
 async fn read(
-    mut stream: tonic::Streaming<super::client::Watched>,
+    mut stream: tonic::Streaming<super::members::client::Watched>,
     hear: mpsc::UnboundedSender<usize>,
 ) {
     while let Ok(Some(message)) = stream.message().await {
