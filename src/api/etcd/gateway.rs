@@ -141,12 +141,14 @@ impl Call {
     }
 
     async fn one_answer(&self, mut answer: GrpcAnswer) -> Response {
-        let document = match answer.next().await {
-            Ok(Some(message)) => self.shapes.answer(&message).map_err(Status::internal),
-            Ok(None) => Err(Status::internal("the service gave no answer")),
-            Err(error) => Err(error),
+        let document = async {
+            let first = answer.next().await?;
+            let message = first.ok_or_else(|| Status::internal("the service gave no answer"))?;
+            // How it ended is said behind it.
+            while answer.next().await?.is_some() {}
+            self.shapes.answer(&message).map_err(Status::internal)
         };
-        match document {
+        match document.await {
             Ok(document) => axum::Json(document).into_response(),
             Err(error) => refusal(&error).into_response(),
         }

@@ -248,8 +248,12 @@ impl Owner {
     }
 
     async fn write(&mut self, changes: Vec<LogChange>) -> Result<(), String> {
-        if let Some(Ok(Err(reason))) = self.tidying.as_mut().map(oneshot::Receiver::try_recv) {
-            self.failed.get_or_insert(reason);
+        if let Some(Ok(tidied)) = self.tidying.as_mut().map(oneshot::Receiver::try_recv) {
+            // It says so once.
+            self.tidying = None;
+            if let Err(reason) = tidied {
+                self.failed.get_or_insert(reason);
+            }
         }
         if let Some(failed) = &self.failed {
             return Err(failed.clone());

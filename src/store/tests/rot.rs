@@ -154,6 +154,8 @@ async fn is_whole(cluster: &mut Cluster, member: u64) {
     cluster.stop(third).await;
     write(cluster, put("both", "of us")).await;
     assert_eq!(store.status().member, MemberId(member));
+    // What is committed it hears with the next message.
+    wait_for(&cluster.stores[&leader], &store).await;
     drop(store);
     cluster.stop(member).await;
     let report = StoppedMember::check(&cluster.path(member)).unwrap();

@@ -323,7 +323,9 @@ async fn a_member_starts_on_a_disk_without_any_room_and_serves_reads() {
     disk.leave(0);
     let store = cluster.open_on(1, Arc::new(disk.clone())).await;
     let local = RangeRequest { serializable: true, ..RangeRequest::prefix("n") };
-    assert_eq!(store.range(local).await.unwrap().count, 20);
+    // That the last one is committed was noted with no further write, and cannot be now.
+    let count = store.range(local).await.unwrap().count;
+    assert!((19..=20).contains(&count), "{count} keys");
     drop(store);
     cluster.kill(1);
     disk.leave(100_000);
