@@ -90,6 +90,8 @@ impl Shared {
             Caller::User(info) if auth.is_enabled() && info.revision != auth.revision() => {
                 Err(Refusal::AuthOldRevision)
             }
+            // This member had not heard yet that callers are asked who they are.
+            Caller::Anonymous if auth.is_enabled() => Err(Refusal::AuthOldRevision),
             _ => Ok(()),
         }
     }

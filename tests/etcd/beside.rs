@@ -93,9 +93,8 @@ impl Side {
     /// Keeps an id under a name; it reads the same on both sides from now on.
     fn keep(&mut self, name: &str, id: u64) {
         let placeholder = format!("{{{name}}}");
-        // Some commands print an id in all its sixteen digits, some with blanks before it.
-        for text in [format!("{id:016x}"), format!("{id:>16x}"), format!("{id:x}"), id.to_string()]
-        {
+        // Some commands print an id in all its sixteen digits.
+        for text in [format!("{id:016x}"), format!("{id:x}"), id.to_string()] {
             self.names.push((text, placeholder.clone()));
         }
         self.names.sort_by_key(|(raw, _)| std::cmp::Reverse(raw.len()));
@@ -160,7 +159,11 @@ impl Side {
         let lines = text.split_inclusive('\n').filter(|line| !line.starts_with("{\"level\""));
         let text: String = lines.collect();
         let names = self.names.iter();
-        let text = names.fold(text, |text, (raw, placeholder)| text.replace(raw, placeholder));
+        let mut text = names.fold(text, |text, (raw, placeholder)| text.replace(raw, placeholder));
+        // Some commands fill an id up with blanks.
+        while text.contains("  {") {
+            text = text.replace("  {", " {");
+        }
         let markers = ["\"raft_term\":", "\"RaftTerm\" : ", "remaining(", "\"ttl\":", "\"TTL\" : "];
         markers.iter().fold(text, |text, marker| masked(&text, marker))
     }
