@@ -35,7 +35,7 @@ const HOLDFAST: &str = "KUBECONFIG=/etc/holdfast/admin.kubeconfig /opt/holdfast/
 const SAMPLE_PROCESSES: &str = "for p in /proc/[0-9]*; do case $(readlink $p/exe) in \
   */hf-hello|*/hf-pause|/hello|/pause) echo ${p#/proc/} $(cut -d' ' -f22 $p/stat);; esac; done";
 
-const SHORT: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_secs(180);
 const LONG: Duration = Duration::from_secs(300);
 
 /// The scenario.
