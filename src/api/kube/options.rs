@@ -39,7 +39,11 @@ impl Options {
 
     /// How to write; `headers` name the writer where the query does not.
     pub(super) fn write(&self, headers: &HeaderMap) -> Result<WriteOptions, Status> {
-        Ok(WriteOptions { dry_run: self.dry_run()?, manager: self.manager(headers)? })
+        Ok(WriteOptions {
+            dry_run: self.dry_run()?,
+            manager: self.manager(headers)?,
+            author: None,
+        })
     }
 
     pub(super) fn dry_run(&self) -> Result<bool, Status> {
