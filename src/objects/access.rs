@@ -258,8 +258,7 @@ impl Objects {
         if self.access_url(identity, verb, path).await?.is_some() {
             return Ok(());
         }
-        let message =
-            format!("forbidden: User {:?} cannot {verb} path {path:?}", identity.user);
+        let message = format!("forbidden: User {:?} cannot {verb} path {path:?}", identity.user);
         Err(Status::failure(403, "Forbidden", message))
     }
 

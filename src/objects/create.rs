@@ -7,7 +7,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{
-    Address, Objects, WriteOptions, admission, key, ownership, refusal, service_account, stored, str_at,
+    Address, Objects, WriteOptions, admission, key, ownership, refusal, service_account, stored,
+    str_at,
 };
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::kv::{Compare, Op, OpResponse, RangeRequest, TxnRequest};

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::stored::{self, Found};
 use super::access::Author;
+use super::stored::{self, Found};
 use super::{Address, ListRequest, Objects, WriteOptions, str_at};
 use crate::model::status::Status;
 use crate::sys::clock;

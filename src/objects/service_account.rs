@@ -72,9 +72,7 @@ impl Objects {
         for field in ["serviceAccountName", "serviceAccount"] {
             spec.insert(field.into(), name.as_str().into());
         }
-        let unset = |list: Option<&Value>| {
-            list.and_then(Value::as_array).is_none_or(Vec::is_empty)
-        };
+        let unset = |list: Option<&Value>| list.and_then(Value::as_array).is_none_or(Vec::is_empty);
         if unset(spec.get("imagePullSecrets"))
             && let Some(secrets) = found.object.get("imagePullSecrets")
         {

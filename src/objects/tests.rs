@@ -19,7 +19,7 @@ use crate::model::kinds::{self, Kind, Subresource};
 use crate::model::status::Status;
 use crate::store::Kv;
 
-const NOW: WriteOptions = WriteOptions { dry_run: false, manager: String::new() };
+const NOW: WriteOptions = WriteOptions { dry_run: false, manager: String::new(), author: None };
 
 fn kind(group: &str, plural: &str) -> &'static Kind {
     kinds::by_path(group, "v1", plural).unwrap()

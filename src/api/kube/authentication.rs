@@ -18,6 +18,9 @@ use crate::api::listener::RemoteAddress;
 use crate::model::status::Status;
 use crate::objects::access::{Identity, Origin};
 
+/// Before the name of a client of the store's own port.
+const ETCD_PREFIX: &str = "system:etcd-client:";
+
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
@@ -27,7 +30,9 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// The caller, as certificate or token says it; 401 for nobody.
 async fn caller(state: &KubeState, parts: &Parts) -> Result<Identity, Status> {
     if let Some(peer) = parts.extensions.get::<PeerIdentity>() {
-        let (user, groups) = (peer.user.clone(), peer.groups.clone());
+        // Whom the store's own clients are called has nothing to do with users here.
+        let prefix = if peer.is_etcd_client() { ETCD_PREFIX } else { "" };
+        let (user, groups) = (format!("{prefix}{}", peer.user), peer.groups.clone());
         return Ok(Identity { user, groups, ..Identity::default() }.authenticated());
     }
     let token = bearer(&parts.headers).ok_or_else(Status::unauthorized)?;

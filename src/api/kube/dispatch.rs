@@ -9,12 +9,12 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 
 use super::accept::{self, Shape};
+use super::authentication::{self, Caller, NoCaller};
 use super::body::{self, PatchBody};
 use super::options::Options;
 use super::path::{self, Path, Resource};
 use super::respond::{self, Refusal, json_response};
 use super::table::{self, Include};
-use super::authentication::{self, Caller, NoCaller};
 use super::{KubeState, discovery, logs, reviews, watch};
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
@@ -230,7 +230,7 @@ impl Call<'_> {
     }
 
     async fn list(&self) -> Result<Response, Status> {
-        self.authorize("list", "").await?;
+        self.authorize("list", self.options.only_name()).await?;
         let request = self.options.list(self.kind(), self.namespace())?;
         let listing = self.state.objects.list(&request).await?;
         let body = match self.shape {
@@ -245,7 +245,7 @@ impl Call<'_> {
     }
 
     async fn watch(&self, name: Option<&str>) -> Result<Response, Status> {
-        self.authorize("watch", name.unwrap_or_default()).await?;
+        self.authorize("watch", name.unwrap_or_else(|| self.options.only_name())).await?;
         let mut options = self.options.clone();
         if let Some(name) = name {
             let own = format!("metadata.name={name}");
@@ -344,7 +344,8 @@ impl Call<'_> {
             return Err(Status::bad_request("the body of the request must be an object"));
         }
         let spec = request.get("spec").cloned().unwrap_or_default();
-        let issued = self.state.objects.issue_account_token(&self.address(name), &spec, node).await?;
+        let issued =
+            self.state.objects.issue_account_token(&self.address(name), &spec, node).await?;
         request["kind"] = "TokenRequest".into();
         request["apiVersion"] = "authentication.k8s.io/v1".into();
         request["metadata"]["name"] = name.into();

@@ -71,7 +71,8 @@ pub(super) async fn identity(
         ));
     }
     let account = user.strip_prefix(ACCOUNT_PREFIX).and_then(|rest| rest.split_once(':'));
-    let core = |resource, namespace, name| Asked { group: "", resource, part: None, namespace, name };
+    let core =
+        |resource, namespace, name| Asked { group: "", resource, part: None, namespace, name };
     match account {
         Some((namespace, name)) => {
             allow(state, caller, core("serviceaccounts", namespace, name)).await?;
@@ -81,13 +82,8 @@ pub(super) async fn identity(
     for group in &groups {
         allow(state, caller, core("groups", "", group)).await?;
     }
-    let special = |resource, part, name| Asked {
-        group: AUTHENTICATION,
-        resource,
-        part,
-        namespace: "",
-        name,
-    };
+    let special =
+        |resource, part, name| Asked { group: AUTHENTICATION, resource, part, namespace: "", name };
     if !uid.is_empty() {
         allow(state, caller, special("uids", None, &uid)).await?;
     }
@@ -113,6 +109,7 @@ struct Asked<'a> {
 
 async fn allow(state: &KubeState, caller: &Identity, asked: Asked<'_>) -> Result<(), Status> {
     let Asked { group, resource, part, namespace, name } = asked;
-    let request = Request { verb: "impersonate", group, resource, subresource: part, namespace, name };
+    let request =
+        Request { verb: "impersonate", group, resource, subresource: part, namespace, name };
     state.objects.authorize(caller, &request).await
 }

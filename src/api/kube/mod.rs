@@ -67,6 +67,8 @@ pub fn router(state: KubeState) -> Router {
 }
 
 #[cfg(test)]
+mod access_tests;
+#[cfg(test)]
 mod apply_tests;
 #[cfg(test)]
 mod kubectl_apply_tests;

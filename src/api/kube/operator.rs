@@ -20,9 +20,9 @@ use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::KubeState;
 use super::authentication::{self, Caller};
 use super::respond::{Refusal, json_response};
-use super::KubeState;
 use crate::model::status::Status;
 use crate::objects::access::{API_AUDIENCE, AuditRead, Author, NewUserToken};
 
@@ -53,8 +53,7 @@ async fn recorded(
     work: impl Future<Output = Result<Value, Status>>,
 ) -> Answer {
     let Caller { identity, impersonator, origin } = caller;
-    let author =
-        Author::of_url(identity, impersonator, origin, verb).about(None, Some(name));
+    let author = Author::of_url(identity, impersonator, origin, verb).about(None, Some(name));
     let done = work.await;
     let (number, reason) = match &done {
         Ok(_) => (code.as_u16(), String::new()),

@@ -27,9 +27,7 @@ pub(super) async fn answer(
             json!({"userInfo": user_info(asker)})
         }
         "SelfSubjectAccessReview" => access_of(objects, asker, &spec).await?,
-        "SelfSubjectRulesReview" => {
-            rules_of(objects, asker, text(&spec, "/namespace")).await?
-        }
+        "SelfSubjectRulesReview" => rules_of(objects, asker, text(&spec, "/namespace")).await?,
         "SubjectAccessReview" | "LocalSubjectAccessReview" => {
             of_others(objects, asker, kind, namespace).await?;
             if let Some(namespace) = namespace
@@ -88,7 +86,11 @@ async fn token_of(objects: &Objects, spec: &Value) -> Result<Value, Status> {
             "user": user_info(&found.identity),
             "audiences": found.audiences,
         }),
-        None => json!({"user": {}, "error": "the token is invalid, expired or for another audience"}),
+        None => json!({
+            "authenticated": false,
+            "user": {},
+            "error": "the token is invalid, expired or for another audience",
+        }),
     })
 }
 

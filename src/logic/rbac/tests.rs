@@ -33,12 +33,32 @@ fn table() -> Rights {
     rights.set_role("", "urls", Some(vec![Rule::urls(&["get"], &["/metrics", "/logs/*"])]));
     let one = Rule::resources(&["get"], &[""], &["configmaps"]).named(&["own"]);
     rights.set_role("shop", "own-map", Some(vec![one]));
-    rights.set_binding("shop", "a", binding(subject("User", "jane", ""), role("ClusterRole", "reader")));
-    rights.set_binding("shop", "b", binding(subject("ServiceAccount", "web", ""), role("Role", "own-map")));
+    rights.set_binding(
+        "shop",
+        "a",
+        binding(subject("User", "jane", ""), role("ClusterRole", "reader")),
+    );
+    rights.set_binding(
+        "shop",
+        "b",
+        binding(subject("ServiceAccount", "web", ""), role("Role", "own-map")),
+    );
     rights.set_binding("shop", "c", binding(subject("User", "lost", ""), role("Role", "absent")));
-    rights.set_binding("shop", "d", binding(subject("Group", "urls", ""), role("ClusterRole", "urls")));
-    rights.set_binding("", "e", binding(subject("Group", "ops", ""), role("ClusterRole", "everything")));
-    rights.set_binding("", "f", binding(subject("ServiceAccount", "hpa", "kube-system"), role("ClusterRole", "scaler")));
+    rights.set_binding(
+        "shop",
+        "d",
+        binding(subject("Group", "urls", ""), role("ClusterRole", "urls")),
+    );
+    rights.set_binding(
+        "",
+        "e",
+        binding(subject("Group", "ops", ""), role("ClusterRole", "everything")),
+    );
+    rights.set_binding(
+        "",
+        "f",
+        binding(subject("ServiceAccount", "hpa", "kube-system"), role("ClusterRole", "scaler")),
+    );
     rights.set_binding("", "g", binding(subject("User", "web", ""), role("ClusterRole", "urls")));
     rights.set_binding("", "h", binding(subject("User", "jane", ""), role("Role", "own-map")));
     rights
@@ -79,7 +99,12 @@ fn the_table_of_rights() {
         ("web", "", "get - configmaps shop own", false),
         ("system:serviceaccount:kube-system:hpa", "", "update apps deployments/scale x y", true),
         ("system:serviceaccount:kube-system:hpa", "", "update apps deployments x y", false),
-        ("system:serviceaccount:kube-system:hpa", "", "update - replicationcontrollers/scale x y", false),
+        (
+            "system:serviceaccount:kube-system:hpa",
+            "",
+            "update - replicationcontrollers/scale x y",
+            false,
+        ),
         ("anybody", "ops", "delete x.example.com things/part any some", true),
         ("anybody", "ops", "post /anything", true),
         ("ops", "", "get - pods shop web", false),
@@ -174,22 +199,18 @@ fn rule() -> impl Strategy<Value = Rule> {
 
 fn question() -> impl Strategy<Value = Asked<'static>> {
     let pick = |of: &'static [&'static str]| proptest::sample::select(of);
-    let resource = (
-        pick(&["get", "list", "update", "delete"]),
-        pick(&["", "apps", "batch"]),
-        pick(&["pods", "jobs", "nodes"]),
-        pick(&["", "log", "exec"]),
-        pick(&["", "n1", "n2"]),
-        pick(&["", "a", "b", "c"]),
-    )
-        .prop_map(|(verb, group, resource, subresource, namespace, name)| Asked::Resource {
-            verb,
-            group,
-            resource,
-            subresource,
-            namespace,
-            name,
-        });
+    let resource =
+        (
+            pick(&["get", "list", "update", "delete"]),
+            pick(&["", "apps", "batch"]),
+            pick(&["pods", "jobs", "nodes"]),
+            pick(&["", "log", "exec"]),
+            pick(&["", "n1", "n2"]),
+            pick(&["", "a", "b", "c"]),
+        )
+            .prop_map(|(verb, group, resource, subresource, namespace, name)| {
+                Asked::Resource { verb, group, resource, subresource, namespace, name }
+            });
     let url = (pick(&["get", "post"]), pick(&["/x", "/x/y", "/y", "/z"]))
         .prop_map(|(verb, path)| Asked::Url { verb, path });
     prop_oneof![4 => resource, 1 => url]

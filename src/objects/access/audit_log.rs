@@ -68,7 +68,11 @@ fn put(key: impl Into<Bytes>, value: &impl serde::Serialize) -> Op {
 }
 
 impl Objects {
-    async fn link(&self, key: &'static str, revision: Revision) -> Result<(Link, Revision), Status> {
+    async fn link(
+        &self,
+        key: &'static str,
+        revision: Revision,
+    ) -> Result<(Link, Revision), Status> {
         let request = RangeRequest { revision, ..RangeRequest::key(key) };
         let answer = self.kv.range(request).await.map_err(refusal::of)?;
         match answer.kvs.first() {
@@ -105,17 +109,23 @@ impl Objects {
             }
             guard = answer.revision;
         }
-        self.trim_audit(&head).await?;
+        self.trim_audit(&head, AUDIT_KEEP_RECORDS, AUDIT_TRIM_RECORDS).await?;
         Ok(pending.len())
     }
 
-    /// Drops the oldest records beyond what is kept, and notes where the rest begins.
-    async fn trim_audit(&self, head: &Link) -> Result<(), Status> {
+    /// Drops the oldest records beyond `keep`, once there are `slack` too many, and notes
+    /// where the rest begins.
+    pub(super) async fn trim_audit(
+        &self,
+        head: &Link,
+        keep: u64,
+        slack: u64,
+    ) -> Result<(), Status> {
         let (anchor, guard) = self.link(ANCHOR, 0).await?;
-        if head.seq - anchor.seq < AUDIT_KEEP_RECORDS + AUDIT_TRIM_RECORDS {
+        if head.seq.saturating_sub(anchor.seq) < keep + slack {
             return Ok(());
         }
-        let last = head.seq - AUDIT_KEEP_RECORDS;
+        let last = head.seq - keep;
         let answer = self.kv.range(RangeRequest::key(log_key(last))).await.map_err(refusal::of)?;
         let Some(kv) = answer.kvs.first() else {
             return Err(Status::internal(format!("record {last} of the audit log is missing")));
@@ -141,7 +151,8 @@ impl Objects {
         if now.count > 0 {
             return Ok(());
         }
-        let watch = WatchRequest { no_delete: true, ..WatchRequest::prefix(PENDING, now.revision + 1) };
+        let watch =
+            WatchRequest { no_delete: true, ..WatchRequest::prefix(PENDING, now.revision + 1) };
         let mut changes = self.kv.watch(watch).await.map_err(refusal::of)?;
         while let Some(item) = changes.recv().await {
             if !matches!(item, WatchItem::Progress(_)) {

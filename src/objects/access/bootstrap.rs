@@ -105,7 +105,8 @@ impl Objects {
         for wanted in default_roles::bindings() {
             let kind = kind("clusterrolebindings")?;
             let found = bindings.get(wanted.name);
-            let Some(found) = found.filter(|found| !is_ours(found) || role_of(found) == wanted.role())
+            let Some(found) =
+                found.filter(|found| !is_ours(found) || role_of(found) == wanted.role())
             else {
                 if found.is_some() {
                     // The role of a binding cannot be changed.

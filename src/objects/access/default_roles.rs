@@ -44,8 +44,7 @@ impl DefaultRole {
 
     /// The selectors of its aggregation rule.
     pub(super) fn selectors(&self) -> Vec<Value> {
-        let selector =
-            |role: &&str| json!({"matchLabels": {format!("{AGGREGATE}{role}"): "true"}});
+        let selector = |role: &&str| json!({"matchLabels": {format!("{AGGREGATE}{role}"): "true"}});
         self.gathers.iter().map(selector).collect()
     }
 
@@ -119,10 +118,8 @@ pub(super) fn bindings() -> Vec<DefaultBinding> {
 
 /// All roles, the gathered before those that gather.
 pub(super) fn roles() -> Vec<DefaultRole> {
-    let gathered = |name, aggregate_to, rules| DefaultRole {
-        aggregate_to,
-        ..DefaultRole::new(name, rules)
-    };
+    let gathered =
+        |name, aggregate_to, rules| DefaultRole { aggregate_to, ..DefaultRole::new(name, rules) };
     let gathering = |name, aggregate_to, gathers| DefaultRole {
         aggregate_to,
         gathers,
@@ -143,8 +140,17 @@ pub(super) fn roles() -> Vec<DefaultRole> {
             vec![Rule::urls(
                 &["get"],
                 &[
-                    "/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi",
-                    "/openapi/*", "/readyz", "/version", "/version/",
+                    "/api",
+                    "/api/*",
+                    "/apis",
+                    "/apis/*",
+                    "/healthz",
+                    "/livez",
+                    "/openapi",
+                    "/openapi/*",
+                    "/readyz",
+                    "/version",
+                    "/version/",
                 ],
             )],
         ),
@@ -156,8 +162,16 @@ pub(super) fn roles() -> Vec<DefaultRole> {
             "system:monitoring",
             vec![Rule::urls(
                 &["get"],
-                &["/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/metrics/slis",
-                    "/readyz", "/readyz/*"],
+                &[
+                    "/healthz",
+                    "/healthz/*",
+                    "/livez",
+                    "/livez/*",
+                    "/metrics",
+                    "/metrics/slis",
+                    "/readyz",
+                    "/readyz/*",
+                ],
             )],
         ),
         DefaultRole::new(
@@ -184,29 +198,67 @@ pub(super) fn roles() -> Vec<DefaultRole> {
 }
 
 const WORKLOADS: &[&str] = &[
-    "daemonsets", "deployments", "deployments/rollback", "deployments/scale", "replicasets",
-    "replicasets/scale", "statefulsets", "statefulsets/scale",
+    "daemonsets",
+    "deployments",
+    "deployments/rollback",
+    "deployments/scale",
+    "replicasets",
+    "replicasets/scale",
+    "statefulsets",
+    "statefulsets/scale",
 ];
 
 fn view_rules() -> Vec<Rule> {
     let read = |groups: &[&str], resources: &[&str]| Rule::resources(READ, groups, resources);
     vec![
-        read(&[""], &[
-            "configmaps", "endpoints", "persistentvolumeclaims", "persistentvolumeclaims/status",
-            "pods", "replicationcontrollers", "replicationcontrollers/scale", "serviceaccounts",
-            "services", "services/status",
-        ]),
-        read(&[""], &[
-            "bindings", "events", "limitranges", "namespaces/status", "pods/log", "pods/status",
-            "replicationcontrollers/status", "resourcequotas", "resourcequotas/status",
-        ]),
+        read(
+            &[""],
+            &[
+                "configmaps",
+                "endpoints",
+                "persistentvolumeclaims",
+                "persistentvolumeclaims/status",
+                "pods",
+                "replicationcontrollers",
+                "replicationcontrollers/scale",
+                "serviceaccounts",
+                "services",
+                "services/status",
+            ],
+        ),
+        read(
+            &[""],
+            &[
+                "bindings",
+                "events",
+                "limitranges",
+                "namespaces/status",
+                "pods/log",
+                "pods/status",
+                "replicationcontrollers/status",
+                "resourcequotas",
+                "resourcequotas/status",
+            ],
+        ),
         read(&[""], &["namespaces"]),
         read(&["discovery.k8s.io"], &["endpointslices"]),
-        read(&["apps"], &[
-            "controllerrevisions", "daemonsets", "daemonsets/status", "deployments",
-            "deployments/scale", "deployments/status", "replicasets", "replicasets/scale",
-            "replicasets/status", "statefulsets", "statefulsets/scale", "statefulsets/status",
-        ]),
+        read(
+            &["apps"],
+            &[
+                "controllerrevisions",
+                "daemonsets",
+                "daemonsets/status",
+                "deployments",
+                "deployments/scale",
+                "deployments/status",
+                "replicasets",
+                "replicasets/scale",
+                "replicasets/status",
+                "statefulsets",
+                "statefulsets/scale",
+                "statefulsets/status",
+            ],
+        ),
         read(&["autoscaling"], &["horizontalpodautoscalers", "horizontalpodautoscalers/status"]),
         read(&["batch"], &["cronjobs", "cronjobs/status", "jobs", "jobs/status"]),
         read(&["policy"], &["poddisruptionbudgets", "poddisruptionbudgets/status"]),
@@ -217,18 +269,35 @@ fn view_rules() -> Vec<Rule> {
 fn edit_rules() -> Vec<Rule> {
     let write = |groups: &[&str], resources: &[&str]| Rule::resources(WRITE, groups, resources);
     vec![
-        Rule::resources(READ, &[""], &[
-            "pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "secrets",
-            "services/proxy",
-        ]),
+        Rule::resources(
+            READ,
+            &[""],
+            &[
+                "pods/attach",
+                "pods/exec",
+                "pods/portforward",
+                "pods/proxy",
+                "secrets",
+                "services/proxy",
+            ],
+        ),
         Rule::resources(&["impersonate"], &[""], &["serviceaccounts"]),
         write(&[""], &["pods", "pods/attach", "pods/exec", "pods/portforward", "pods/proxy"]),
         Rule::resources(&["create"], &[""], &["pods/eviction"]),
-        write(&[""], &[
-            "configmaps", "events", "persistentvolumeclaims", "replicationcontrollers",
-            "replicationcontrollers/scale", "secrets", "serviceaccounts", "services",
-            "services/proxy",
-        ]),
+        write(
+            &[""],
+            &[
+                "configmaps",
+                "events",
+                "persistentvolumeclaims",
+                "replicationcontrollers",
+                "replicationcontrollers/scale",
+                "secrets",
+                "serviceaccounts",
+                "services",
+                "services/proxy",
+            ],
+        ),
         Rule::resources(&["create"], &[""], &["serviceaccounts/token"]),
         write(&["apps"], WORKLOADS),
         write(&["batch"], &["cronjobs", "jobs"]),

@@ -13,7 +13,10 @@ use crate::model::rbac::{GROUP, RoleRef};
 use crate::model::status::Status;
 use crate::objects::{Address, Objects};
 
-fn read<T: serde::de::DeserializeOwned + Default>(object: &Value, field: &str) -> Result<T, Status> {
+fn read<T: serde::de::DeserializeOwned + Default>(
+    object: &Value,
+    field: &str,
+) -> Result<T, Status> {
     match object.get(field) {
         None | Some(Value::Null) => Ok(T::default()),
         Some(value) => serde_json::from_value(value.clone()).map_err(Status::internal),
@@ -45,10 +48,14 @@ impl Objects {
         if same("rules") && same("aggregationRule") {
             return Ok(());
         }
-        if self.may(giver, "escalate", address.kind.plural, &address.namespace, &address.name).await? {
+        if self
+            .may(giver, "escalate", address.kind.plural, &address.namespace, &address.name)
+            .await?
+        {
             return Ok(());
         }
-        let aggregated = |object: &Value| object.get("aggregationRule").is_some_and(|rule| !rule.is_null());
+        let aggregated =
+            |object: &Value| object.get("aggregationRule").is_some_and(|rule| !rule.is_null());
         if aggregated(new) || old.is_some_and(aggregated) {
             // What it will gather, nobody knows yet.
             self.confirm(address, giver, &Rule::all()).await?;
@@ -85,8 +92,7 @@ impl Objects {
         namespace: &str,
         name: &str,
     ) -> Result<bool, Status> {
-        let request =
-            Request { verb, group: GROUP, resource, subresource: None, namespace, name };
+        let request = Request { verb, group: GROUP, resource, subresource: None, namespace, name };
         Ok(self.access(giver, &request).await?.is_some())
     }
 

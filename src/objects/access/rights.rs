@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::Mutex;
 
 use super::super::refusal;
 use crate::logic::rbac::{Binding, Rights};
@@ -61,8 +61,7 @@ impl std::fmt::Debug for RightsCache {
 
 fn take_in(rights: &mut Rights, kv: &KeyValue, there: bool) -> Result<(), Status> {
     let key = std::str::from_utf8(&kv.key).unwrap_or_default();
-    let Some((plural, rest)) =
-        key.strip_prefix(PREFIX).and_then(|path| path.split_once('/'))
+    let Some((plural, rest)) = key.strip_prefix(PREFIX).and_then(|path| path.split_once('/'))
     else {
         return Ok(());
     };

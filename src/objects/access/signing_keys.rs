@@ -102,9 +102,8 @@ impl Objects {
         let answer = self.kv.range(request).await.map_err(refusal::of)?;
         match answer.kvs.first() {
             Some(kv) => {
-                let keys = serde_json::from_slice(&kv.value).map_err(|error| {
-                    Status::internal(format!("{KEY} cannot be read: {error}"))
-                })?;
+                let keys = serde_json::from_slice(&kv.value)
+                    .map_err(|error| Status::internal(format!("{KEY} cannot be read: {error}")))?;
                 Ok((keys, kv.mod_revision))
             }
             None => Ok((Keys::default(), 0)),

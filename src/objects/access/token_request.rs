@@ -45,7 +45,11 @@ fn wish(spec: &Value) -> Result<Wish<'_>, Status> {
         problems.invalid(field, &seconds.into(), text);
     }
     if seconds > ACCOUNT_TOKEN_MAX_S {
-        problems.invalid(field, &seconds.into(), "may not specify a duration larger than 2^32 seconds");
+        problems.invalid(
+            field,
+            &seconds.into(),
+            "may not specify a duration larger than 2^32 seconds",
+        );
     }
     if !problems.is_empty() {
         let causes = problems.into_causes();
@@ -149,7 +153,10 @@ impl Objects {
         if let Some(node) = node
             && (place != node || uid.is_empty())
         {
-            return Err(refuse(account, "node requested token bound to a pod scheduled on a different node"));
+            return Err(refuse(
+                account,
+                "node requested token bound to a pod scheduled on a different node",
+            ));
         }
         if let Some(node) = self.node_uid(place).await? {
             about["node"] = json!({"name": place, "uid": node});

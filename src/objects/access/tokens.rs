@@ -109,7 +109,8 @@ impl Objects {
             say(&format!("{claim}-name"), name);
             say(&format!("{claim}-uid"), uid);
         }
-        let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
+        let groups =
+            ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
         let identity = Identity { user, uid: uid.to_owned(), groups: groups.to_vec(), extra };
         Ok(Some(identity.authenticated()))
     }

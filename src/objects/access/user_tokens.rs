@@ -82,7 +82,8 @@ fn check(wish: &NewUserToken) -> Result<(), Status> {
             wish.user
         )));
     }
-    let reserved = |group: &&String| group.is_empty() || (group.starts_with(SYSTEM) && *group != MASTERS);
+    let reserved =
+        |group: &&String| group.is_empty() || (group.starts_with(SYSTEM) && *group != MASTERS);
     if let Some(group) = wish.groups.iter().find(reserved) {
         return Err(Status::bad_request(format!(
             "group {group:?}: of the groups of the cluster itself only {MASTERS} can be given"

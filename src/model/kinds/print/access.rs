@@ -6,11 +6,8 @@ use serde_json::Value;
 use super::super::Column;
 use super::{AGE, NAME, list_at, number, str_at, text};
 
-pub(in super::super) const SERVICE_ACCOUNT: &[Column] = &[
-    NAME,
-    number("Secrets", false, |account, _| list_at(account, "/secrets").len().into()),
-    AGE,
-];
+pub(in super::super) const SERVICE_ACCOUNT: &[Column] =
+    &[NAME, number("Secrets", false, |account, _| list_at(account, "/secrets").len().into()), AGE];
 
 pub(in super::super) const ROLE: &[Column] = &[
     NAME,
