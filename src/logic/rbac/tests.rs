@@ -236,7 +236,7 @@ fn rights_of(roles: &[Vec<Rule>], bindings: &[(String, Binding)]) -> Rights {
     for (index, rules) in roles.iter().enumerate() {
         // The same names at both scopes with different rules, so that a mix-up shows.
         let name = format!("r{index}");
-        let place = if index % 2 == 0 { "" } else { "n1" };
+        let place = if index.is_multiple_of(2) { "" } else { "n1" };
         rights.set_role(place, &name, Some(rules.clone()));
     }
     for (index, (place, binding)) in bindings.iter().enumerate() {
@@ -259,13 +259,13 @@ fn by_definition(
         };
         let meant = binding.subjects.iter().any(|subject| match subject.kind.as_str() {
             "User" => subject.name == who.user,
-            "Group" => who.groups.iter().any(|group| *group == subject.name),
+            "Group" => who.groups.contains(&subject.name),
             _ => {
                 who.user == format!("system:serviceaccount:{}:{}", subject.namespace, subject.name)
             }
         });
         let index: usize = binding.role.name[1..].parse().unwrap();
-        let home = if index % 2 == 0 { "" } else { "n1" };
+        let home = if index.is_multiple_of(2) { "" } else { "n1" };
         let found = index < roles.len()
             && match binding.role.kind.as_str() {
                 "ClusterRole" => home.is_empty(),

@@ -17,6 +17,8 @@
 //! (every step is guarded by the head's revision) and change nothing.
 //! Not here: the hash (`logic/audit_chain`), making records (`author`).
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,6 +38,12 @@ const HEAD: &str = "/holdfast/audit/head";
 const ANCHOR: &str = "/holdfast/audit/anchor";
 /// Records of one transaction: two operations each, and the head, of at most 128.
 const BATCH: usize = 60;
+/// And no more bytes: well below what the store takes in one request.
+const BATCH_BYTES: usize = 512 * 1024;
+/// No record of ours is longer.
+const RECORD_BYTES: usize = 128 * 1024;
+/// How much is kept of what is none.
+const UNREADABLE_BYTES: usize = 1_024;
 
 /// Where a record stands until it is chained.
 pub(super) fn pending_key(id: &str) -> String {
@@ -67,6 +75,33 @@ fn put(key: impl Into<Bytes>, value: &impl serde::Serialize) -> Op {
     Op::put(key, serde_json::to_vec(value).expect("records are always written as JSON"))
 }
 
+/// What a pending key holds. What is no record was written by somebody else, and must
+/// neither be lost nor hold up the rest.
+fn record_of(kv: &KeyValue) -> Value {
+    let fits = kv.value.len() <= RECORD_BYTES;
+    let read = fits.then(|| serde_json::from_slice(&kv.value).ok()).flatten();
+    read.unwrap_or_else(|| {
+        let start = &kv.value[..kv.value.len().min(UNREADABLE_BYTES)];
+        serde_json::json!({"unreadable": STANDARD.encode(start)})
+    })
+}
+
+/// Cuts what is pending into transactions.
+fn batches(mut pending: &[KeyValue]) -> Vec<&[KeyValue]> {
+    let mut found = Vec::new();
+    while !pending.is_empty() {
+        let mut bytes = 0;
+        let fits = pending.iter().take(BATCH).take_while(|kv| {
+            bytes += kv.value.len();
+            bytes <= BATCH_BYTES
+        });
+        let (batch, rest) = pending.split_at(fits.count().max(1));
+        found.push(batch);
+        pending = rest;
+    }
+    found
+}
+
 impl Objects {
     async fn link(
         &self,
@@ -92,10 +127,10 @@ impl Objects {
     pub async fn chain_audit(&self) -> Result<usize, Status> {
         let (mut head, mut guard) = self.link(HEAD, 0).await?;
         let pending = self.pending(0).await?;
-        for batch in pending.chunks(BATCH) {
+        for batch in batches(&pending) {
             let mut success = Vec::with_capacity(2 * BATCH + 1);
             for kv in batch {
-                let next = Chained::after(&head, kv.mod_revision, json::<Value>(kv)?);
+                let next = Chained::after(&head, kv.mod_revision, record_of(kv));
                 head = next.link();
                 success.push(put(log_key(next.seq), &next));
                 success.push(Op::delete(kv.key.clone()));
@@ -180,7 +215,7 @@ impl Objects {
         let mut pending = Vec::new();
         if !answer.more {
             for kv in self.pending(revision).await? {
-                pending.push(json(&kv)?);
+                pending.push(record_of(&kv));
             }
         }
         Ok(AuditPage { revision, anchor, head, items, pending })

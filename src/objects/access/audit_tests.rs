@@ -193,3 +193,27 @@ async fn retention_moves_the_anchor_and_the_rest_still_verifies() {
     kept.items.iter().try_for_each(|item| verifier.check(item)).unwrap();
     assert_eq!(verifier.finish(&kept.head), Err(Fault::Unknown { seq: 2 }));
 }
+
+#[tokio::test]
+async fn a_long_backlog_and_rubbish_in_it_are_chained() {
+    let world = World::new().await;
+    world.objects.chain_audit().await.unwrap();
+    let before = page(&world).await.head.seq;
+    for index in 0..130 {
+        let author = Author::of_url(admin(), None, Origin::default(), "create");
+        let author = author.about(None, Some(&format!("n{index}")));
+        world.objects.record_apart(&author, 200, "").await.unwrap();
+    }
+    raw(&world, Op::put("/holdfast/audit/pending/x", "no JSON")).await;
+    assert_eq!(world.objects.chain_audit().await.unwrap(), 131);
+    let page = page(&world).await;
+    assert_eq!(verify(&page), Ok(before + 131));
+    let names: Vec<String> = page.items[before as usize..]
+        .iter()
+        .map(|item| item.record["name"].as_str().unwrap_or("rubbish").to_owned())
+        .collect();
+    let wanted: Vec<String> =
+        (0..130).map(|index| format!("n{index}")).chain(["rubbish".to_owned()]).collect();
+    assert_eq!(names, wanted, "in the order of commit");
+    assert_eq!(page.items.last().unwrap().record, json!({"unreadable": "bm8gSlNPTg=="}));
+}

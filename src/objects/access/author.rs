@@ -24,6 +24,10 @@ use crate::sys::{clock, fresh};
 
 /// Longest text of a client that a record keeps, characters.
 const TEXT_MAX: usize = 1_024;
+/// Most groups of one identity that a record keeps.
+const GROUPS_MAX: usize = 32;
+/// Longest name of a user or a group that a record keeps, characters.
+const NAME_MAX: usize = 256;
 /// The user that controllers of the cluster itself act as.
 const CONTROLLERS: &str = "system:holdfast:controllers";
 
@@ -56,11 +60,15 @@ pub struct Author {
     recorded: AtomicBool,
 }
 
+fn name(text: &str) -> String {
+    text.chars().take(NAME_MAX).collect()
+}
+
 fn actor(identity: &Identity) -> Actor {
     Actor {
-        user: identity.user.clone(),
-        uid: identity.uid.clone(),
-        groups: identity.groups.clone(),
+        user: name(&identity.user),
+        uid: name(&identity.uid),
+        groups: identity.groups.iter().take(GROUPS_MAX).map(|group| name(group)).collect(),
     }
 }
 

@@ -97,7 +97,11 @@ impl Live {
         for item in &stored.kvs {
             take_in(&mut rights, item, true)?;
         }
-        let watch = kv::WatchRequest::prefix(PREFIX, stored.revision + 1);
+        // Nobody reads for hours; progress alone would fill the channel.
+        let watch = kv::WatchRequest {
+            progress_notify: false,
+            ..kv::WatchRequest::prefix(PREFIX, stored.revision + 1)
+        };
         let changes = kv.watch(watch).await.map_err(refusal::of)?;
         Ok(Self { rights: Arc::new(rights), seen: stored.revision, changes })
     }

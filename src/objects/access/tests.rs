@@ -224,10 +224,12 @@ async fn nobody_gives_more_than_he_has() {
         .create(&admin(), GROUP, "rolebindings", binding("base", "Role", "base", "jane"))
         .await
         .unwrap();
-    world.create(&jane, GROUP, "roles", role("less", &[pods.clone()])).await.unwrap();
+    world.create(&jane, GROUP, "roles", role("less", std::slice::from_ref(&pods))).await.unwrap();
     let delete = Rule::resources(&["get", "delete"], &[""], &["pods"]);
-    let refused =
-        world.create(&jane, GROUP, "roles", role("more", &[delete.clone()])).await.unwrap_err();
+    let refused = world
+        .create(&jane, GROUP, "roles", role("more", std::slice::from_ref(&delete)))
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, 403);
     assert_eq!(
         refused.message,
@@ -377,7 +379,7 @@ async fn a_user_token_is_good_until_revoked_and_its_secret_is_not_stored() {
     for bad in [wrong.as_str(), "hfu_0_1", "hfu_", "x", "hfu__x", "a.b.c", ""] {
         assert!(world.whose(bad).await.is_none(), "{bad}");
     }
-    assert_eq!(world.objects.user_tokens().await.unwrap(), [info.clone()]);
+    assert_eq!(world.objects.user_tokens().await.unwrap(), std::slice::from_ref(&info));
     world.objects.revoke_user_token(&info.id).await.unwrap();
     assert!(world.whose(&token).await.is_none());
     assert_eq!(world.objects.revoke_user_token(&info.id).await.unwrap_err().code, 404);
