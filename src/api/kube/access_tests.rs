@@ -128,6 +128,30 @@ async fn tokens_open_what_roles_give_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_right_to_one_name_lists_and_watches_that_name() {
+    let server = Server::start_as(None).await;
+    let jane = server.user_token("jane", &[]).await;
+    let rules = json!([{"verbs": ["list", "watch"], "apiGroups": [""],
+        "resources": ["configmaps"], "resourceNames": ["own"]}]);
+    server.grant(user("jane"), Some("default"), rules).await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for (query, code) in [
+        ("fieldSelector=metadata.name=own", 200),
+        ("fieldSelector=metadata.name%3D%3Down", 200),
+        ("watch=true&timeoutSeconds=1&fieldSelector=metadata.name=own", 200),
+        ("fieldSelector=metadata.name=other", 403),
+        ("fieldSelector=metadata.name!=own", 403),
+        ("", 403),
+    ] {
+        let path = format!("{maps}?{query}");
+        let (got, answer) = server.bearing(&jane, Method::GET, &path, None, &[]).await;
+        assert_eq!(got, code, "{query}: {answer}");
+    }
+    let one = format!("{maps}/own");
+    assert_eq!(server.bearing(&jane, Method::GET, &one, None, &[]).await.0, 403);
+}
+
+#[tokio::test]
 async fn each_part_of_another_identity_needs_its_own_right() {
     let server = Server::start_as(None).await;
     let ops = server.user_token("ops", &[]).await;
