@@ -225,7 +225,7 @@ async fn a_removed_node_is_told_so_and_its_certificate_opens_nothing() {
         let identity = Some((who.certificate.clone().into_bytes(), who.key.clone().into_bytes()));
         let servers = vec![format!("https://{server}")];
         let ca_pem = who.authority.clone().into_bytes();
-        HttpApi::new(HttpConfig { servers, ca_pem, identity }).expect("client")
+        HttpApi::new(HttpConfig { servers, ca_pem, identity, token: None }).expect("client")
     };
     let (node, admin) = (client(&own), client(&admin));
     let list =

@@ -104,6 +104,7 @@ pub(super) fn node_api(config: &NodeConfig) -> Result<HttpApi, ApiSetupError> {
         servers: servers(config, &known(config)),
         ca_pem: files::read(&files.authority)?,
         identity: Some((files::read(&files.certificate)?, files::read(&files.key)?)),
+        token: None,
     })?)
 }
 
@@ -277,7 +278,8 @@ mod tests {
         let ca_pem = authority.certificate_pem().as_bytes().to_vec();
         let servers = servers(&config, &known(&config));
         assert_eq!(servers, ["https://10.77.0.11:6443", "https://10.77.0.21:6443"]);
-        let api = HttpApi::new(HttpConfig { servers, ca_pem, identity: None }).unwrap();
+        let api =
+            HttpApi::new(HttpConfig { servers, ca_pem, identity: None, token: None }).unwrap();
         let of = Arc::new(ArcSwap::from_pointee(registries(&config)));
         let following = ControlNodes { config: config.clone(), api, registries: of.clone() };
         // Only those that have joined and stay; an empty list is not believed.

@@ -34,11 +34,6 @@ impl InProcessApi {
     }
 }
 
-/// What controllers write belongs to the same manager as what agents write.
-fn options() -> WriteOptions {
-    WriteOptions { dry_run: false, manager: "holdfast".into() }
-}
-
 fn kind_of(resource: &ResourceRef) -> Result<&'static Kind, ApiError> {
     kinds::by_path(resource.group, resource.version, resource.plural).ok_or_else(|| {
         Status::failure(404, "NotFound", "the server could not find the requested resource").into()
@@ -116,7 +111,7 @@ impl ObjectApi for InProcessApi {
         object: &Value,
     ) -> Result<Value, ApiError> {
         let kind = kind_of(resource)?;
-        let options = options();
+        let options = WriteOptions::controller("create", kind, None);
         Ok(self.objects.create(kind, namespace, object.clone(), options).await?)
     }
 
@@ -130,8 +125,9 @@ impl ObjectApi for InProcessApi {
     ) -> Result<Value, ApiError> {
         let kind = kind_of(resource)?;
         let address = Address::new(kind, namespace, name);
-        let options = options();
         let subresource = subresource_of(kind, subresource)?;
+        let verb = if subresource == Some(Subresource::Binding) { "create" } else { "update" };
+        let options = WriteOptions::controller(verb, kind, subresource);
         if subresource == Some(Subresource::Binding) {
             self.objects.bind(&address, object, options).await?;
             return Ok(object.clone());
@@ -151,18 +147,18 @@ impl ObjectApi for InProcessApi {
         let target = kind_of(resource)?;
         let address = Address::new(target, namespace, name);
         let subresource = subresource_of(target, subresource)?;
+        let options = WriteOptions::controller("patch", target, subresource);
         let kind = match kind {
             PatchKind::Json => PatchType::Json,
             PatchKind::Merge => PatchType::Merge,
             PatchKind::Strategic => PatchType::Strategic,
             PatchKind::Apply => {
                 let request = ApplyRequest { config: patch.clone(), force: true };
-                let applied = self.objects.apply(&address, subresource, request, options()).await?;
+                let applied = self.objects.apply(&address, subresource, request, options).await?;
                 return Ok(applied.object);
             }
         };
         let patch = Patch { kind, body: patch.clone() };
-        let options = options();
         let patched = self
             .objects
             .patch(&address, subresource, &patch, FieldValidation::Ignore, options)
@@ -177,7 +173,8 @@ impl ObjectApi for InProcessApi {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<(), ApiError> {
-        let address = Address::new(kind_of(resource)?, namespace, name);
+        let kind = kind_of(resource)?;
+        let address = Address::new(kind, namespace, name);
         let propagation = match options.propagation_policy.as_deref() {
             None | Some("Background") => Propagation::Background,
             Some("Foreground") => Propagation::Foreground,
@@ -193,6 +190,7 @@ impl ObjectApi for InProcessApi {
             uid: options.uid.clone(),
             resource_version: options.resource_version.clone(),
             dry_run: false,
+            author: WriteOptions::server("delete", kind).author,
         };
         self.objects.delete(&address, &request).await?;
         Ok(())

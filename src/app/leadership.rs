@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::chain::chain;
+use crate::base::limits::AUDIT_CHAIN_DELAY;
 use crate::client::SharedApi;
 use crate::controllers::{ControllerOptions, ControllerSet};
 use crate::model::kv::Revision;
@@ -100,6 +101,25 @@ impl Leadership {
         tokio::select! {
             () = &mut controllers => {}
             () = self.compact(term.clone()) => controllers.await,
+            () = self.chain_audit(term.clone()) => controllers.await,
+        }
+    }
+
+    /// Brings what was done into the audit log's chain.
+    async fn chain_audit(&self, term: CancellationToken) {
+        loop {
+            let chained = async {
+                self.objects.audit_waits().await?;
+                tokio::time::sleep(AUDIT_CHAIN_DELAY).await;
+                self.objects.chain_audit().await
+            };
+            tokio::select! {
+                () = term.cancelled() => return,
+                done = chained => if let Err(error) = done {
+                    tracing::debug!(error = chain(&error), "cannot chain the audit log yet");
+                    tokio::time::sleep(AUDIT_CHAIN_DELAY).await;
+                },
+            }
         }
     }
 

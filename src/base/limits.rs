@@ -109,3 +109,20 @@ pub const BUNDLE_MANIFEST_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How long the kernel may take to end all processes of a lab's killed host.
 pub const LAB_KILL: Duration = Duration::from_secs(30);
+/// Records of the audit log that are kept, and how many more there must be before the
+/// oldest are dropped: about 50 MB of the store, and some weeks of a busy cluster.
+pub const AUDIT_KEEP_RECORDS: u64 = 50_000;
+pub const AUDIT_TRIM_RECORDS: u64 = 1_000;
+/// Records in one page of the audit log.
+pub const AUDIT_PAGE_MAX: usize = 1_000;
+/// How long records wait for more before the leader chains them.
+pub const AUDIT_CHAIN_DELAY: Duration = Duration::from_millis(500);
+/// Shortest and longest life of a service account's token, seconds (Kubernetes').
+pub const ACCOUNT_TOKEN_MIN_S: i64 = 600;
+pub const ACCOUNT_TOKEN_MAX_S: i64 = 1 << 32;
+/// Its life where the request says nothing, seconds (Kubernetes').
+pub const ACCOUNT_TOKEN_DEFAULT_S: i64 = 3_600;
+/// How long a token outlives the grace of the pod it is bound to (Kubernetes').
+pub const ACCOUNT_TOKEN_AFTER_POD_S: i64 = 60;
+/// How far the clocks of two control nodes may be apart before a new token is refused.
+pub const ACCOUNT_TOKEN_LEEWAY_S: i64 = 60;

@@ -1,6 +1,8 @@
 //! The command line: one file per verb, output and exit codes only.
 
+pub mod access;
 pub mod apply;
+pub mod audit;
 pub mod bundle;
 pub mod certificate;
 pub mod config;
@@ -54,6 +56,8 @@ enum Verb {
     Reset(reset::ResetArgs),
     Token(token::TokenArgs),
     Certificate(certificate::CertificateArgs),
+    Access(access::AccessArgs),
+    Audit(audit::AuditArgs),
     Node(node::NodeArgs),
     Serve(serve::ServeArgs),
     Status(status::StatusArgs),
@@ -100,6 +104,8 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Reset(args) => ended(blocking(reset::run(args))),
         Verb::Token(args) => ended(blocking(token::run(args))),
         Verb::Certificate(args) => ended(certificate::run(args)),
+        Verb::Access(args) => blocking(access::run(args)).into(),
+        Verb::Audit(args) => blocking(audit::run(args)).into(),
         Verb::Node(args) => blocking(node::run(args)).into(),
         Verb::Serve(args) => blocking(serve::run(args)).into(),
         Verb::Status(args) => blocking(status::run(args)).into(),

@@ -46,11 +46,12 @@ pub enum HttpSetupError {
 }
 
 /// The API over HTTPS. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HttpApi {
     client: reqwest::Client,
     servers: Arc<ArcSwap<Vec<String>>>,
     preferred: Arc<AtomicUsize>,
+    token: Option<Arc<str>>,
 }
 
 /// One request before it has a server.
@@ -99,6 +100,12 @@ pub(super) fn client_builder(
     Ok(builder.identity(identity))
 }
 
+impl std::fmt::Debug for HttpApi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpApi").field("servers", &self.servers.load()).finish_non_exhaustive()
+    }
+}
+
 impl HttpApi {
     /// Needs rustls's process-wide provider to be installed.
     pub fn new(config: HttpConfig) -> Result<Self, HttpSetupError> {
@@ -113,6 +120,7 @@ impl HttpApi {
             client: builder.build().map_err(HttpSetupError::Client)?,
             servers: Arc::new(ArcSwap::from_pointee(config.servers)),
             preferred: Arc::default(),
+            token: config.token.map(Arc::from),
         })
     }
 
@@ -176,6 +184,9 @@ impl HttpApi {
         let url = format!("{}{}", server.trim_end_matches('/'), call.path);
         let mut request = self.client.request(call.method.clone(), url);
         request = request.header(http::header::ACCEPT, call.accept);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
         if !call.query.is_empty() {
             request = request.query(call.query);
         }

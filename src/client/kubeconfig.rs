@@ -1,8 +1,8 @@
 //! Reads a kubeconfig: which server, which authority, who I am.
 //!
 //! Why own types: of the format's many forms Holdfast writes one (client certificate,
-//! inline or by file), and a form that is not understood must be named, not ignored.
-//! Not here: exec plugins, tokens and passwords; the API takes client certificates only.
+//! inline or by file) and reads tokens beside it, and a form that is not understood must be named, not ignored.
+//! Not here: exec plugins and passwords.
 
 use std::path::{Path, PathBuf};
 
@@ -69,6 +69,9 @@ struct User {
     client_certificate_data: Option<String>,
     client_key: Option<PathBuf>,
     client_key_data: Option<String>,
+    token: Option<String>,
+    #[serde(rename = "tokenFile")]
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,7 +151,17 @@ fn parse(text: &str, path: &Path) -> Result<Target, KubeconfigError> {
             servers.push(other.cluster.server.clone());
         }
     }
-    let http = HttpConfig { servers, ca_pem, identity };
+    let token = match (&user.token, &user.token_file) {
+        (Some(token), _) => Some(token.clone()),
+        (None, Some(file)) => {
+            let file = path.parent().unwrap_or(Path::new(".")).join(file);
+            let read = documents::read_text(&file);
+            let text = read.map_err(|source| KubeconfigError::Read { path: file, source })?;
+            Some(text.trim().to_owned())
+        }
+        (None, None) => None,
+    };
+    let http = HttpConfig { servers, ca_pem, identity, token };
     Ok(Target { http, namespace: context.namespace.clone() })
 }
 
@@ -209,6 +222,14 @@ users:
         assert_eq!(target.http.ca_pem, b"ca");
         assert_eq!(target.http.identity, Some((b"cert".to_vec(), b"key".to_vec())));
         assert_eq!(target.namespace.as_deref(), Some("shop"));
+    }
+
+    #[test]
+    fn a_token_stands_in_the_place_of_a_certificate() {
+        let text =
+            TEXT.replace("client-certificate-data: Y2VydA==, client-key-data: a2V5", "token: t");
+        let target = parse(&text, Path::new("/nowhere/config")).unwrap();
+        assert_eq!((target.http.identity, target.http.token.as_deref()), (None, Some("t")));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use k8s_openapi::api::apps::v1::{
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +30,10 @@ use super::namespace::Namespaces;
 use super::node_life::{NodeLife, Patience};
 use super::pod_cleanup::PodCleanup;
 use super::replicaset::ReplicaSets;
+use super::role_aggregation::{CLUSTER_ROLES, RoleAggregation};
 use super::runner::{self, Controller};
 use super::scheduler::Scheduler;
+use super::service_account::{ACCOUNTS, ServiceAccounts};
 use super::statefulset::StatefulSets;
 use super::taint_eviction::TaintEviction;
 use crate::client::api::{ListOptions, ResourceRef, SharedApi};
@@ -63,6 +66,11 @@ impl Default for ControllerOptions {
             ControllerRevision::REF,
             CronJob::REF,
             Job::REF,
+            ACCOUNTS,
+            CLUSTER_ROLES,
+            ResourceRef::of::<ClusterRoleBinding>(false),
+            ResourceRef::of::<Role>(true),
+            ResourceRef::of::<RoleBinding>(true),
             EndpointSlice::REF,
         ];
         Self { collected, host: String::new() }
@@ -119,6 +127,8 @@ impl ControllerSet {
         let graph = Graph::new(api, &self.options.collected);
         let namespaces = TypedInformer::<Namespace>::typed(api.clone(), ListOptions::default());
         let event_ttl = EventTtl::new(api);
+        let accounts = ServiceAccounts::new(api, &namespaces);
+        let aggregation = RoleAggregation::new(api);
 
         let events = recorder("deployment-controller", tasks);
         spawn(Deployments::new(api, &informers, events), tasks, stop);
@@ -145,6 +155,10 @@ impl ControllerSet {
 
         tasks.spawn(event_ttl.events.clone().run(stop.clone()));
         spawn(event_ttl, tasks, stop);
+        tasks.spawn(accounts.accounts.clone().run(stop.clone()));
+        spawn(accounts, tasks, stop);
+        tasks.spawn(aggregation.roles.clone().run(stop.clone()));
+        spawn(aggregation, tasks, stop);
         informers.start(tasks, stop);
         graph.start(tasks, stop);
         tasks.spawn(namespaces.run(stop.clone()));

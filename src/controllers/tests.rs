@@ -1,5 +1,7 @@
 //! Whole scenarios: all controllers against the in-memory API and pretended agents.
 
+#[path = "tests/access.rs"]
+mod access;
 #[path = "tests/jobs.rs"]
 mod jobs;
 #[path = "tests/lab.rs"]

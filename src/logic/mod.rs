@@ -1,6 +1,7 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
 pub mod apply;
+pub mod audit_chain;
 pub mod auth;
 pub mod availability;
 pub mod balance;
@@ -22,6 +23,7 @@ pub mod pod_attention;
 pub mod pod_phase;
 pub mod preflight;
 pub mod probe;
+pub mod rbac;
 pub mod recovery;
 pub mod remote_sync;
 pub mod restart;

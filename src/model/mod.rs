@@ -1,5 +1,6 @@
 //! Pure data: what files, records and wire messages look like.
 
+pub mod audit;
 pub mod auth;
 pub mod bundle_manifest;
 pub mod bundle_recipe;
@@ -19,6 +20,7 @@ pub mod lease;
 pub mod located;
 pub mod node_config;
 pub mod node_list;
+pub mod rbac;
 pub mod recovery;
 pub mod refusal;
 pub mod schema;

@@ -1,27 +1,79 @@
-//! Who may do what.
+//! Who may do what, and who did what.
 //!
-//! Two kinds of callers exist so far: administrators (`system:masters`) and nodes
-//! (`system:node:NAME` in `system:nodes`). A node reads everything that it must run and
-//! writes itself, its pods' status, and what it reports; nobody else may do anything.
-//! The question of whether a pod is on a node needs the pod: the decision says so and
-//! [`Objects::authorize`] looks.
+//! ```text
+//! certificate, token (tokens, user_tokens) ─► Identity
+//! Identity + Request ─► node rules (decide) ─► roles and bindings (rights) ─► yes or no
+//! yes ─► escalation check of roles and bindings ─► transaction with its audit record
+//! ```
+//! Administrators (`system:masters`) may do everything. A node (`system:node:NAME` in
+//! `system:nodes`) reads everything that it must run and writes itself, its pods' status,
+//! and what it reports; those rules come first and need no roles. Everybody else has what
+//! roles and bindings give ([`crate::logic::rbac`]). The question of whether a pod is on
+//! a node needs the pod: the decision says so and [`Objects::access`] looks.
+
+mod audit_log;
+mod author;
+mod bootstrap;
+mod default_roles;
+mod escalation;
+mod rights;
+mod signing_keys;
+mod token_request;
+mod tokens;
+mod user_tokens;
+
+use std::collections::BTreeMap;
+
+pub use audit_log::AuditRead;
+pub use author::{Author, Origin};
+pub(in crate::objects) use rights::RightsCache;
+pub use signing_keys::KeyInfo;
+pub use token_request::Issued;
+pub use tokens::{API_AUDIENCE, Authenticated};
+pub use user_tokens::{NewUserToken, UserTokenInfo};
 
 use super::{Address, Objects, str_at};
+use crate::logic::rbac::{Asked, Who};
 use crate::model::kinds::by_path;
+use crate::model::rbac::Rule;
 use crate::model::status::Status;
 
 const MASTERS: &str = "system:masters";
 const NODES: &str = "system:nodes";
 const NODE_PREFIX: &str = "system:node:";
+/// Everybody who said who he is.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// Everybody who did not.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The user without a name.
+pub const ANONYMOUS: &str = "system:anonymous";
+/// Before `NAMESPACE:NAME` of a service account's user name.
+pub const ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 
-/// Who asks, as the client certificate says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who asks, as a certificate or a token says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     pub user: String,
+    pub uid: String,
     pub groups: Vec<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Identity {
+    pub fn new(user: &str, groups: &[&str]) -> Self {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        Self { user: user.to_owned(), groups, ..Self::default() }
+    }
+
+    /// With the group of everybody who has a name, or of those who have none.
+    pub fn authenticated(mut self) -> Self {
+        let group = if self.user == ANONYMOUS { UNAUTHENTICATED } else { AUTHENTICATED };
+        if !self.groups.iter().any(|own| own == group) {
+            self.groups.push(group.to_owned());
+        }
+        self
+    }
+
     /// May do everything.
     pub fn is_master(&self) -> bool {
         self.groups.iter().any(|group| group == MASTERS)
@@ -34,13 +86,17 @@ impl Identity {
         }
         self.user.strip_prefix(NODE_PREFIX)
     }
+
+    fn who(&self) -> Who<'_> {
+        Who { user: &self.user, groups: &self.groups }
+    }
 }
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`,
-    /// `impersonate`.
+    /// `impersonate`, `bind`, `escalate`.
     pub verb: &'a str,
     /// Empty for the core group.
     pub group: &'a str,
@@ -53,10 +109,24 @@ pub struct Request<'a> {
     pub name: &'a str,
 }
 
-/// The answer.
+impl<'a> Request<'a> {
+    fn asked(&self) -> Asked<'a> {
+        Asked::Resource {
+            verb: self.verb,
+            group: self.group,
+            resource: self.resource,
+            subresource: self.subresource.unwrap_or_default(),
+            namespace: self.namespace,
+            name: self.name,
+        }
+    }
+}
+
+/// The answer of the rules that need no roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
     Allow,
+    /// Nothing here allows it.
     Deny,
     /// Allowed if the pod is on this node.
     IfPodOn(&'a str),
@@ -84,7 +154,7 @@ pub fn decide<'a>(identity: &'a Identity, request: &Request<'_>) -> Decision<'a>
     }
 }
 
-/// Paths that are no resources and that everybody with an identity may read.
+/// Paths that are no resources and that every node may read.
 pub const OPEN_URLS: &[&str] = &[
     "/api",
     "/api/*",
@@ -98,13 +168,12 @@ pub const OPEN_URLS: &[&str] = &[
     "/version",
 ];
 
-/// Whether somebody may use a path that is no resource.
-pub fn may_get(identity: &Identity, verb: &str, path: &str) -> bool {
+fn may_node_get(identity: &Identity, verb: &str, path: &str) -> bool {
     let open = |pattern: &&str| match pattern.strip_suffix('*') {
         Some(prefix) => path.starts_with(prefix),
         None => path == *pattern,
     };
-    identity.is_master() || (verb == "get" && OPEN_URLS.iter().any(open))
+    identity.node().is_some() && verb == "get" && OPEN_URLS.iter().any(open)
 }
 
 /// Kubernetes' refusal.
@@ -132,6 +201,18 @@ impl Objects {
         identity: &Identity,
         request: &Request<'_>,
     ) -> Result<(), Status> {
+        match self.access(identity, request).await? {
+            Some(_) => Ok(()),
+            None => Err(forbidden(identity, request)),
+        }
+    }
+
+    /// Whether the request may pass, and why; `None` is no.
+    pub async fn access(
+        &self,
+        identity: &Identity,
+        request: &Request<'_>,
+    ) -> Result<Option<String>, Status> {
         let allowed = match decide(identity, request) {
             Decision::Allow => true,
             Decision::Deny => false,
@@ -145,6 +226,54 @@ impl Objects {
                 }
             }
         };
-        if allowed { Ok(()) } else { Err(forbidden(identity, request)) }
+        if allowed {
+            return Ok(Some(String::new()));
+        }
+        let rights = self.rights.current(&*self.kv).await?;
+        Ok(rights.allows(&identity.who(), &request.asked()).map(|ground| ground.to_string()))
+    }
+
+    /// Whether somebody may use a path that is no resource, and why.
+    pub async fn access_url(
+        &self,
+        identity: &Identity,
+        verb: &str,
+        path: &str,
+    ) -> Result<Option<String>, Status> {
+        if identity.is_master() || may_node_get(identity, verb, path) {
+            return Ok(Some(String::new()));
+        }
+        let rights = self.rights.current(&*self.kv).await?;
+        let ground = rights.allows(&identity.who(), &Asked::Url { verb, path });
+        Ok(ground.map(|ground| ground.to_string()))
+    }
+
+    /// Lets a request to a path that is no resource pass or refuses it.
+    pub async fn authorize_url(
+        &self,
+        identity: &Identity,
+        verb: &str,
+        path: &str,
+    ) -> Result<(), Status> {
+        if self.access_url(identity, verb, path).await?.is_some() {
+            return Ok(());
+        }
+        let message = format!("forbidden: User {:?} cannot {verb} path {path:?}", identity.user);
+        Err(Status::failure(403, "Forbidden", message))
+    }
+
+    /// What roles and bindings give somebody in a namespace.
+    pub async fn rules_for(
+        &self,
+        identity: &Identity,
+        namespace: &str,
+    ) -> Result<Vec<Rule>, Status> {
+        let rights = self.rights.current(&*self.kv).await?;
+        Ok(rights.rules_for(&identity.who(), namespace))
     }
 }
+
+#[cfg(test)]
+mod audit_tests;
+#[cfg(test)]
+mod tests;

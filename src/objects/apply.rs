@@ -53,7 +53,7 @@ impl Objects {
                 if part != Part::Main {
                     return Err(address.not_found());
                 }
-                match self.apply_new(address, &config, &applier, options.dry_run).await {
+                match self.apply_new(address, &config, &applier, &options).await {
                     Err(status) if status.reason == "AlreadyExists" => continue,
                     outcome => return outcome.map(|object| Applied { object, created: true }),
                 }
@@ -66,7 +66,7 @@ impl Objects {
                 run(address.kind, Some(&live), &config, &applier, request.force, managed)?;
             let mut next = next_object(address.kind, part, &found.object, applied.object)?;
             ownership::write(&mut next, &applied.managed);
-            if let Some(done) = self.replace(address, &found, next, options.dry_run).await? {
+            if let Some(done) = self.replace(address, &found, next, &options).await? {
                 let object = if part == Part::Scale { scale::of(&done) } else { done };
                 return Ok(Applied { object, created: false });
             }
@@ -80,7 +80,7 @@ impl Objects {
         address: &Address,
         config: &Value,
         applier: &Manager,
-        dry_run: bool,
+        options: &WriteOptions,
     ) -> Result<Value, Status> {
         if !str_at(config, "/metadata/uid").is_empty()
             || !str_at(config, "/metadata/resourceVersion").is_empty()
@@ -97,7 +97,7 @@ impl Objects {
         let mut object = create::clean(address.kind, namespace, object)?;
         ownership::write(&mut object, &applied.managed);
         (address.kind.on_create)(&mut object);
-        self.create_from(address.kind, namespace, &object, false, dry_run).await
+        self.create_from(address.kind, namespace, &object, false, options).await
     }
 }
 

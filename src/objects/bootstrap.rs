@@ -41,7 +41,8 @@ impl Objects {
                 ],
             },
         });
-        self.ensure("services", Some("kube-system"), dns).await
+        self.ensure("services", Some("kube-system"), dns).await?;
+        self.ensure_access().await
     }
 
     async fn ensure(
@@ -59,7 +60,7 @@ impl Objects {
         if self.fetch(&address).await?.is_some() {
             return Ok(());
         }
-        match self.create(kind, namespace, object, WriteOptions::default()).await {
+        match self.create(kind, namespace, object, WriteOptions::server("create", kind)).await {
             Ok(_) => Ok(()),
             // Another master was faster.
             Err(status) if status.reason == "AlreadyExists" => Ok(()),

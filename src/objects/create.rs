@@ -6,7 +6,10 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Address, Objects, WriteOptions, admission, key, ownership, refusal, stored, str_at};
+use super::{
+    Address, Objects, WriteOptions, admission, key, ownership, refusal, service_account, stored,
+    str_at,
+};
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::kv::{Compare, Op, OpResponse, RangeRequest, TxnRequest};
 use crate::model::status::Status;
@@ -29,7 +32,7 @@ impl Objects {
         let generated = str_at(&object, "/metadata/name").is_empty()
             && !str_at(&object, "/metadata/generateName").is_empty();
         let template = new_object(kind, namespace, object, &options)?;
-        self.create_from(kind, namespace, &template, generated, options.dry_run).await
+        self.create_from(kind, namespace, &template, generated, &options).await
     }
 
     /// Writes a new object that is complete but for a generated name.
@@ -39,7 +42,7 @@ impl Objects {
         namespace: Option<&str>,
         template: &Value,
         generated: bool,
-        dry_run: bool,
+        options: &WriteOptions,
     ) -> Result<Value, Status> {
         for _ in 0..ATTEMPTS {
             let mut object = template.clone();
@@ -52,7 +55,7 @@ impl Objects {
             }
             let object = admission::prepare_new(kind, object)?;
             let address = Address::new(kind, namespace, str_at(&object, "/metadata/name"));
-            match self.try_create(&address, object, dry_run).await? {
+            match self.try_create(&address, object, options).await? {
                 Outcome::Created(object) => return Ok(object),
                 Outcome::Exists if !generated => {
                     return Err(Status::already_exists(kind.plural, kind.group, &address.name));
@@ -68,12 +71,14 @@ impl Objects {
         &self,
         address: &Address,
         mut object: Value,
-        dry_run: bool,
+        options: &WriteOptions,
     ) -> Result<Outcome, Status> {
         let namespace = self.admit_namespace(address).await?;
+        self.admit_service_account(address, &mut object).await?;
+        self.admit_rights(address, None, &object, options.author.as_deref()).await?;
         let addresses = self.plan_service_ip(address, None, Some(&mut object)).await?;
         let object_key = Bytes::from(key::object(address));
-        if dry_run {
+        if options.dry_run {
             return match self.fetch(address).await? {
                 Some(_) => Ok(Outcome::Exists),
                 None => Ok(Outcome::Created(object)),
@@ -87,10 +92,16 @@ impl Objects {
         compare.extend(addresses.compare);
         let mut success = vec![Op::put(object_key.clone(), stored::encode(&object)?)];
         success.extend(addresses.ops);
+        success.extend(service_account::with_namespace(address)?);
+        success.extend(options.author.as_ref().and_then(|author| author.op(address, 201)));
         let failure = vec![Op::Range(RangeRequest::key(object_key))];
         let answer =
             self.kv.txn(TxnRequest { compare, success, failure }).await.map_err(refusal::of)?;
         if answer.succeeded {
+            if let Some(author) = &options.author {
+                author.was_recorded();
+            }
+            self.rights.note_write(address.kind, answer.revision);
             stored::set_version(&mut object, answer.revision);
             return Ok(Outcome::Created(object));
         }

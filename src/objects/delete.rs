@@ -10,11 +10,14 @@
 //! Dependents are the garbage collector's work: the propagation policy only sets the
 //! finalizers `foregroundDeletion` and `orphan` that it acts on.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::access::Author;
 use super::stored::{self, Found};
-use super::{Address, ListRequest, Objects, str_at};
+use super::{Address, ListRequest, Objects, WriteOptions, str_at};
 use crate::model::status::Status;
 use crate::sys::clock;
 
@@ -50,6 +53,8 @@ pub struct DeleteRequest {
     /// Refuse unless the object has this resourceVersion.
     pub resource_version: Option<String>,
     pub dry_run: bool,
+    /// Who is behind it; see [`WriteOptions`].
+    pub author: Option<Arc<Author>>,
 }
 
 /// What became of the object.
@@ -67,13 +72,18 @@ impl Objects {
         address: &Address,
         request: &DeleteRequest,
     ) -> Result<Deletion, Status> {
+        let options = WriteOptions {
+            dry_run: request.dry_run,
+            author: request.author.clone(),
+            ..WriteOptions::default()
+        };
         for _ in 0..ATTEMPTS {
             let found = self.fetch(address).await?.ok_or_else(|| address.not_found())?;
             check_preconditions(address, &found, request)?;
             check_protected(address)?;
             let next = mark(address, &found.object, request);
             let waits = waits(&next);
-            if let Some(object) = self.replace(address, &found, next, request.dry_run).await? {
+            if let Some(object) = self.replace(address, &found, next, &options).await? {
                 return Ok(Deletion { object, gone: !waits });
             }
         }

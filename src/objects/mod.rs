@@ -31,6 +31,7 @@ mod ownership;
 mod read;
 mod refusal;
 mod scale;
+mod service_account;
 mod service_ip;
 mod stored;
 mod update;
@@ -47,7 +48,7 @@ pub use read::{ListRequest, Listing};
 pub use update::{Patch, PatchType};
 pub use watch::{Change, WatchRequest};
 
-use crate::model::kinds::Kind;
+use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
 use crate::store::Kv;
 
@@ -63,6 +64,7 @@ pub struct ObjectsOptions {
 pub struct Objects {
     kv: Arc<dyn Kv>,
     options: ObjectsOptions,
+    rights: access::RightsCache,
 }
 
 /// Which object a call is about.
@@ -96,11 +98,30 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// Who the changed fields belong to (`fieldManager`).
     pub manager: String,
+    /// Who is behind it: whose rights bound what he may grant, and whom the audit log
+    /// names. `None` is nobody, as in the store's own tests.
+    pub author: Option<Arc<access::Author>>,
+}
+
+/// Whom the fields belong to that controllers and agents write.
+pub const SERVER_MANAGER: &str = "holdfast";
+
+impl WriteOptions {
+    /// For what the cluster itself writes.
+    pub fn server(verb: &str, kind: &Kind) -> Self {
+        Self::controller(verb, kind, None)
+    }
+
+    /// The same, to a part of an object.
+    pub fn controller(verb: &str, kind: &Kind, subresource: Option<Subresource>) -> Self {
+        let author = access::Author::controller(verb, kind, subresource);
+        Self { dry_run: false, manager: SERVER_MANAGER.into(), author: Some(author) }
+    }
 }
 
 impl Objects {
     pub fn new(kv: Arc<dyn Kv>, options: ObjectsOptions) -> Self {
-        Self { kv, options }
+        Self { kv, options, rights: access::RightsCache::default() }
     }
 }
 

@@ -115,7 +115,16 @@ pub(super) fn parse_version(text: Option<&str>) -> Result<Option<Revision>, Stat
 
 impl Objects {
     pub(super) async fn fetch(&self, address: &Address) -> Result<Option<Found>, Status> {
-        self.fetch_key(key::object(address), false).await
+        self.fetch_as(address, false).await
+    }
+
+    /// The object; `stale` takes the local replica's.
+    pub(super) async fn fetch_as(
+        &self,
+        address: &Address,
+        stale: bool,
+    ) -> Result<Option<Found>, Status> {
+        self.fetch_key(key::object(address), stale).await
     }
 
     async fn fetch_key(&self, key: String, stale: bool) -> Result<Option<Found>, Status> {

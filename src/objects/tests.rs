@@ -19,7 +19,7 @@ use crate::model::kinds::{self, Kind, Subresource};
 use crate::model::status::Status;
 use crate::store::Kv;
 
-const NOW: WriteOptions = WriteOptions { dry_run: false, manager: String::new() };
+const NOW: WriteOptions = WriteOptions { dry_run: false, manager: String::new(), author: None };
 
 fn kind(group: &str, plural: &str) -> &'static Kind {
     kinds::by_path(group, "v1", plural).unwrap()
@@ -390,7 +390,7 @@ async fn a_node_writes_itself_and_its_pods_and_nothing_else() {
     let world = World::new().await;
     world.pod("own", Some("n1")).await;
     world.pod("other", Some("n2")).await;
-    let identity = Identity { user: "system:node:n1".into(), groups: vec!["system:nodes".into()] };
+    let identity = Identity::new("system:node:n1", &["system:nodes"]);
     let ask = |verb, plural, subresource, name| access::Request {
         verb,
         group: "",
@@ -417,6 +417,6 @@ async fn a_node_writes_itself_and_its_pods_and_nothing_else() {
         let answer = world.objects.authorize(&identity, &request).await;
         assert_eq!(answer.is_ok(), allowed, "{request:?}");
     }
-    let stranger = Identity { user: "system:node:n1".into(), groups: vec!["dev".into()] };
+    let stranger = Identity::new("system:node:n1", &["dev"]);
     assert_eq!(access::decide(&stranger, &ask("get", "pods", None, "own")), Decision::Deny);
 }

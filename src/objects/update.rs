@@ -172,7 +172,7 @@ impl Objects {
                 }
                 _ => ownership::write(&mut next, &managed),
             }
-            if let Some(done) = self.replace(address, &found, next, options.dry_run).await? {
+            if let Some(done) = self.replace(address, &found, next, options).await? {
                 return Ok(done);
             }
         }
@@ -187,7 +187,7 @@ impl Objects {
         address: &Address,
         found: &Found,
         mut next: Value,
-        dry_run: bool,
+        options: &WriteOptions,
     ) -> Result<Option<Value>, Status> {
         let gone = is_finished(&next);
         let after = if gone { None } else { Some(&mut next) };
@@ -195,9 +195,11 @@ impl Objects {
         if !gone && is_same(&next, &found.object) {
             return Ok(Some(found.object.clone()));
         }
+        let author = options.author.as_ref();
+        self.admit_rights(address, Some(&found.object), &next, author.map(AsRef::as_ref)).await?;
         let bytes = stored::encode(&next)?;
         stored::set_version(&mut next, found.revision);
-        if dry_run {
+        if options.dry_run {
             return Ok(Some(next));
         }
         let object_key = Bytes::from(key::object(address));
@@ -206,11 +208,16 @@ impl Objects {
         let write = if gone { Op::delete(object_key) } else { Op::put(object_key, bytes) };
         let mut success = vec![write];
         success.extend(addresses.ops);
+        success.extend(author.and_then(|author| author.op(address, author.success_code())));
         let request = TxnRequest { compare, success, failure: Vec::new() };
         let answer = self.kv.txn(request).await.map_err(refusal::of)?;
         if !answer.succeeded {
             return Ok(None);
         }
+        if let Some(author) = author {
+            author.was_recorded();
+        }
+        self.rights.note_write(address.kind, answer.revision);
         stored::set_version(&mut next, answer.revision);
         Ok(Some(next))
     }

@@ -9,6 +9,7 @@
 mod authority;
 mod error;
 mod inspect;
+mod jws;
 mod kubeconfig;
 mod node_key;
 mod statement;
@@ -20,6 +21,7 @@ pub use authority::{
 };
 pub use error::PkiError;
 pub use inspect::{CertificateInfo, certificates, describe};
+pub use jws::{JwsError, PublicKey, SigningKey, is_token, verify as verify_token};
 pub use kubeconfig::{KubeconfigInput, kubeconfig};
 pub use node_key::{NodeKey, key_fingerprint};
 pub use statement::is_signed;

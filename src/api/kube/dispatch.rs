@@ -1,5 +1,7 @@
 //! From a request to the object layer and back: the verbs.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
@@ -7,17 +9,17 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 
 use super::accept::{self, Shape};
+use super::authentication::{self, Caller, NoCaller};
 use super::body::{self, PatchBody};
 use super::options::Options;
 use super::path::{self, Path, Resource};
 use super::respond::{self, Refusal, json_response};
 use super::table::{self, Include};
-use super::{KubeState, discovery, impersonation, logs, reviews, watch};
-use crate::api::identity::PeerIdentity;
+use super::{KubeState, discovery, logs, reviews, watch};
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
-use crate::objects::access::{self, Identity};
-use crate::objects::{Address, ApplyRequest, fields};
+use crate::objects::access::{self, Author, Identity};
+use crate::objects::{Address, ApplyRequest, WriteOptions, fields};
 
 /// Answers every path under `/api` and `/apis`.
 pub(super) async fn handle(State(state): State<KubeState>, request: Request) -> Response {
@@ -29,28 +31,98 @@ pub(super) async fn handle(State(state): State<KubeState>, request: Request) -> 
 
 async fn route(state: &KubeState, request: Request) -> Result<Response, Status> {
     let (parts, body) = request.into_parts();
-    let peer = parts.extensions.get::<PeerIdentity>().ok_or_else(Status::unauthorized)?;
-    let identity = Identity { user: peer.user.clone(), groups: peer.groups.clone() };
-    let identity = impersonation::identity(state, identity, &parts.headers).await?;
-    let resource = match path::parse(parts.uri.path()) {
+    let caller = authentication::of(state, &parts).await;
+    let path = path::parse(parts.uri.path());
+    let caller = match caller {
+        Ok(caller) => caller,
+        Err(NoCaller::Unknown(status)) => return Err(status),
+        Err(NoCaller::Refused(status, caller)) => {
+            if let Path::Resource(resource) = &path {
+                let author = author_of(caller, resource, &parts.method);
+                settle(state, author.as_ref(), &Err(&status)).await?;
+            }
+            return Err(status);
+        }
+    };
+    let resource = match path {
         Path::Resource(resource) => resource,
         Path::Unknown => return Err(Status::unknown_resource()),
-        _ if parts.method != Method::GET => return Err(Status::method_not_allowed()),
-        Path::Root { legacy } => return Ok(discovery::root(legacy, &parts.headers)),
-        Path::Group(group) => return discovery::group(&group),
-        Path::GroupVersion { group, version } => return discovery::resources(&group, &version),
+        _ => {
+            authentication::check_url(state, &parts, &caller).await?;
+            if parts.method != Method::GET {
+                return Err(Status::method_not_allowed());
+            }
+            return described(path, &parts.headers);
+        }
     };
     let options = query(&parts.uri)?;
+    let author = author_of(caller.clone(), &resource, &parts.method).map(Arc::new);
     let call = Call {
         state,
-        identity,
+        identity: caller.identity,
+        author: author.clone(),
         shape: accept::shape(&parts.headers)?,
         include: Include::parse(options.get("includeObject")),
         options,
         headers: parts.headers,
         resource,
     };
-    call.run(&parts.method, body).await
+    let dry_run = call.options.get("dryRun").is_some();
+    let answered = call.run(&parts.method, body).await;
+    if !dry_run {
+        let outcome = answered.as_ref().map(|response| response.status());
+        settle(state, author.as_deref(), &outcome).await?;
+    }
+    answered
+}
+
+/// What discovery says about a path.
+fn described(path: Path, headers: &HeaderMap) -> Result<Response, Status> {
+    match path {
+        Path::Root { legacy } => Ok(discovery::root(legacy, headers)),
+        Path::Group(group) => discovery::group(&group),
+        Path::GroupVersion { group, version } => discovery::resources(&group, &version),
+        Path::Resource(_) | Path::Unknown => Err(Status::unknown_resource()),
+    }
+}
+
+/// Who is behind a request, if it is one that writes.
+fn author_of(caller: Caller, resource: &Resource, method: &Method) -> Option<Author> {
+    let stored = resource.kind.kept;
+    let verb = match (method.as_str(), &resource.name) {
+        _ if !stored => return None,
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        ("DELETE", Some(_)) => "delete",
+        ("DELETE", None) => "deletecollection",
+        _ => return None,
+    };
+    let Caller { identity, impersonator, origin } = caller;
+    let author =
+        Author::new(identity, impersonator, origin, verb, resource.kind, resource.subresource);
+    Some(author.about(resource.namespace.as_deref(), resource.name.as_deref()))
+}
+
+/// Records what has no record yet: what was refused, and what changed nothing. What the
+/// store did not answer for may have its record, and cannot have one now.
+async fn settle(
+    state: &KubeState,
+    author: Option<&Author>,
+    outcome: &Result<StatusCode, &Status>,
+) -> Result<(), Status> {
+    let Some(author) = author.filter(|author| !author.is_recorded()) else { return Ok(()) };
+    let (code, reason) = match outcome {
+        Ok(code) => (code.as_u16(), ""),
+        Err(status) => (status.code, status.reason.as_str()),
+    };
+    if code >= 500 {
+        return Ok(());
+    }
+    match (state.objects.record_apart(author, code, reason).await, outcome) {
+        (Err(status), Ok(_)) => Err(status),
+        _ => Ok(()),
+    }
 }
 
 fn query(uri: &Uri) -> Result<Options, Status> {
@@ -62,6 +134,8 @@ fn query(uri: &Uri) -> Result<Options, Status> {
 struct Call<'a> {
     state: &'a KubeState,
     identity: Identity,
+    /// Of a request that writes.
+    author: Option<Arc<Author>>,
     shape: Shape,
     include: Include,
     options: Options,
@@ -85,6 +159,7 @@ impl Call<'_> {
             ("POST", None, _) => self.create(body).await,
             ("POST", Some(name), Some(Subresource::Binding)) => self.bind(name, body).await,
             ("POST", Some(name), Some(Subresource::Eviction)) => self.evict(name, body).await,
+            ("POST", Some(name), Some(Subresource::Token)) => self.token(name, body).await,
             ("PUT", Some(name), subresource) => self.update(name, subresource, body).await,
             ("PATCH", Some(name), subresource) => self.patch(name, subresource, body).await,
             ("DELETE", Some(name), None) => self.delete(name, body).await,
@@ -103,6 +178,12 @@ impl Call<'_> {
 
     fn address(&self, name: &str) -> Address {
         Address::new(self.kind(), self.namespace(), name)
+    }
+
+    /// How to write, and for whom.
+    fn write(&self) -> Result<WriteOptions, Status> {
+        let options = self.options.write(&self.headers)?;
+        Ok(WriteOptions { author: self.author.clone(), ..options })
     }
 
     async fn authorize(&self, verb: &str, name: &str) -> Result<(), Status> {
@@ -149,7 +230,7 @@ impl Call<'_> {
     }
 
     async fn list(&self) -> Result<Response, Status> {
-        self.authorize("list", "").await?;
+        self.authorize("list", self.options.only_name()).await?;
         let request = self.options.list(self.kind(), self.namespace())?;
         let listing = self.state.objects.list(&request).await?;
         let body = match self.shape {
@@ -164,7 +245,7 @@ impl Call<'_> {
     }
 
     async fn watch(&self, name: Option<&str>) -> Result<Response, Status> {
-        self.authorize("watch", name.unwrap_or_default()).await?;
+        self.authorize("watch", name.unwrap_or_else(|| self.options.only_name())).await?;
         let mut options = self.options.clone();
         if let Some(name) = name {
             let own = format!("metadata.name={name}");
@@ -210,8 +291,11 @@ impl Call<'_> {
         }
         let (object, warnings) = self.own_body(body).await?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if let Some(author) = &self.author {
+            let _known_from_the_path = author.name.set(name.to_owned());
+        }
         self.authorize("create", name).await?;
-        let write = self.options.write(&self.headers)?;
+        let write = self.write()?;
         let created =
             self.state.objects.create(self.kind(), self.namespace(), object, write).await?;
         let mut response = self.answer(StatusCode::CREATED, created);
@@ -241,7 +325,7 @@ impl Call<'_> {
     async fn bind(&self, name: &str, body: Body) -> Result<Response, Status> {
         self.authorize("create", name).await?;
         let binding = body::object(&self.headers, body).await?;
-        let write = self.options.write(&self.headers)?;
+        let write = self.write()?;
         self.state.objects.bind(&self.address(name), &binding, write).await?;
         let done = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
@@ -249,11 +333,40 @@ impl Call<'_> {
         Ok(json_response(StatusCode::CREATED, &done))
     }
 
+    /// A token for a service account. A node may ask for its own pods.
+    async fn token(&self, name: &str, body: Body) -> Result<Response, Status> {
+        let node = self.identity.node();
+        if node.is_none() {
+            self.authorize("create", name).await?;
+        }
+        let mut request = body::object(&self.headers, body).await?;
+        if !request.is_object() {
+            return Err(Status::bad_request("the body of the request must be an object"));
+        }
+        let spec = request.get("spec").cloned().unwrap_or_default();
+        let issued =
+            self.state.objects.issue_account_token(&self.address(name), &spec, node).await?;
+        request["kind"] = "TokenRequest".into();
+        request["apiVersion"] = "authentication.k8s.io/v1".into();
+        request["metadata"]["name"] = name.into();
+        request["metadata"]["namespace"] = self.namespace().unwrap_or_default().into();
+        request["metadata"]["creationTimestamp"] = Value::Null;
+        request["spec"]["audiences"] = issued.audiences.into();
+        request["spec"]["expirationSeconds"] = issued.seconds.into();
+        if request["spec"].get("boundObjectRef").is_none() {
+            request["spec"]["boundObjectRef"] = Value::Null;
+        }
+        request["status"] =
+            json!({"token": issued.token, "expirationTimestamp": issued.expires.to_string()});
+        Ok(json_response(StatusCode::CREATED, &request))
+    }
+
     async fn evict(&self, name: &str, body: Body) -> Result<Response, Status> {
         self.authorize("create", name).await?;
         let eviction = body::object(&self.headers, body).await?;
         let wish = eviction.get("deleteOptions").unwrap_or(&Value::Null);
-        let request = body::delete_request(wish, &self.options)?;
+        let mut request = body::delete_request(wish, &self.options)?;
+        request.author = self.author.clone();
         self.state.objects.delete(&self.address(name), &request).await?;
         let done = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
@@ -273,7 +386,7 @@ impl Call<'_> {
         } else {
             self.own_body(body).await?
         };
-        let (address, write) = (self.address(name), self.options.write(&self.headers)?);
+        let (address, write) = (self.address(name), self.write()?);
         let updated = self.state.objects.update(&address, part, object, write).await?;
         let mut response = self.answer(StatusCode::OK, updated);
         respond::warn(&mut response, &warnings);
@@ -296,7 +409,7 @@ impl Call<'_> {
                 "force: Forbidden: may not be specified for non-apply patch",
             ));
         }
-        let (address, write) = (self.address(name), self.options.write(&self.headers)?);
+        let (address, write) = (self.address(name), self.write()?);
         let validation = self.options.field_validation()?;
         let (patched, warnings) =
             self.state.objects.patch(&address, part, &patch, validation, write).await?;
@@ -318,7 +431,7 @@ impl Call<'_> {
         }
         // A field that the type does not have is refused whatever this says.
         self.options.field_validation()?;
-        let (address, write) = (self.address(name), self.options.write(&self.headers)?);
+        let (address, write) = (self.address(name), self.write()?);
         let request = ApplyRequest { config, force: self.options.flag("force")? };
         let applied = self.state.objects.apply(&address, part, request, write).await?;
         let code = if applied.created { StatusCode::CREATED } else { StatusCode::OK };
@@ -328,7 +441,8 @@ impl Call<'_> {
     async fn delete(&self, name: &str, body: Body) -> Result<Response, Status> {
         self.authorize("delete", name).await?;
         let wish = body::object(&self.headers, body).await?;
-        let request = body::delete_request(&wish, &self.options)?;
+        let mut request = body::delete_request(&wish, &self.options)?;
+        request.author = self.author.clone();
         let kind = self.kind();
         let deletion = self.state.objects.delete(&self.address(name), &request).await?;
         if !deletion.gone {
@@ -342,7 +456,8 @@ impl Call<'_> {
     async fn delete_collection(&self, body: Body) -> Result<Response, Status> {
         self.authorize("deletecollection", "").await?;
         let wish = body::object(&self.headers, body).await?;
-        let request = body::delete_request(&wish, &self.options)?;
+        let mut request = body::delete_request(&wish, &self.options)?;
+        request.author = self.author.clone();
         let list = self.options.list(self.kind(), self.namespace())?;
         let gone = self.state.objects.delete_collection(&list, &request).await?;
         Ok(json_response(StatusCode::OK, &respond::list(self.kind(), gone)))

@@ -1,13 +1,14 @@
 //! The Kubernetes API over HTTP: paths, media types, discovery, Tables, watches, logs.
 //!
 //! ```text
-//! request → path → identity (or whom it stands for) → access → body → objects → Table? → response
+//! request → identity (or whom it stands for) → path → access → body → objects → Table? → response
 //! ```
 //! Invariants: every refusal is a `Status`; nothing is answered without an identity but
 //! health and version. Not here: what objects are and may become (`objects/`,
 //! `model/kinds/`), TLS (the listener inserts [`super::identity::PeerIdentity`]).
 
 mod accept;
+mod authentication;
 mod body;
 mod discovery;
 mod dispatch;
@@ -16,6 +17,7 @@ mod impersonation;
 mod json_fields;
 mod logs;
 mod openapi;
+mod operator;
 mod options;
 mod path;
 mod protobuf;
@@ -28,6 +30,7 @@ mod worker;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
 
 pub use logs::{LogOptions, LogStream, PodLogs};
@@ -44,14 +47,18 @@ pub struct KubeState {
 
 /// All paths of the Kubernetes API; may be merged with other routers.
 pub fn router(state: KubeState) -> Router {
+    let described = Router::new()
+        .route("/openapi/v2", get(openapi::v2))
+        .route("/openapi/v3", get(openapi::v3_index))
+        .route("/openapi/v3/{*rest}", get(openapi::v3))
+        .layer(from_fn_with_state(state.clone(), authentication::guard_url));
     Router::new()
         .route("/version", get(discovery::version))
         .route("/healthz", get(health::alive))
         .route("/livez", get(health::alive))
         .route("/readyz", get(health::ready))
-        .route("/openapi/v2", get(openapi::v2))
-        .route("/openapi/v3", get(openapi::v3_index))
-        .route("/openapi/v3/{*rest}", get(openapi::v3))
+        .merge(described)
+        .merge(operator::router(&state))
         .route("/api", any(dispatch::handle))
         .route("/api/{*rest}", any(dispatch::handle))
         .route("/apis", any(dispatch::handle))
@@ -59,6 +66,8 @@ pub fn router(state: KubeState) -> Router {
         .with_state(state)
 }
 
+#[cfg(test)]
+mod access_tests;
 #[cfg(test)]
 mod apply_tests;
 #[cfg(test)]

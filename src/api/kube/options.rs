@@ -39,7 +39,7 @@ impl Options {
 
     /// How to write; `headers` name the writer where the query does not.
     pub(super) fn write(&self, headers: &HeaderMap) -> Result<WriteOptions, Status> {
-        Ok(WriteOptions { dry_run: self.dry_run()?, manager: self.manager(headers)? })
+        Ok(WriteOptions { dry_run: self.dry_run()?, manager: self.manager(headers)?, author: None })
     }
 
     pub(super) fn dry_run(&self) -> Result<bool, Status> {
@@ -70,6 +70,14 @@ impl Options {
             Some("Ignore") => Ok(FieldValidation::Ignore),
             Some(other) => Err(invalid("fieldValidation", other)),
         }
+    }
+
+    /// The one name that a field selector asks for: RBAC judges by it.
+    pub(super) fn only_name(&self) -> &str {
+        let parts = self.get("fieldSelector").unwrap_or_default().split(',');
+        let named = |part: &'_ str| part.trim().starts_with("metadata.name=");
+        let found = parts.clone().find(|part| named(part)).unwrap_or_default();
+        found.split_once('=').map(|(_, name)| name.trim_start_matches('=')).unwrap_or_default()
     }
 
     pub(super) fn list(

@@ -3,9 +3,12 @@
 //! Invariants: the answer is that of the authorizer which judges requests; nobody learns
 //! the rights of others but an administrator; nothing is stored.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::model::kinds::Kind;
+use crate::model::rbac::Rule;
 use crate::model::status::Status;
 use crate::objects::Objects;
 use crate::objects::access::{self, Identity, Request};
@@ -21,10 +24,10 @@ pub(super) async fn answer(
     let spec = question.get("spec").cloned().unwrap_or_else(|| json!({}));
     let status = match kind.kind {
         "SelfSubjectReview" => {
-            json!({"userInfo": {"username": asker.user, "groups": with_authenticated(asker)}})
+            json!({"userInfo": user_info(asker)})
         }
         "SelfSubjectAccessReview" => access_of(objects, asker, &spec).await?,
-        "SelfSubjectRulesReview" => rules_of(asker),
+        "SelfSubjectRulesReview" => rules_of(objects, asker, text(&spec, "/namespace")).await?,
         "SubjectAccessReview" | "LocalSubjectAccessReview" => {
             of_others(objects, asker, kind, namespace).await?;
             if let Some(namespace) = namespace
@@ -42,8 +45,7 @@ pub(super) async fn answer(
             if text(&spec, "/token").is_empty() {
                 return Err(Status::bad_request("spec.token: Required value"));
             }
-            // Certificates say who somebody is; there is no issuer of tokens.
-            json!({"authenticated": false, "user": {}, "error": "no token is known here"})
+            token_of(objects, &spec).await?
         }
         _ => return Err(Status::method_not_allowed()),
     };
@@ -59,14 +61,37 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Everybody whom a certificate names is in this group.
-fn with_authenticated(identity: &Identity) -> Vec<String> {
-    let mut groups = identity.groups.clone();
-    let known = groups.iter().any(|group| group == "system:authenticated");
-    if !known && identity.user != "system:anonymous" {
-        groups.push("system:authenticated".into());
+/// `UserInfo`, without what is empty.
+fn user_info(identity: &Identity) -> Value {
+    let mut info = json!({"username": identity.user});
+    if !identity.uid.is_empty() {
+        info["uid"] = identity.uid.as_str().into();
     }
-    groups
+    if !identity.groups.is_empty() {
+        info["groups"] = identity.groups.clone().into();
+    }
+    if !identity.extra.is_empty() {
+        info["extra"] = json!(identity.extra);
+    }
+    info
+}
+
+/// Whose token it is.
+async fn token_of(objects: &Objects, spec: &Value) -> Result<Value, Status> {
+    let named = spec.get("audiences").and_then(Value::as_array).into_iter().flatten();
+    let audiences: Vec<String> = named.filter_map(Value::as_str).map(str::to_owned).collect();
+    Ok(match objects.authenticate(text(spec, "/token"), &audiences).await? {
+        Some(found) => json!({
+            "authenticated": true,
+            "user": user_info(&found.identity),
+            "audiences": found.audiences,
+        }),
+        None => json!({
+            "authenticated": false,
+            "user": {},
+            "error": "the token is invalid, expired or for another audience",
+        }),
+    })
 }
 
 /// Asking about others is itself a right.
@@ -96,7 +121,15 @@ fn subject(spec: &Value) -> Result<Identity, Status> {
             "spec.user: Invalid value: \"\": at least one of user or group must be specified",
         ));
     }
-    Ok(Identity { user, groups })
+    let uid = text(spec, "/uid").to_owned();
+    let extra = spec.get("extra").cloned().filter(|extra| !extra.is_null());
+    let extra = match extra {
+        Some(extra) => serde_json::from_value(extra)
+            .map_err(|error| Status::bad_request(format!("spec.extra: {error}")))?,
+        None => BTreeMap::new(),
+    };
+    // The groups are those that are named: nothing is added to what somebody asks about.
+    Ok(Identity { user, uid, groups, extra })
 }
 
 /// Whether the authorizer would let the request pass.
@@ -114,55 +147,45 @@ async fn access_of(objects: &Objects, subject: &Identity, spec: &Value) -> Resul
                 namespace: text(asked, "/namespace"),
                 name: text(asked, "/name"),
             };
-            match objects.authorize(subject, &request).await {
-                Ok(()) => Ok(json!({"allowed": true})),
-                // No reason, as Kubernetes gives none: nothing speaks for it.
-                Err(status) if status.code == 403 => Ok(json!({"allowed": false})),
-                Err(status) => Err(status),
-            }
+            Ok(allowed(objects.access(subject, &request).await?))
         }
-        (None, Some(asked)) => Ok(
-            json!({"allowed": access::may_get(subject, text(asked, "/verb"), text(asked, "/path"))}),
-        ),
+        (None, Some(asked)) => {
+            let (verb, path) = (text(asked, "/verb"), text(asked, "/path"));
+            Ok(allowed(objects.access_url(subject, verb, path).await?))
+        }
         _ => Err(Status::bad_request(
             "spec.resourceAttributes: Invalid value: \"null\": exactly one of nonResourceAttributes or resourceAttributes must be specified",
         )),
     }
 }
 
-/// What somebody may do, as rules.
-fn rules_of(asker: &Identity) -> Value {
-    let rule = |verbs: &[&str], groups: &[&str], resources: &[&str], names: &[&str]| {
-        let mut rule = json!({"verbs": verbs, "apiGroups": groups, "resources": resources});
-        if !names.is_empty() {
-            rule["resourceNames"] = json!(names);
-        }
-        rule
-    };
-    let mut resources = vec![
-        rule(&["create"], &["authentication.k8s.io"], &["selfsubjectreviews"], &[]),
-        rule(
-            &["create"],
-            &["authorization.k8s.io"],
-            &["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-            &[],
-        ),
-    ];
-    let mut urls = vec![json!({"verbs": ["get"], "nonResourceURLs": access::OPEN_URLS})];
-    // The rights of a node to its own pods depend on the pods: no rule can say them.
-    let mut incomplete = false;
-    if asker.is_master() {
-        resources.push(rule(&["*"], &["*"], &["*"], &[]));
-        urls.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
-    } else if let Some(node) = asker.node() {
-        incomplete = true;
-        let writes = ["create", "update", "patch"];
-        resources.push(rule(&["get", "list", "watch"], &["*"], &["*"], &[]));
-        resources.push(rule(&writes, &[""], &["nodes", "nodes/status"], &[node]));
-        resources.push(rule(&writes, &["coordination.k8s.io"], &["leases"], &[node]));
-        resources.push(rule(&writes, &[""], &["events"], &[]));
+/// Why not is not said, as Kubernetes does not: nothing speaks for it.
+fn allowed(ground: Option<String>) -> Value {
+    match ground {
+        Some(reason) if reason.is_empty() => json!({"allowed": true}),
+        Some(reason) => json!({"allowed": true, "reason": reason}),
+        None => json!({"allowed": false}),
     }
-    json!({
+}
+
+/// What somebody may do in a namespace, as rules.
+async fn rules_of(objects: &Objects, asker: &Identity, namespace: &str) -> Result<Value, Status> {
+    let mut rules = objects.rules_for(asker, namespace).await?;
+    // The rights of a node to its own pods depend on the pods: no rule can say them.
+    let incomplete = asker.node().is_some() && !asker.is_master();
+    if asker.is_master() {
+        rules.extend(Rule::all());
+    } else if let Some(node) = asker.node() {
+        let writes = ["create", "update", "patch"];
+        rules.push(Rule::urls(&["get"], access::OPEN_URLS));
+        rules.push(Rule::resources(&["get", "list", "watch"], &["*"], &["*"]));
+        rules.push(Rule::resources(&writes, &[""], &["nodes", "nodes/status"]).named(&[node]));
+        rules.push(Rule::resources(&writes, &["coordination.k8s.io"], &["leases"]).named(&[node]));
+        rules.push(Rule::resources(&writes, &[""], &["events"]));
+    }
+    let (resources, urls): (Vec<Rule>, Vec<Rule>) =
+        rules.into_iter().partition(|rule| rule.non_resource_urls.is_empty());
+    Ok(json!({
         "resourceRules": resources, "nonResourceRules": urls, "incomplete": incomplete,
-    })
+    }))
 }

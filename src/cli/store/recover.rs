@@ -95,6 +95,7 @@ impl Node {
             servers: vec![server],
             ca_pem: read("ca.crt")?,
             identity: Some((read("admin.crt")?, read("admin.key")?)),
+            token: None,
         });
         let api = api.map_err(|error| VerbError::Failed(chain(&error)))?;
         let asked = tokio::time::timeout(ASK, api.get_raw(SUMMARY_PATH, &[], "application/json"));

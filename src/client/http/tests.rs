@@ -44,7 +44,7 @@ impl Authority {
         let (certificate, key) = self.issue("admin");
         let identity = (certificate.pem().into_bytes(), key.serialize_pem().into_bytes());
         let ca_pem = self.pem.clone();
-        HttpApi::new(HttpConfig { servers, ca_pem, identity: Some(identity) }).unwrap()
+        HttpApi::new(HttpConfig { servers, ca_pem, identity: Some(identity), token: None }).unwrap()
     }
 }
 

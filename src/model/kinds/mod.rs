@@ -34,6 +34,8 @@ pub enum NameRule {
     Label,
     /// RFC 1035 label: services.
     Label1035,
+    /// What may stand in a path: roles and bindings, such as `system:node`.
+    PathSegment,
 }
 
 /// A part of an object with a path of its own.
@@ -51,6 +53,8 @@ pub enum Subresource {
     Eviction,
     /// Writes a namespace's `spec.finalizers`.
     Finalize,
+    /// Makes a token for a service account; nothing is stored.
+    Token,
 }
 
 impl Subresource {
@@ -63,6 +67,7 @@ impl Subresource {
             Subresource::Binding => "binding",
             Subresource::Eviction => "eviction",
             Subresource::Finalize => "finalize",
+            Subresource::Token => "token",
         }
     }
 
@@ -72,6 +77,7 @@ impl Subresource {
             Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
             Subresource::Binding => Some(("", "v1", "Binding")),
             Subresource::Eviction => Some(("policy", "v1", "Eviction")),
+            Subresource::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
             Subresource::Status | Subresource::Log | Subresource::Finalize => None,
         }
     }
@@ -81,7 +87,7 @@ impl Subresource {
         match self {
             Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
             Subresource::Log => &["get"],
-            Subresource::Binding | Subresource::Eviction => &["create"],
+            Subresource::Binding | Subresource::Eviction | Subresource::Token => &["create"],
             Subresource::Finalize => &["update"],
         }
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+mod access;
 mod reviews;
 mod workload;
 
@@ -258,6 +259,11 @@ pub static KINDS: &[Kind] = &[
         validate: validate::service::endpoint_slice,
         ..PLAIN
     },
+    access::SERVICE_ACCOUNT,
+    access::CLUSTER_ROLE_BINDING,
+    access::CLUSTER_ROLE,
+    access::ROLE_BINDING,
+    access::ROLE,
     workload::STATEFUL_SET,
     workload::DAEMON_SET,
     workload::CONTROLLER_REVISION,

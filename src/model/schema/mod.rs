@@ -14,10 +14,12 @@
 //! `default=` for a key that may be left out.
 //! Not here: what is done with them (`logic/apply`, `logic/patch`, `api/kube/openapi`).
 
+mod decode;
 mod parse;
 
 use std::collections::BTreeMap;
 
+pub use decode::decode;
 pub use parse::{all, by_kind, by_name};
 
 /// Words about types and fields, gzip; lines as in `types.txt`: JSON text, then the name.

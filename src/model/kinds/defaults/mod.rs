@@ -3,6 +3,7 @@
 //! Source: `pkg/apis/*/v1/defaults.go` and the registries' `PrepareForCreate`.
 //! Invariant: defaulting twice changes nothing more.
 
+pub(super) mod access;
 pub(super) mod batch;
 pub(super) mod pod;
 pub(super) mod sets;

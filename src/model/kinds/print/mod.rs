@@ -3,6 +3,7 @@
 //! Source: Kubernetes' `pkg/printers/internalversion/printers.go`; the texts follow it to
 //! the letter because scripts and people read them.
 
+pub(super) mod access;
 pub(super) mod batch;
 pub(super) mod network;
 pub(super) mod node;

@@ -69,6 +69,11 @@ fn check_name(rule: NameRule, name: &str, problems: &mut Problems) {
             let letter_first = name.starts_with(|first: char| first.is_ascii_lowercase());
             (is_dns_label(name) && letter_first, 63, LABEL_1035_TEXT)
         }
+        NameRule::PathSegment => (
+            super::access::is_path_segment(name),
+            usize::MAX,
+            "may not be '.', '..' or contain '/' or '%'",
+        ),
     };
     if name.len() > max {
         problems.invalid(field, &name.into(), &format!("must be no more than {max} characters"));

@@ -3,6 +3,7 @@
 //! Source: `pkg/apis/core/validation` and `apimachinery/pkg/api/validation`. Only rules
 //! whose breach would hurt later are here; types are checked by decoding.
 
+pub(super) mod access;
 pub(super) mod batch;
 pub(super) mod meta;
 pub(super) mod objects;
