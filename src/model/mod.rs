@@ -22,5 +22,6 @@ pub mod node_list;
 pub mod recovery;
 pub mod refusal;
 pub mod schema;
+pub mod secret_keys;
 pub mod status;
 pub mod time_zone;

@@ -3,10 +3,12 @@
 //! Two kinds of callers exist so far: administrators (`system:masters`) and nodes
 //! (`system:node:NAME` in `system:nodes`). A node reads everything that it must run and
 //! writes itself, its pods' status, and what it reports; nobody else may do anything.
-//! The question of whether a pod is on a node needs the pod: the decision says so and
-//! [`Objects::authorize`] looks.
+//! Of config maps and secrets a node gets those that its pods name, one by one.
+//! The question of whether a pod is on a node, or names an object, needs the pods: the
+//! decision says so and [`Objects::authorize`] looks.
 
 use super::{Address, Objects, str_at};
+use crate::logic::pod_references::Referred;
 use crate::model::kinds::by_path;
 use crate::model::status::Status;
 
@@ -60,6 +62,8 @@ pub enum Decision<'a> {
     Deny,
     /// Allowed if the pod is on this node.
     IfPodOn(&'a str),
+    /// Allowed if a pod on this node names the object.
+    IfPodRefers(&'a str, Referred),
 }
 
 /// Decides by identity and request alone.
@@ -69,7 +73,15 @@ pub fn decide<'a>(identity: &'a Identity, request: &Request<'_>) -> Decision<'a>
     }
     let Some(node) = identity.node() else { return Decision::Deny };
     if ["get", "list", "watch"].contains(&request.verb) {
-        return Decision::Allow;
+        let referred = match (request.group, request.resource) {
+            ("", "configmaps") => Referred::ConfigMap,
+            ("", "secrets") => Referred::Secret,
+            _ => return Decision::Allow,
+        };
+        return match request.verb {
+            "get" => Decision::IfPodRefers(node, referred),
+            _ => Decision::Deny,
+        };
     }
     let writes = ["create", "update", "patch"].contains(&request.verb);
     match (request.group, request.resource, request.subresource) {
@@ -135,6 +147,9 @@ impl Objects {
         let allowed = match decide(identity, request) {
             Decision::Allow => true,
             Decision::Deny => false,
+            Decision::IfPodRefers(node, what) => {
+                self.a_pod_refers(node, request.namespace, what, request.name).await?
+            }
             Decision::IfPodOn(node) => {
                 let kind = by_path("", "v1", "pods").ok_or_else(Status::unknown_resource)?;
                 let pod = Address::new(kind, Some(request.namespace), request.name);

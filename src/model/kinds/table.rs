@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 mod reviews;
+mod storage;
 mod workload;
 
 use super::{Kind, NameRule, Problems, SelectableField, Subresource, defaults, print, validate};
@@ -77,6 +78,7 @@ const PLAIN: Kind = Kind {
     name_rule: NameRule::Subdomain,
     verbs: VERBS,
     kept: true,
+    sealed: false,
     subresources: &[],
     generation: false,
     columns: print::NAME_AGE,
@@ -174,6 +176,7 @@ pub static KINDS: &[Kind] = &[
         on_create: defaults::pod::pod_on_create,
         ..PLAIN
     },
+    storage::SECRET,
     Kind {
         kind: "Service",
         plural: "services",

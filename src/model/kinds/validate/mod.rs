@@ -7,6 +7,7 @@ pub(super) mod batch;
 pub(super) mod meta;
 pub(super) mod objects;
 pub(super) mod pod;
+pub(super) mod secret;
 pub(super) mod service;
 pub(super) mod sets;
 pub(super) mod workload;
