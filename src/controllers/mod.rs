@@ -19,14 +19,17 @@ mod node_life;
 mod ownership;
 mod pod_cleanup;
 mod pod_control;
+mod pod_volumes;
 mod replicaset;
 mod revisions;
 mod runner;
 mod scheduler;
 mod set;
+mod set_claims;
 mod statefulset;
 mod status;
 mod taint_eviction;
+mod volumes;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
+pub mod amount;
 pub mod apply;
 pub mod auth;
 pub mod availability;
@@ -39,5 +40,6 @@ pub mod schedule_resources;
 pub mod selector;
 pub mod stateful;
 pub mod taints;
+pub mod volume_binding;
 pub mod watch_index;
 pub mod workqueue;

@@ -64,6 +64,8 @@ pub enum Decision<'a> {
     IfPodOn(&'a str),
     /// Allowed if a pod on this node names the object.
     IfPodRefers(&'a str, Referred),
+    /// Allowed if the volume is released and on this node.
+    IfReleasedOn(&'a str),
 }
 
 /// Decides by identity and request alone.
@@ -88,6 +90,7 @@ pub fn decide<'a>(identity: &'a Identity, request: &Request<'_>) -> Decision<'a>
         ("", "nodes", None | Some("status")) if writes && request.name == node => Decision::Allow,
         ("", "pods", Some("status")) if writes => Decision::IfPodOn(node),
         ("", "pods", None) if request.verb == "delete" => Decision::IfPodOn(node),
+        ("", "persistentvolumes", None) if request.verb == "delete" => Decision::IfReleasedOn(node),
         ("", "events", None) if writes => Decision::Allow,
         ("coordination.k8s.io", "leases", None) if writes && request.name == node => {
             Decision::Allow
@@ -150,6 +153,7 @@ impl Objects {
             Decision::IfPodRefers(node, what) => {
                 self.a_pod_refers(node, request.namespace, what, request.name).await?
             }
+            Decision::IfReleasedOn(node) => self.is_released_on(node, request.name).await?,
             Decision::IfPodOn(node) => {
                 let kind = by_path("", "v1", "pods").ok_or_else(Status::unknown_resource)?;
                 let pod = Address::new(kind, Some(request.namespace), request.name);

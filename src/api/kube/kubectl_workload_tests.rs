@@ -78,11 +78,11 @@ async fn what_a_set_may_not_be_is_refused_in_kubernetes_words() {
     let Some(kubectl) = Kubectl::start().await else { return };
     let claims = SETS.replace(
         "  replicas: 2",
-        "  replicas: 2\n  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]",
+        "  replicas: 2\n  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [Sometimes], resources: {requests: {storage: 1Gi}}}}]",
     );
     let claims = claims.split("---").next().unwrap();
     let refused = kubectl.try_run(&["create", "-f", "-"], claims).await;
-    let why = "spec.volumeClaimTemplates: Forbidden: persistent volumes are not served";
+    let why = "spec.volumeClaimTemplates[0].spec.accessModes: Unsupported value: \"Sometimes\"";
     assert!(!refused.ok && refused.err.contains(why), "{refused:?}");
     kubectl.run_with(&["create", "-f", "-"], SETS).await;
     let patch = ["patch", "sts", "db", "-p", "{\"spec\":{\"serviceName\":\"other\"}}"];

@@ -176,6 +176,8 @@ pub static KINDS: &[Kind] = &[
         on_create: defaults::pod::pod_on_create,
         ..PLAIN
     },
+    storage::VOLUME,
+    storage::CLAIM,
     storage::SECRET,
     Kind {
         kind: "Service",
@@ -266,4 +268,5 @@ pub static KINDS: &[Kind] = &[
     workload::CONTROLLER_REVISION,
     workload::JOB,
     workload::CRON_JOB,
+    storage::CLASS,
 ];

@@ -10,6 +10,7 @@ pub(super) mod pod;
 pub(super) mod secret;
 pub(super) mod service;
 pub(super) mod sets;
+pub(super) mod storage;
 pub(super) mod workload;
 
 use serde_json::Value;
