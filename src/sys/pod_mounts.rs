@@ -18,6 +18,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 
+use super::mounts::mount_points;
 use super::pod_files::{below, make_dir, touch_file};
 
 /// Attempts to unmount what something mounts again and again.
@@ -30,10 +31,9 @@ pub fn is_mounted(path: &Path) -> io::Result<bool> {
 
 /// What is mounted in a directory, the outermost first.
 pub fn mounts_at_or_below(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let table = procfs::process::Process::myself()
-        .and_then(|me| me.mountinfo())
-        .map_err(io::Error::other)?;
-    Ok(table.into_iter().map(|m| m.mount_point).filter(|at| at.starts_with(path)).collect())
+    let mut mounts = mount_points().map_err(io::Error::other)?;
+    mounts.retain(|at| at.starts_with(path));
+    Ok(mounts)
 }
 
 /// Mounts memory here unless it is mounted already; `options` such as `mode=1777`.
@@ -234,7 +234,8 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let (volume, pod) = (dir.path().join("v"), dir.path().join("pod"));
+        // The kernel writes a blank in its table otherwise.
+        let (volume, pod) = (dir.path().join("v"), dir.path().join("a pod"));
         make_dir(&volume.join("data"), 0o755).unwrap();
         fs::write(volume.join("data/file"), "x").unwrap();
         make_dir(&pod, 0o755).unwrap();

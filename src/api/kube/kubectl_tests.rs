@@ -404,6 +404,7 @@ async fn what_is_served_is_listed() {
             "batch/v1",
             "coordination.k8s.io/v1",
             "discovery.k8s.io/v1",
+            "storage.k8s.io/v1",
             "v1"
         ]
     );
