@@ -10,9 +10,9 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, SecurityContext};
 use super::AgentError;
 use super::env::Environment;
 use super::labels::{self, PodIdentity};
-use super::quantity::{milli_of, units_of};
-use super::volumes::{PodDir, binds};
+use super::volumes::{Places, PodDir, binds};
 use crate::engine::port::{Bind, ContainerSpec, Namespace, Resources};
+use crate::logic::amount::{milli_of, units_of};
 
 /// The kubelet's score for its pause containers.
 const SANDBOX_OOM_SCORE: i64 = -998;
@@ -95,6 +95,8 @@ pub(crate) struct Attempt<'a> {
     /// By digest, as the engine holds it.
     pub image: &'a str,
     pub env: &'a Environment,
+    /// Where the pod's volumes are.
+    pub places: &'a Places,
     pub memory_capacity_bytes: i64,
 }
 
@@ -121,7 +123,7 @@ pub(crate) fn member_spec(
         let list = list.as_ref().filter(|list| !list.is_empty())?;
         Some(list.iter().map(|text| attempt.env.expand(text)).collect::<Vec<_>>())
     };
-    let mut mounts = binds(dir, spec, container, |text| attempt.env.expand(text))?;
+    let mut mounts = binds(dir, spec, attempt.places, container, |text| attempt.env.expand(text))?;
     mounts.extend(standard_binds(dir, container, attempt.attempt, &mounts));
     let pause = Namespace::Container(attempt.sandbox_id.to_owned());
     let capabilities = security.capabilities.clone().unwrap_or_default();

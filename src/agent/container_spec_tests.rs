@@ -30,6 +30,7 @@ fn member(spec: &PodSpec) -> ContainerSpec {
         sandbox_id: "pause",
         image: "r/i@sha256:1",
         env: &env,
+        places: &Default::default(),
         memory_capacity_bytes: 1 << 30,
     };
     let dir = PodDir::new(std::path::Path::new("/pods"), "u");

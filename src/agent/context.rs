@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::config_maps::ConfigMaps;
+use super::account_tokens::AccountTokens;
 use super::events::EventSink;
 use super::ports::{ImageSource, PodNetwork};
+use super::references::References;
 use crate::client::api::SharedApi;
 use crate::engine::Engine;
 use crate::model::node_config::NodeConfig;
@@ -59,7 +60,8 @@ pub(crate) struct Context {
     pub network: Arc<dyn PodNetwork>,
     pub images: Arc<dyn ImageSource>,
     pub events: EventSink,
-    pub config_maps: ConfigMaps,
+    pub references: References,
+    pub tokens: AccountTokens,
     pub http: reqwest::Client,
     pub host: HostFacts,
     pub local: Mutex<BTreeMap<String, LocalPod>>,
@@ -81,5 +83,6 @@ impl Context {
 
     pub(crate) fn forget_local(&self, uid: &str) {
         self.local.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.tokens.forget(uid);
     }
 }

@@ -19,7 +19,7 @@ use super::pod_worker::PodWorker;
 use crate::base::limits::AGENT_RELIST;
 use crate::engine::EngineError;
 use crate::engine::port::{EngineEvent, RunState};
-use crate::sys::pod_files;
+use crate::sys::{pod_files, pod_mounts};
 
 const COLLECT_EVERY: u32 = 6;
 
@@ -216,7 +216,7 @@ impl Dispatcher {
                 continue;
             }
             let path = pods.join(&uid);
-            let removed = tokio::task::spawn_blocking(move || pod_files::remove_tree(&path)).await;
+            let removed = tokio::task::spawn_blocking(move || pod_mounts::remove_tree(&path)).await;
             let removed = removed.unwrap_or_else(|error| Err(std::io::Error::other(error)));
             if let Err(error) = removed {
                 tracing::warn!(uid, %error, "cannot remove what a pod left behind");

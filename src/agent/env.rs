@@ -4,27 +4,20 @@
 //! `$(NAME)` is replaced by what was defined before it, `$$` stands for `$`, and an
 //! unknown name stays as it is written.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, EnvVarSource};
 
 use super::AgentError;
-use super::config_maps::ConfigMaps;
-use super::labels::PodIdentity;
-use super::quantity::{milli, milli_of, units_of};
+use super::downward::Downward;
+use super::references::{Content, References, Referent};
 
 /// What an environment may speak of.
 #[derive(Debug)]
 pub(crate) struct EnvContext<'a> {
-    pub pod: &'a Pod,
-    pub spec: &'a PodSpec,
-    pub identity: &'a PodIdentity,
-    pub host_ip: &'a str,
-    pub pod_ip: &'a str,
+    /// What the pod may know of itself.
+    pub downward: &'a Downward<'a>,
     /// `KUBERNETES_SERVICE_HOST` and the port.
     pub api_service: (&'a str, u16),
-    pub config_maps: &'a ConfigMaps,
-    /// What `limits.cpu` means when there is no limit.
-    pub node_cpu_milli: i64,
-    pub node_memory_bytes: i64,
+    pub references: &'a References,
 }
 
 /// In order, each name once.
@@ -87,13 +80,18 @@ pub(crate) async fn environment(
     env.set("KUBERNETES_SERVICE_PORT", port.to_string());
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
-        let Some(reference) = &source.config_map_ref else {
-            return Err(AgentError::config("envFrom: only configMapRef is supported"));
+        let (what, name, optional) = match (&source.config_map_ref, &source.secret_ref) {
+            (Some(map), _) => (Referent::ConfigMap, &map.name, map.optional),
+            (None, Some(secret)) => (Referent::Secret, &secret.name, secret.optional),
+            (None, None) => return Err(AgentError::config("envFrom names no source")),
         };
-        let optional = reference.optional.unwrap_or(false);
-        if let Some(map) = config_map(context, &reference.name, optional).await? {
-            for (key, value) in map.data.unwrap_or_default() {
-                env.set(&format!("{prefix}{key}"), value);
+        let optional = optional.unwrap_or(false);
+        if let Some(content) = demand(context, what, name, optional).await? {
+            for (key, value) in content {
+                // Bytes that are no text cannot stand in an environment.
+                if let Ok(value) = String::from_utf8(value) {
+                    env.set(&format!("{prefix}{key}"), value);
+                }
             }
         }
     }
@@ -109,15 +107,13 @@ pub(crate) async fn environment(
     Ok(env)
 }
 
-async fn config_map(
+async fn demand(
     context: &EnvContext<'_>,
+    what: Referent,
     name: &str,
     optional: bool,
-) -> Result<Option<ConfigMap>, AgentError> {
-    match context.config_maps.get(&context.identity.namespace, name).await? {
-        None if !optional => Err(AgentError::config(format!("configmap \"{name}\" not found"))),
-        found => Ok(found),
-    }
+) -> Result<Option<Content>, AgentError> {
+    context.references.demand(what, &context.downward.identity.namespace, name, optional).await
 }
 
 async fn from_source(
@@ -126,84 +122,36 @@ async fn from_source(
     source: &EnvVarSource,
 ) -> Result<Option<String>, AgentError> {
     if let Some(field) = &source.field_ref {
-        return field_value(context, &field.field_path).map(Some);
+        return context.downward.field(&field.field_path).map(Some);
     }
     if let Some(resource) = &source.resource_field_ref {
         let divisor = resource.divisor.as_ref().map_or("", |divisor| divisor.0.as_str());
-        return resource_value(context, container, &resource.resource, divisor).map(Some);
+        return context.downward.resource(container, &resource.resource, divisor).map(Some);
     }
-    if let Some(reference) = &source.config_map_key_ref {
-        let optional = reference.optional.unwrap_or(false);
-        let Some(map) = config_map(context, &reference.name, optional).await? else {
-            return Ok(None);
-        };
-        let value = map.data.and_then(|mut data| data.remove(&reference.key));
-        if value.is_none() && !optional {
-            let (key, name) = (&reference.key, &reference.name);
-            let reason = format!("couldn't find key {key} in ConfigMap {name}");
-            return Err(AgentError::config(reason));
+    let (what, name, key, optional) = match (&source.config_map_key_ref, &source.secret_key_ref) {
+        (Some(one), _) => (Referent::ConfigMap, &one.name, &one.key, one.optional),
+        (None, Some(one)) => (Referent::Secret, &one.name, &one.key, one.optional),
+        (None, None) => {
+            return Err(AgentError::config(
+                "env: valueFrom supports fieldRef, resourceFieldRef, configMapKeyRef and \
+                 secretKeyRef only",
+            ));
         }
-        return Ok(value);
+    };
+    let optional = optional.unwrap_or(false);
+    let Some(mut content) = demand(context, what, name, optional).await? else {
+        return Ok(None);
+    };
+    match content.remove(key) {
+        Some(value) => String::from_utf8(value).map(Some).map_err(|_| {
+            AgentError::config(format!("key {key} in {} {name} is no text", what.title()))
+        }),
+        None if optional => Ok(None),
+        None => {
+            let title = what.title();
+            Err(AgentError::config(format!("couldn't find key {key} in {title} {name}")))
+        }
     }
-    Err(AgentError::config(
-        "env: valueFrom supports fieldRef, resourceFieldRef and configMapKeyRef only",
-    ))
-}
-
-/// `metadata.labels['app']` into its two parts.
-fn subscript(path: &str) -> Option<(&str, &str)> {
-    let (map, rest) = path.split_once("['")?;
-    Some((map, rest.strip_suffix("']")?))
-}
-
-pub(crate) fn field_value(context: &EnvContext<'_>, path: &str) -> Result<String, AgentError> {
-    let metadata = &context.pod.metadata;
-    if let Some((map, key)) = subscript(path) {
-        let entries = match map {
-            "metadata.labels" => metadata.labels.as_ref(),
-            "metadata.annotations" => metadata.annotations.as_ref(),
-            _ => return Err(AgentError::config(format!("fieldPath {path} is not supported"))),
-        };
-        return Ok(entries.and_then(|all| all.get(key)).cloned().unwrap_or_default());
-    }
-    let value = match path {
-        "metadata.name" => context.identity.name.clone(),
-        "metadata.namespace" => context.identity.namespace.clone(),
-        "metadata.uid" => context.identity.uid.clone(),
-        "spec.nodeName" => context.spec.node_name.clone().unwrap_or_default(),
-        "spec.serviceAccountName" => {
-            context.spec.service_account_name.clone().unwrap_or_else(|| "default".to_owned())
-        }
-        "status.hostIP" | "status.hostIPs" => context.host_ip.to_owned(),
-        "status.podIP" | "status.podIPs" => context.pod_ip.to_owned(),
-        _ => return Err(AgentError::config(format!("fieldPath {path} is not supported"))),
-    };
-    Ok(value)
-}
-
-fn resource_value(
-    context: &EnvContext<'_>,
-    container: &Container,
-    resource: &str,
-    divisor: &str,
-) -> Result<String, AgentError> {
-    let resources = container.resources.clone().unwrap_or_default();
-    let (limits, requests) = (resources.limits.as_ref(), resources.requests.as_ref());
-    let amount_milli: i128 = match resource {
-        "limits.cpu" => milli_of(limits, "cpu").unwrap_or(context.node_cpu_milli).into(),
-        "requests.cpu" => milli_of(requests, "cpu").unwrap_or(0).into(),
-        "limits.memory" => {
-            let bytes = units_of(limits, "memory").unwrap_or(context.node_memory_bytes);
-            i128::from(bytes) * 1_000
-        }
-        "requests.memory" => i128::from(units_of(requests, "memory").unwrap_or(0)) * 1_000,
-        _ => return Err(AgentError::config(format!("resource {resource} is not supported"))),
-    };
-    let divisor_milli = match milli(divisor) {
-        Some(value) if value > 0 => value,
-        _ => 1_000,
-    };
-    Ok(((amount_milli + divisor_milli - 1) / divisor_milli).to_string())
 }
 
 #[cfg(test)]
@@ -220,11 +168,5 @@ mod tests {
         assert_eq!(env.expand("$(A"), "$(A");
         env.set("A", "2".into());
         assert_eq!(env.lines(), ["A=2", "B=$(A)"]);
-    }
-
-    #[test]
-    fn subscripts_are_read() {
-        assert_eq!(subscript("metadata.labels['a/b']"), Some(("metadata.labels", "a/b")));
-        assert_eq!(subscript("metadata.name"), None);
     }
 }

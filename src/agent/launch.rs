@@ -178,13 +178,14 @@ impl PodWorker {
         let Some(sandbox) = facts.sandbox() else {
             return Err(Refusal::Round(AgentError::config("the sandbox is gone")));
         };
-        let prepared =
-            volumes::prepare(&self.dir, &self.identity, spec, &self.context.config_maps).await;
+        let host_ip = self.context.host_ip();
+        let downward = self.downward(desired, spec, &host_ip, pod_ip);
+        let prepared = volumes::prepare(&self.sources(&downward)).await;
         if let Err(error) = &prepared {
             let message = format!("MountVolume.SetUp failed: {error}");
             self.event(None, Gravity::Warning, "FailedMount", message);
         }
-        prepared?;
+        let places = prepared?;
         let named = container.image.clone().unwrap_or_default();
         let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
         let before = facts.latest(&container.name).filter(|fact| fact.spec_image == named);
@@ -192,21 +193,12 @@ impl PodWorker {
         let image = self.ensure_image(&named, policy, held).await?;
         let user = self.context.engine.image(&image).await?.unwrap_or_default().user;
         check_non_root(spec, container, &user)?;
-        let host_ip = self.context.host_ip();
         let api = self.context.config.node.network.api_address().to_string();
-        let host = &self.context.host;
-        let memory = i64::try_from(host.memory_bytes).unwrap_or(i64::MAX);
         let env = environment(
             &EnvContext {
-                pod: &desired.pod,
-                spec,
-                identity: &self.identity,
-                host_ip: &host_ip,
-                pod_ip,
+                downward: &downward,
                 api_service: (&api, 443),
-                config_maps: &self.context.config_maps,
-                node_cpu_milli: i64::try_from(host.cpus).unwrap_or(1) * 1_000,
-                node_memory_bytes: memory,
+                references: &self.context.references,
             },
             container,
         )
@@ -221,7 +213,8 @@ impl PodWorker {
             sandbox_id: &sandbox.id,
             image: &image,
             env: &env,
-            memory_capacity_bytes: memory,
+            places: &places,
+            memory_capacity_bytes: downward.node_memory_bytes,
         };
         let body = member_spec(&self.spec_context(spec), &self.dir, &attempt)?;
         Ok(self.create_or_adopt(&body).await?)

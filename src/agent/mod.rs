@@ -10,11 +10,12 @@
 //! Not here: decisions (logic/restart_plan.rs, logic/pod_phase.rs), the pods' addresses
 //! (network/, through the port in ports.rs).
 
+mod account_tokens;
 mod checkpoint;
-mod config_maps;
 mod container_spec;
 mod context;
 mod dispatch;
+mod downward;
 mod env;
 mod error;
 mod events;
@@ -30,7 +31,8 @@ mod pod_source;
 mod pod_worker;
 pub mod ports;
 mod prober;
-mod quantity;
+mod reclaim;
+mod references;
 mod status_writer;
 #[cfg(test)]
 mod tests;
@@ -50,8 +52,8 @@ pub use logs::{LogBytes, LogOptions};
 use crate::client::api::SharedApi;
 use crate::engine::Engine;
 use crate::sys::{host_facts, pod_files};
+use account_tokens::AccountTokens;
 use checkpoint::Checkpoint;
-use config_maps::ConfigMaps;
 use context::Context;
 use dispatch::Dispatcher;
 use events::EventWriter;
@@ -59,6 +61,7 @@ use node::NodeReporter;
 use node_lease::NodeLease;
 use pod_source::PodSource;
 use ports::{ImageSource, PodNetwork};
+use references::References;
 
 /// The agent of one node.
 #[derive(Debug)]
@@ -85,7 +88,8 @@ impl Agent {
             .map_err(|error| AgentError::config(format!("no client for probes: {error}")))?;
         let (events, writer) = events::channel(api.clone(), config.node.node_name.clone());
         let copies = Checkpoint::new(config.checkpoints().join("configmaps"));
-        let config_maps = ConfigMaps::new(api.clone(), copies);
+        let references = References::new(api.clone(), copies);
+        let tokens = AccountTokens::new(api.clone());
         let context = Context {
             config,
             api,
@@ -93,7 +97,8 @@ impl Agent {
             network,
             images,
             events,
-            config_maps,
+            references,
+            tokens,
             http,
             host,
             local: Mutex::new(BTreeMap::new()),
@@ -111,6 +116,7 @@ impl Agent {
         tasks.spawn(source.run(cancel.child_token()));
         tasks.spawn(NodeReporter::new(Arc::clone(context)).run(cancel.child_token()));
         tasks.spawn(NodeLease::new(Arc::clone(context)).run(cancel.child_token()));
+        tasks.spawn(reclaim::run(Arc::clone(context), cancel.child_token()));
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             tasks.spawn(writer.run(cancel.child_token()));

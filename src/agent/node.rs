@@ -19,6 +19,7 @@ use super::context::Context;
 use crate::base::limits::{NODE_HEARTBEAT, NODE_MAX_PODS};
 use crate::client::{ApiError, PatchKind, ResourceRef};
 use crate::engine::port::EngineVersion;
+use crate::logic::volume_binding::VOLUMES_DIRECTORY;
 use crate::model::node_config::Role;
 use crate::sys::clock;
 use crate::sys::host_facts::{self, HostHeadroom};
@@ -111,7 +112,9 @@ impl NodeReporter {
     /// Creates the object or brings it up to date, then writes the whole status.
     async fn register(&mut self, health: &EngineHealth) -> Result<(), ApiError> {
         let range = self.context.config.node.pod_range.to_string();
-        let metadata = json!({"name": self.name(), "labels": self.labels()});
+        let volumes = self.context.config.node.paths.volumes().display().to_string();
+        let metadata = json!({"name": self.name(), "labels": self.labels(),
+            "annotations": {VOLUMES_DIRECTORY: volumes}});
         let spec = json!({"podCIDR": range, "podCIDRs": [range]});
         let wanted = json!({"metadata": metadata, "spec": spec});
         let api = &self.context.api;

@@ -20,7 +20,7 @@ use super::pod_worker::{Next, PodWorker, deletion_grace};
 use crate::base::limits::{AGENT_RELIST, ORPHAN_GRACE_MAX};
 use crate::client::DeleteOptions;
 use crate::logic::restart_facts::PodFacts;
-use crate::sys::pod_files;
+use crate::sys::pod_mounts;
 
 impl PodWorker {
     pub(super) async fn end(
@@ -145,7 +145,7 @@ impl PodWorker {
     async fn remove_files(&self) -> Result<(), AgentError> {
         let root = self.dir.root().to_owned();
         let path = root.clone();
-        let removed = tokio::task::spawn_blocking(move || pod_files::remove_tree(&path)).await;
+        let removed = tokio::task::spawn_blocking(move || pod_mounts::remove_tree(&path)).await;
         let removed = removed.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         removed.map_err(AgentError::files("remove", root))
     }

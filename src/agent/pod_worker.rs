@@ -15,19 +15,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus, Volume};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::AgentError;
 use super::context::Context;
+use super::downward::Downward;
 use super::events::Gravity;
 use super::labels::PodIdentity;
 use super::pod_dns;
 use super::pod_source::DesiredPod;
 use super::prober::Prober;
-use super::volumes::{self, PodDir};
+use super::volumes::{self, PodDir, Sources};
 use crate::base::limits::POD_RESYNC;
 use crate::engine::port::{Container as EngineContainer, RunState};
 use crate::logic::pod_phase::final_phase;
@@ -212,7 +213,7 @@ impl PodWorker {
             return Ok(Next::Again);
         }
         report?;
-        self.refresh_volumes(spec, &facts).await?;
+        self.refresh_volumes(desired, spec, &facts, pod_ip.as_deref()).await?;
         if let Some(at) = plan.wake_at {
             let pause = Duration::try_from(at.duration_since(clock::now()));
             wake = wake.min(pause.unwrap_or(Duration::ZERO) + Duration::from_millis(20));
@@ -354,20 +355,59 @@ impl PodWorker {
         Ok(())
     }
 
-    /// Brings changed configMaps into the volumes of a pod that runs.
-    async fn refresh_volumes(&self, spec: &PodSpec, facts: &PodFacts) -> Result<(), AgentError> {
-        let has_config = spec.volumes.iter().flatten().any(|volume| volume.config_map.is_some());
-        if !has_config || !facts.containers.iter().any(|container| container.is_running()) {
+    /// What the pod may know of itself.
+    pub(super) fn downward<'a>(
+        &'a self,
+        desired: &'a DesiredPod,
+        spec: &'a PodSpec,
+        host_ip: &'a str,
+        pod_ip: &'a str,
+    ) -> Downward<'a> {
+        let host = &self.context.host;
+        Downward {
+            pod: &desired.pod,
+            spec,
+            identity: &self.identity,
+            host_ip,
+            pod_ip,
+            node_cpu_milli: i64::try_from(host.cpus).unwrap_or(1) * 1_000,
+            node_memory_bytes: i64::try_from(host.memory_bytes).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// What its volumes are made of.
+    pub(super) fn sources<'a>(&'a self, downward: &'a Downward<'a>) -> Sources<'a> {
+        let (references, tokens) = (&self.context.references, &self.context.tokens);
+        Sources { dir: &self.dir, downward, references, tokens }
+    }
+
+    /// Brings what has changed in the API into the volumes of a pod that runs.
+    async fn refresh_volumes(
+        &self,
+        desired: &DesiredPod,
+        spec: &PodSpec,
+        facts: &PodFacts,
+        pod_ip: Option<&str>,
+    ) -> Result<(), AgentError> {
+        let from_api = |volume: &Volume| {
+            volume.config_map.is_some()
+                || volume.secret.is_some()
+                || volume.projected.is_some()
+                || volume.downward_api.is_some()
+        };
+        let changes = spec.volumes.iter().flatten().any(from_api);
+        if !changes || !facts.containers.iter().any(|container| container.is_running()) {
             return Ok(());
         }
-        let maps = &self.context.config_maps;
-        match volumes::prepare(&self.dir, &self.identity, spec, maps).await {
+        let host_ip = self.context.host_ip();
+        let downward = self.downward(desired, spec, &host_ip, pod_ip.unwrap_or_default());
+        match volumes::prepare(&self.sources(&downward)).await {
             // The running containers keep what they have.
             Err(error @ (AgentError::Config { .. } | AgentError::Api(_))) => {
                 tracing::debug!(pod = self.identity.name, %error, "volumes are not refreshed");
                 Ok(())
             }
-            other => other,
+            other => other.map(drop),
         }
     }
 

@@ -88,6 +88,7 @@ fn tls(authority: &Authority, own: &Credentials) -> Arc<rustls::ServerConfig> {
 
 impl Bench {
     async fn new() -> Self {
+        crate::sys::tls::install_crypto();
         let dir = tempfile::tempdir().expect("temp dir");
         let authority = Arc::new(Authority::create("lab", clock::now()).expect("authority"));
         let kv = Arc::new(FakeKv::default());
@@ -97,6 +98,7 @@ impl Bench {
             authority: Arc::clone(&authority),
             admin: None,
             membership: Arc::clone(&membership) as _,
+            secrets: crate::install::fake::secrets(),
             ports: Ports::default(),
             clock: Arc::new(clock::now),
         }));

@@ -9,4 +9,5 @@ pub mod listener;
 pub mod nodes;
 pub mod oci;
 pub mod peer;
+pub mod secret_keys;
 pub mod store_upkeep;

@@ -12,6 +12,7 @@ pub mod node;
 mod pod_logs;
 mod remote_images;
 mod removed_node;
+mod secret_keys;
 pub mod serve;
 mod status;
 mod status_view;

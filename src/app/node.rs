@@ -32,6 +32,7 @@ use super::image_import;
 use super::in_process::InProcessApi;
 use super::leadership::Leadership;
 use super::pod_logs::RoutedLogs;
+use super::secret_keys::{Secrets, secrets};
 use super::status::NodeStatus;
 use super::store_adapters::{AuthorityTrust, MemberUpkeep};
 use super::supervise::{SuperviseError, Supervisor};
@@ -42,7 +43,7 @@ use crate::api::etcd::{EtcdApi, EtcdStore};
 use crate::api::join::{self, JoinRoutes};
 use crate::api::kube::{self, KubeState};
 use crate::api::peer::{self, HttpPeers, PeerClientError};
-use crate::api::{listener, nodes, oci, store_upkeep};
+use crate::api::{listener, nodes, oci, secret_keys, store_upkeep};
 use crate::base::limits::SHUTDOWN_DEADLINE;
 use crate::client::SharedApi;
 use crate::engine::DockerEngine;
@@ -133,6 +134,7 @@ struct Parts {
     registry: Arc<Registry>,
     status: Arc<dyn AdminBackend>,
     nodes: Arc<NodeService>,
+    secrets: Secrets,
 }
 
 /// Runs a control node until `stop` resolves.
@@ -192,7 +194,13 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
         kv.clone(),
         Arc::new(blobs),
     )?;
-    let objects = Arc::new(Objects::new(kv.clone(), ObjectsOptions { service_range }));
+    let secrets = secrets(&config, &store)?;
+    let followed = secrets.service.clone();
+    supervisor.start("keys of secrets", move |cancel| async move {
+        followed.run(cancel).await;
+        Ok::<(), Infallible>(())
+    });
+    let objects = Arc::new(Objects::new(secrets.kv.clone(), ObjectsOptions { service_range }));
     let nodes = Arc::new(NodeService::new(NodeServiceInput {
         kv,
         api: Arc::new(InProcessApi::new(objects.clone())),
@@ -203,7 +211,7 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
     }));
     let status = Arc::new(NodeStatus { config: config.clone(), store: store.clone() });
     let registry = Arc::new(registry);
-    Ok(Parts { config, identity, http, store, objects, registry, status, nodes })
+    Ok(Parts { config, identity, http, store, objects, registry, status, nodes, secrets })
 }
 
 /// A client for other nodes that shows this node's certificate.
@@ -375,6 +383,7 @@ fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeEr
         admin: Some(admin),
         membership: Arc::new(StoreMembership(parts.store.clone())),
         ports: config.ports,
+        secrets: parts.secrets.keys.clone(),
         clock,
     });
     let joining = JoinRoutes { service: Arc::new(service), tokens: Arc::new(tokens) };
@@ -389,6 +398,7 @@ fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeEr
     let router = kube::router(kubernetes)
         .merge(join::router(joining))
         .merge(nodes::router(parts.nodes.clone()))
+        .merge(secret_keys::router(parts.secrets.service.clone()))
         .merge(store_upkeep::router(Arc::new(MemberUpkeep(parts.store.clone()))))
         .merge(admin::router(parts.status.clone()));
     Ok(nodes::guard(router, parts.nodes.clone()))

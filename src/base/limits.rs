@@ -96,6 +96,10 @@ pub const CONTAINER_LOG_FILES: u32 = 3;
 pub const AGENT_RELIST: Duration = Duration::from_secs(5);
 /// How often a pod is looked at when nothing seems to happen to it.
 pub const POD_RESYNC: Duration = Duration::from_secs(15);
+/// How often a node looks for released volumes whose directories it has.
+pub const VOLUME_RECLAIM_INTERVAL: Duration = Duration::from_secs(5);
+/// How soon a claim or volume is looked at again when a cache may be behind.
+pub const VOLUME_RECHECK: Duration = Duration::from_secs(1);
 /// Longest grace that a pod without an API object gets before it is killed.
 pub const ORPHAN_GRACE_MAX: Duration = Duration::from_secs(30);
 /// Most pods on one node (the kubelet's default).

@@ -24,6 +24,7 @@ pub mod probe;
 pub mod registry;
 pub mod reset;
 pub mod run_engine;
+pub mod secrets;
 pub mod serve;
 pub mod status;
 pub mod store;
@@ -61,6 +62,7 @@ enum Verb {
     Node(node::NodeArgs),
     Serve(serve::ServeArgs),
     Status(status::StatusArgs),
+    Secrets(secrets::SecretsArgs),
     Store(store::StoreArgs),
     Get(get::GetArgs),
     Describe(describe::DescribeArgs),
@@ -109,6 +111,7 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Node(args) => blocking(node::run(args)).into(),
         Verb::Serve(args) => blocking(serve::run(args)).into(),
         Verb::Status(args) => blocking(status::run(args)).into(),
+        Verb::Secrets(args) => ended(blocking(secrets::run(args))),
         Verb::Store(args) => blocking(store::run(args)).into(),
         Verb::Get(args) => blocking(get::run(args)).into(),
         Verb::Describe(args) => blocking(describe::run(args)).into(),

@@ -302,7 +302,7 @@ impl ObjectApi for HttpApi {
     ) -> Result<Value, ApiError> {
         let path = wire::path(resource, namespace, Some(name), subresource);
         // A binding is made, not replaced: Kubernetes serves it as POST only.
-        let post = matches!(subresource, Some("binding" | "eviction"));
+        let post = matches!(subresource, Some("binding" | "eviction" | "token"));
         let method = if post { Method::POST } else { Method::PUT };
         self.json(Call::new(method, &path).with_json(JSON, object)).await
     }

@@ -4,8 +4,9 @@ use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::storage::v1::StorageClass;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,9 @@ pub(super) struct Informers {
     pub(super) cron_jobs: TypedInformer<CronJob>,
     pub(super) services: TypedInformer<Service>,
     pub(super) slices: TypedInformer<EndpointSlice>,
+    pub(super) claims: TypedInformer<PersistentVolumeClaim>,
+    pub(super) volumes: TypedInformer<PersistentVolume>,
+    pub(super) classes: TypedInformer<StorageClass>,
 }
 
 /// The node a pod is bound to.
@@ -71,6 +75,9 @@ impl Informers {
             cron_jobs: TypedInformer::typed(api.clone(), all.clone()),
             services: TypedInformer::typed(api.clone(), all.clone()),
             slices: TypedInformer::typed(api.clone(), all.clone()),
+            claims: TypedInformer::typed(api.clone(), all.clone()),
+            volumes: TypedInformer::typed(api.clone(), all.clone()),
+            classes: TypedInformer::typed(api.clone(), all.clone()),
         }
     }
 
@@ -86,5 +93,8 @@ impl Informers {
         tasks.spawn(self.cron_jobs.clone().run(cancel.clone()));
         tasks.spawn(self.services.clone().run(cancel.clone()));
         tasks.spawn(self.slices.clone().run(cancel.clone()));
+        tasks.spawn(self.claims.clone().run(cancel.clone()));
+        tasks.spawn(self.volumes.clone().run(cancel.clone()));
+        tasks.spawn(self.classes.clone().run(cancel.clone()));
     }
 }

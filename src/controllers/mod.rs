@@ -19,6 +19,7 @@ mod node_life;
 mod ownership;
 mod pod_cleanup;
 mod pod_control;
+mod pod_volumes;
 mod replicaset;
 mod revisions;
 mod role_aggregation;
@@ -26,9 +27,11 @@ mod runner;
 mod scheduler;
 mod service_account;
 mod set;
+mod set_claims;
 mod statefulset;
 mod status;
 mod taint_eviction;
+mod volumes;
 
 #[cfg(test)]
 mod tests;

@@ -15,11 +15,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{
+    Node, PersistentVolume, PersistentVolumeClaim, Pod, PodCondition,
+};
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::informers::{Informers, node_of};
+use super::pod_volumes::{PodVolumes, select_node};
 use super::runner::{Act, Controller, ControllerError, Input, Requeue};
 use crate::base::limits;
 use crate::client::api::SharedApi;
@@ -170,6 +174,9 @@ impl Controller for Scheduler {
         vec![
             Input::new(&self.informers.pods, |_, _: &Pod| vec!["pass"]),
             Input::new(&self.informers.nodes, |_, _: &Node| vec!["pass"]),
+            Input::new(&self.informers.claims, |_, _: &PersistentVolumeClaim| vec!["pass"]),
+            Input::new(&self.informers.volumes, |_, _: &PersistentVolume| vec!["pass"]),
+            Input::new(&self.informers.classes, |_, _: &StorageClass| vec!["pass"]),
         ]
     }
 
@@ -190,7 +197,9 @@ impl Controller for Scheduler {
         };
         waiting.sort_by_cached_key(|pod| rank(pod));
         let mut picture = self.draw(&pods);
+        let mut volumes = PodVolumes::new(&self.informers, &pods);
         let mut placed = Vec::new();
+        let mut selected = Vec::new();
         let mut refused = Vec::new();
         let mut unseen = false;
         for pod in waiting {
@@ -198,14 +207,35 @@ impl Controller for Scheduler {
                 unseen = true;
                 break;
             }
-            match picture.place(&pod) {
-                Ok(node) => placed.push((pod, node)),
+            let wanted = match volumes.wanted(&pod, picture.len()) {
+                Ok(wanted) => wanted,
+                Err(reason) => {
+                    refused.push((pod, reason));
+                    continue;
+                }
+            };
+            match picture.place_where(&pod, |node| volumes.check(&wanted, node)) {
+                Ok(name) => {
+                    volumes.take(&wanted);
+                    let node = picture.node(&name);
+                    if node.is_none_or(|node| volumes.is_ready(&wanted, node)) {
+                        placed.push((pod, name));
+                    } else {
+                        selected.push((wanted, name));
+                    }
+                }
                 Err(reason) => refused.push((pod, reason.to_string())),
             }
         }
         let bindings: Vec<_> = placed.iter().map(|(pod, node)| self.bind(pod, node)).collect();
         let bound: Vec<Result<(), ControllerError>> =
             futures::stream::iter(bindings).buffer_unordered(BINDINGS_AT_ONCE).collect().await;
+        for (wanted, node) in &selected {
+            match select_node(&self.api, wanted, node).await {
+                Err(error) if error.source.is_conflict() || error.source.is_not_found() => {}
+                outcome => outcome?,
+            }
+        }
         for (pod, message) in &refused {
             match self.explain(pod, message).await {
                 Err(error) if error.source.is_conflict() => {}

@@ -11,7 +11,9 @@ use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
 use tokio::task::JoinSet;
@@ -36,6 +38,7 @@ use super::scheduler::Scheduler;
 use super::service_account::{ACCOUNTS, ServiceAccounts};
 use super::statefulset::StatefulSets;
 use super::taint_eviction::TaintEviction;
+use super::volumes::Volumes;
 use crate::client::api::{ListOptions, ResourceRef, SharedApi};
 use crate::client::events::EventRecorder;
 use crate::client::informer::TypedInformer;
@@ -58,6 +61,8 @@ impl Default for ControllerOptions {
             Node::REF,
             Pod::REF,
             ConfigMap::REF,
+            Secret::REF,
+            PersistentVolumeClaim::REF,
             Service::REF,
             Deployment::REF,
             ReplicaSet::REF,
@@ -146,6 +151,8 @@ impl ControllerSet {
         spawn(TaintEviction::new(api, &informers, events), tasks, stop);
         let events = recorder("default-scheduler", tasks);
         spawn(Scheduler::new(api, &informers, events), tasks, stop);
+        let events = recorder("persistentvolume-controller", tasks);
+        spawn(Volumes::new(api, &informers, events), tasks, stop);
         let events = recorder("node-controller", tasks);
         spawn(NodeLife::new(api, &informers, events, self.patience), tasks, stop);
         spawn(EndpointSlices::new(api, &informers), tasks, stop);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
 use serde_json::json;
 
 use super::expectations::Belief;
@@ -19,6 +19,7 @@ use super::ownership;
 use super::pod_control::{self, Deed, PodControl};
 use super::revisions::{self, History, Revisions};
 use super::runner::{Act, Controller, ControllerError, Input, Requeue};
+use super::set_claims::{self, SetClaims};
 use super::status;
 use crate::base::limits;
 use crate::client::api::{ApiError, SharedApi};
@@ -41,6 +42,7 @@ pub(super) struct StatefulSets {
     informers: Informers,
     control: PodControl<StatefulSet>,
     history: Revisions<StatefulSet>,
+    claims: SetClaims,
 }
 
 /// A set with what is derived from it once.
@@ -169,6 +171,7 @@ impl View<'_> {
         labels.insert(REVISION.to_owned(), revision);
         labels.insert(POD_NAME.to_owned(), name.clone());
         labels.insert(POD_INDEX.to_owned(), ordinal.to_string());
+        set_claims::mount(self.set, ordinal, &mut pod);
         if let Some(spec) = &mut pod.spec {
             spec.hostname = Some(name);
             spec.subdomain = self.set.spec.service_name.clone().filter(|name| !name.is_empty());
@@ -187,6 +190,7 @@ impl StatefulSets {
         let label = "controller.kubernetes.io/hash";
         Self {
             informers: informers.clone(),
+            claims: SetClaims::new(api, &informers.claims, events.clone()),
             control: PodControl::new(api, informers, events).with_words(words),
             history: Revisions::new(api, &informers.revisions, label),
         }
@@ -212,10 +216,14 @@ impl StatefulSets {
     async fn take(&self, view: &View<'_>, step: Step) -> Result<(), ApiError> {
         match step {
             Step::Create { ordinal, template } => {
+                self.claims.make(view.set, ordinal).await?;
                 self.control.create(view.set, &view.compose(ordinal, template)).await
             }
             Step::Delete { ordinal, reason } => {
                 let Some(pod) = view.pod(ordinal) else { return Ok(()) };
+                // Before it goes: nobody can be made an owner afterwards.
+                let condemned = reason == Reason::ScaleDown;
+                self.claims.own(view.set, pod, ordinal, condemned).await?;
                 if reason == Reason::Ended {
                     let (set, pod) = (view.set.key(), pod.key());
                     let text =
@@ -226,6 +234,29 @@ impl StatefulSets {
                 self.control.delete(view.set, pod).await
             }
         }
+    }
+
+    /// A claim concerns the set whose name it carries.
+    fn claims_input(&self) -> Input<ObjectKey> {
+        let sets = self.informers.stateful_sets.clone();
+        Input::new(&self.informers.claims, move |key, _: &PersistentVolumeClaim| {
+            let near = sets.list_namespace(&key.namespace);
+            let named = |set: &StatefulSet| key.name.contains(&format!("-{}-", set.key().name));
+            near.iter().filter(|set| named(set)).map(|set| set.key()).collect()
+        })
+    }
+
+    /// The policy may have changed since the claims were made.
+    async fn own_claims(&self, view: &View<'_>) -> Result<(), ApiError> {
+        let wanted = wanted(view.set);
+        let range = wanted.start..wanted.start.saturating_add(wanted.replicas);
+        let (set, name) = (view.set, view.set.key().name);
+        for pod in &view.pods {
+            if let Some(ordinal) = ordinal_of(&name, &pod.key().name) {
+                self.claims.own(set, pod, ordinal, !range.contains(&ordinal)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// A pod that was adopted, or whose labels somebody changed, gets its name back.
@@ -256,6 +287,7 @@ impl Controller for StatefulSets {
         vec![
             Input::new(sets, |key, _| vec![key.clone()]),
             pod_control::pods_of(&self.informers.pods, sets, |set| Some(&set.spec.selector)),
+            self.claims_input(),
             Input::new(&self.informers.revisions, |_, one: &ControllerRevision| {
                 ownership::controller_key(&one.metadata, "StatefulSet").into_iter().collect()
             }),
@@ -277,6 +309,7 @@ impl Controller for StatefulSets {
         let mut outcome = Ok(());
         if !set.is_terminating() {
             self.name_pods(&view).await?;
+            self.own_claims(&view).await.act("give owners to the claims of", key)?;
             let steps = plan(&wanted(&set), &members);
             for step in steps.into_iter().take(limits::REPLICASET_BURST) {
                 outcome = self.take(&view, step).await;

@@ -8,6 +8,8 @@ mod jobs;
 mod lab;
 #[path = "tests/sets.rs"]
 mod sets;
+#[path = "tests/storage.rs"]
+mod storage;
 
 use std::time::Duration;
 

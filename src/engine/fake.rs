@@ -28,6 +28,8 @@ struct Inner {
     starts: Vec<String>,
     stops: Vec<String>,
     exec_fails: bool,
+    /// Environments by container name.
+    environments: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,11 @@ impl FakeEngine {
     /// Names of containers in the order of their starts.
     pub(crate) fn starts(&self) -> Vec<String> {
         self.lock().starts.clone()
+    }
+
+    /// What a container that was made last under this name got.
+    pub(crate) fn environment(&self, name: &str) -> Vec<String> {
+        self.lock().environments.get(name).cloned().unwrap_or_default()
     }
 
     pub(crate) fn stops(&self) -> Vec<String> {
@@ -214,6 +221,7 @@ impl Engine for FakeEngine {
                 started_at: None,
                 finished_at: None,
             };
+            inner.environments.insert(spec.name.clone(), spec.env.clone());
             inner.containers.insert(id.clone(), container);
             id
         };

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::base::ids::MemberId;
 use crate::model::kv::*;
 use crate::model::node_list::{MemberSeat, Removed};
+use crate::pki::{KeyRing, SecretKeys, new_secret_key};
 use crate::store::{Kv, StoreError};
 
 use super::join_service::Membership;
@@ -183,4 +184,14 @@ pub(crate) fn clock(start: Timestamp) -> (Clock, Arc<Mutex<Timestamp>>) {
     let now = Arc::new(Mutex::new(start));
     let shared = Arc::clone(&now);
     (Arc::new(move || *shared.lock().expect("lock")), now)
+}
+
+/// One key, in use.
+pub(crate) fn secrets() -> Arc<SecretKeys> {
+    let mut ring = KeyRing::default();
+    ring.add([new_secret_key(Timestamp::UNIX_EPOCH)]).expect("a new key");
+    let id = ring.ids()[0];
+    let keys = SecretKeys::default();
+    keys.set(ring, Some(id));
+    Arc::new(keys)
 }

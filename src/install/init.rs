@@ -17,7 +17,9 @@ use crate::logic::preflight::Finding;
 use crate::model::cluster::{Cluster, ParsedCluster, Problem};
 use crate::model::cluster_record::{ClusterBootstrap, ClusterRecord, NodeRecord};
 use crate::model::node_config::{NodeConfig, Paths, Ports, Role};
-use crate::pki::{Authority, KubeconfigInput, NodeKey, NodeNames, kubeconfig};
+use crate::pki::{
+    Authority, KeyRing, KubeconfigInput, NodeKey, NodeNames, SECRET_KEYS_FILE, kubeconfig,
+};
 use crate::sys::files::{self, LockFile};
 use crate::sys::fresh;
 
@@ -211,6 +213,7 @@ fn make_pki(
     let now = (tools.clock)();
     let authority = Authority::load_or_create(&pki, &cluster.name, now)?;
     let key = NodeKey::load_or_create(&pki.join("node.key"))?;
+    KeyRing::load_or_create(&pki.join(SECRET_KEYS_FILE), now)?;
     let names = NodeNames {
         node_name: config.node_name.clone(),
         address: config.address,

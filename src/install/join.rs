@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use crate::base::chain::chain;
 use crate::model::join::{JoinAnswer, JoinRequest};
 use crate::model::node_config::{NodeConfig, Paths, Ports, Role};
-use crate::pki::{Authority, JoinToken, NodeKey};
+use crate::pki::{Authority, JoinToken, KeyRing, NodeKey, SECRET_KEYS_FILE};
 use crate::sys::{files, tls_keys};
 
 use super::apply::{InstallError, Sequence, Tools, node_credentials, read_config, write_chain};
@@ -196,6 +196,13 @@ fn write_pki(config: &NodeConfig, answer: &JoinAnswer) -> Result<(), InstallErro
         // Control nodes admit others, so they hold the authority; it is checked first.
         Some(key) => Authority::from_pem(authority, key)?.save(&pki)?,
         None => files::write_atomic(&pki.join("ca.crt"), authority.as_bytes(), 0o644)?,
+    }
+    if let Some(keys) = &answer.secret_keys {
+        let mut ring = KeyRing::default();
+        let path = pki.join(SECRET_KEYS_FILE);
+        ring.add(keys.iter().cloned())
+            .map_err(|reason| InstallError::Damaged { path: path.clone(), reason })?;
+        ring.save(&path)?;
     }
     write_chain(&pki.join("node.crt"), &answer.certificate, authority)?;
     if let (Some(certificate), Some(key)) = (&answer.admin_certificate, &answer.admin_key) {

@@ -27,7 +27,7 @@ use crate::model::join::{JoinAnswer, JoinRequest};
 use crate::model::kv::{Op, RangeRequest, TxnRequest};
 use crate::model::node_config::{Ports, Role};
 use crate::model::node_list::MemberSeat;
-use crate::pki::{Authority, JoinToken, NodeNames, PkiError, key_fingerprint};
+use crate::pki::{Authority, JoinToken, NodeNames, PkiError, SecretKeys, key_fingerprint};
 use crate::store::Kv;
 
 use super::place::{Place, place, roles_asked};
@@ -65,6 +65,8 @@ pub struct JoinServiceInput {
     pub admin: Option<(String, String)>,
     pub membership: Arc<dyn Membership>,
     pub ports: Ports,
+    /// Handed to new control nodes.
+    pub secrets: Arc<SecretKeys>,
     pub clock: Clock,
 }
 
@@ -301,6 +303,7 @@ impl JoinService {
             certificate,
             admin_certificate,
             admin_key,
+            secret_keys: control.then(|| self.input.secrets.ring().to_vec()),
         })
     }
 

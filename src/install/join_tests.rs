@@ -56,6 +56,7 @@ impl Bench {
             authority: Arc::clone(&authority),
             admin: Some(("CERT".into(), "KEY".into())),
             membership: Arc::clone(&membership) as Arc<dyn Membership>,
+            secrets: crate::install::fake::secrets(),
             ports: Ports::default(),
             clock: Arc::clone(&clock),
         });

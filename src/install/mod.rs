@@ -29,6 +29,7 @@ pub mod remote;
 pub mod removal_note;
 mod removed_key;
 pub mod reset;
+pub mod secret_keys;
 pub mod tokens;
 
 #[cfg(test)]

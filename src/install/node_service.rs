@@ -36,6 +36,7 @@ use super::join_service::{Membership, node_key};
 use super::node_view::{self, is_ready};
 use super::refused::JoinRefused;
 use super::removed_key::removed_key;
+use super::secret_keys::forget_holder;
 use super::tokens::{Clock, put_record, read_record, unchanged};
 
 /// How long the group may take to let a member go; the same command waits on.
@@ -295,7 +296,7 @@ impl NodeService {
             }
             let txn = TxnRequest {
                 compare: vec![unchanged(&key, found.revision)],
-                success: vec![Op::delete(key.clone().into_bytes())],
+                success: vec![Op::delete(key.clone().into_bytes()), forget_holder(name)],
                 failure: Vec::new(),
             };
             if self.input.kv.txn(txn).await?.succeeded {

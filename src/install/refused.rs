@@ -114,7 +114,7 @@ pub enum JoinRefused {
     Store(#[from] StoreError),
     #[error("the registry's records cannot be changed")]
     Registry(#[from] RegistryError),
-    #[error("cannot sign")]
+    #[error("cannot sign, or keep a key")]
     Pki(#[source] PkiError),
     #[error("cannot reach the store's group: {reason}")]
     Membership { reason: String },

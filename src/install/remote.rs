@@ -17,6 +17,7 @@ use crate::model::join::{
     JoinAnswer, JoinRequest, JoinedRequest, TokenAnswer, TokenInfo, TokenRequest,
 };
 use crate::model::node_list::{LeaveRequest, Removed};
+use crate::model::secret_keys::{SecretKey, SecretKeysStatus};
 use crate::model::status::Status;
 use crate::sys::tls_keys;
 
@@ -71,6 +72,30 @@ impl Connection {
         Self::new(server, tls)
     }
 
+    /// A body that is sent as it is.
+    async fn post_bytes<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<A, RemoteError> {
+        let request = self
+            .client
+            .post(format!("https://{}{path}", self.server))
+            .timeout(self.deadline)
+            .body(body);
+        self.answer(request.send().await.map_err(|error| self.unreachable(&error))?).await
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> RemoteError {
+        let reason = chain(error);
+        let server = self.server.clone();
+        if reason.contains(tls_keys::FOREIGN_AUTHORITY) {
+            RemoteError::Foreign { server }
+        } else {
+            RemoteError::Unreachable { server, reason }
+        }
+    }
+
     async fn send<B: Serialize>(
         &self,
         method: Method,
@@ -84,15 +109,7 @@ impl Connection {
         if let Some(body) = body {
             request = request.json(body);
         }
-        request.send().await.map_err(|error| {
-            let reason = chain(&error);
-            let server = self.server.clone();
-            if reason.contains(tls_keys::FOREIGN_AUTHORITY) {
-                RemoteError::Foreign { server }
-            } else {
-                RemoteError::Unreachable { server, reason }
-            }
-        })
+        request.send().await.map_err(|error| self.unreachable(&error))
     }
 
     async fn call<B: Serialize, A: DeserializeOwned>(
@@ -101,7 +118,10 @@ impl Connection {
         path: &str,
         body: Option<&B>,
     ) -> Result<A, RemoteError> {
-        let response = self.send(method, path, body).await?;
+        self.answer(self.send(method, path, body).await?).await
+    }
+
+    async fn answer<A: DeserializeOwned>(&self, response: Response) -> Result<A, RemoteError> {
         let server = self.server.clone();
         let code = response.status();
         let bytes = response.bytes().await.map_err(|error| RemoteError::Unreachable {
@@ -233,5 +253,44 @@ impl HttpsRemote {
         let connection = Connection::with_keys(server, own)?;
         let path = format!("/holdfast/v1/tokens/{id}");
         connection.call::<_, Value>(Method::DELETE, &path, NONE).await.map(drop)
+    }
+
+    /// How far the keys of secrets are; the administrator's.
+    pub async fn secret_keys(
+        &self,
+        server: SocketAddr,
+        own: &Credentials,
+    ) -> Result<SecretKeysStatus, RemoteError> {
+        let connection = Connection::with_keys(server, own)?;
+        connection.call(Method::GET, "/holdfast/v1/secret-keys", NONE).await
+    }
+
+    pub async fn rotate_secret_key(
+        &self,
+        server: SocketAddr,
+        own: &Credentials,
+    ) -> Result<Value, RemoteError> {
+        let connection = Connection::with_keys(server, own)?;
+        connection.call(Method::POST, "/holdfast/v1/secret-keys/rotate", NONE).await
+    }
+
+    pub async fn import_secret_keys(
+        &self,
+        server: SocketAddr,
+        own: &Credentials,
+        file: Vec<u8>,
+    ) -> Result<Value, RemoteError> {
+        let connection = Connection::with_keys(server, own)?;
+        connection.post_bytes("/holdfast/v1/secret-keys/import", file).await
+    }
+
+    /// The keys of secrets themselves, for a control node.
+    pub async fn all_secret_keys(
+        &self,
+        server: SocketAddr,
+        own: &Credentials,
+    ) -> Result<Vec<SecretKey>, RemoteError> {
+        let connection = Connection::with_keys(server, own)?;
+        connection.call(Method::GET, "/holdfast/v1/secret-keys/all", NONE).await
     }
 }

@@ -166,6 +166,7 @@ impl Cluster {
             authority: Arc::clone(&authority),
             admin: Some(("ADMIN CERT".into(), "ADMIN KEY".into())),
             membership: Arc::clone(&self.membership) as _,
+            secrets: crate::install::fake::secrets(),
             ports: Ports::default(),
             clock: Arc::new(crate::sys::clock::now),
         })));

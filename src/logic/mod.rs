@@ -1,5 +1,6 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
+pub mod amount;
 pub mod apply;
 pub mod audit_chain;
 pub mod auth;
@@ -13,6 +14,7 @@ pub mod gc;
 pub mod generation;
 pub mod ipam;
 pub mod job;
+pub mod key_rotation;
 pub mod lease;
 pub mod lineage;
 pub mod membership;
@@ -21,6 +23,7 @@ pub mod node_life;
 pub mod patch;
 pub mod pod_attention;
 pub mod pod_phase;
+pub mod pod_references;
 pub mod preflight;
 pub mod probe;
 pub mod rbac;
@@ -39,5 +42,6 @@ pub mod schedule_resources;
 pub mod selector;
 pub mod stateful;
 pub mod taints;
+pub mod volume_binding;
 pub mod watch_index;
 pub mod workqueue;

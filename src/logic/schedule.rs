@@ -93,6 +93,19 @@ impl Picture {
         picture
     }
 
+    /// A node by its name.
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        self.by_name.get(name).map(|&at| &self.rooms[at].node)
+    }
+
+    pub fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rooms.is_empty()
+    }
+
     /// Counts a pod that is on a node already (or is on its way there).
     pub fn occupy(&mut self, pod: &Pod, node: &str) {
         if is_ended(pod) {
@@ -118,12 +131,22 @@ impl Picture {
 
     /// Chooses the pod's node and counts the pod there.
     pub fn place(&mut self, pod: &Pod) -> Result<String, Unschedulable> {
+        self.place_where(pod, |_| Ok(()))
+    }
+
+    /// The same among nodes that somebody else does not object to.
+    pub fn place_where(
+        &mut self,
+        pod: &Pod,
+        may: impl Fn(&Node) -> Result<(), Obstacle>,
+    ) -> Result<String, Unschedulable> {
         let footprint = footprint(pod);
         let owner = owner(pod);
         let mut obstacles = BTreeMap::new();
         let mut best: Option<(Score<'_>, usize)> = None;
         for (at, room) in self.rooms.iter().enumerate() {
             match check_node(pod, &room.node)
+                .and_then(|()| may(&room.node))
                 .map_err(|found| vec![found])
                 .and_then(|()| room.check(&footprint))
             {

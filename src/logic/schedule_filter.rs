@@ -12,13 +12,20 @@ use crate::logic::rollout_selector::requirement;
 pub enum Obstacle {
     NotReady,
     Unschedulable,
-    Taint { key: String, value: String },
+    Taint {
+        key: String,
+        value: String,
+    },
     Affinity,
     OtherNode,
     Cpu,
     Memory,
     PodCount,
     HostPort,
+    /// Its volume can be used on other nodes only.
+    VolumeElsewhere,
+    /// Nothing here can be bound to a claim of the pod.
+    NoVolume,
 }
 
 impl std::fmt::Display for Obstacle {
@@ -34,6 +41,8 @@ impl std::fmt::Display for Obstacle {
             Obstacle::Cpu => "Insufficient cpu",
             Obstacle::Memory => "Insufficient memory",
             Obstacle::PodCount => "Too many pods",
+            Obstacle::VolumeElsewhere => "node(s) had volume node affinity conflict",
+            Obstacle::NoVolume => "node(s) didn't find available persistent volumes to bind",
             Obstacle::HostPort => "node(s) didn't have free ports for the requested pod ports",
         })
     }
@@ -116,9 +125,12 @@ pub fn selects(spec: &PodSpec, node: &Node) -> bool {
     let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let required = affinity
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    required.is_none_or(|required| {
-        required.node_selector_terms.iter().any(|term| term_matches(term, node))
-    })
+    required.is_none_or(|required| any_term_matches(&required.node_selector_terms, node))
+}
+
+/// Whether one of the terms chooses the node; none chooses nothing.
+pub fn any_term_matches(terms: &[NodeSelectorTerm], node: &Node) -> bool {
+    terms.iter().any(|term| term_matches(term, node))
 }
 
 /// All expressions of a term must hold; a term without any matches no node.

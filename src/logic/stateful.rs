@@ -177,6 +177,24 @@ impl Wanted {
     }
 }
 
+/// Whose deletion takes a claim along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimOwner {
+    Nobody,
+    Set,
+    Pod,
+}
+
+/// The owner of a claim by the set's policy. A claim of a pod that the set has become too
+/// small for goes with the pod, and so not with a pod that is only replaced.
+pub fn claim_owner(when_deleted: bool, when_scaled: bool, condemned: bool) -> ClaimOwner {
+    match (when_deleted, when_scaled, condemned) {
+        (_, true, true) => ClaimOwner::Pod,
+        (true, _, false) | (true, false, true) => ClaimOwner::Set,
+        (false, _, _) => ClaimOwner::Nobody,
+    }
+}
+
 /// The ordinal of a pod by its name, if it could be the set's.
 pub fn ordinal_of(set: &str, pod: &str) -> Option<i32> {
     let digits = pod.strip_prefix(set)?.strip_prefix('-')?;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::node_config::{ClusterNetwork, Role};
+use crate::model::secret_keys::SecretKey;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -50,6 +51,9 @@ pub struct JoinAnswer {
     /// PEM pair of the cluster administrator; for control nodes only.
     pub admin_certificate: Option<String>,
     pub admin_key: Option<String>,
+    /// The keys that secrets are encrypted with; for control nodes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_keys: Option<Vec<SecretKey>>,
 }
 
 /// A node says that its services answer (`POST /holdfast/v1/joined`, node certificate).

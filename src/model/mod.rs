@@ -24,5 +24,6 @@ pub mod rbac;
 pub mod recovery;
 pub mod refusal;
 pub mod schema;
+pub mod secret_keys;
 pub mod status;
 pub mod time_zone;

@@ -77,6 +77,11 @@ impl Paths {
         self.data.join("pods")
     }
 
+    /// Directories of persistent volumes; they outlive their pods.
+    pub fn volumes(&self) -> PathBuf {
+        self.data.join("volumes")
+    }
+
     pub fn engine_socket(&self) -> PathBuf {
         self.run.join("engine.sock")
     }

@@ -7,9 +7,10 @@
 //! ```
 //! Administrators (`system:masters`) may do everything. A node (`system:node:NAME` in
 //! `system:nodes`) reads everything that it must run and writes itself, its pods' status,
-//! and what it reports; those rules come first and need no roles. Everybody else has what
-//! roles and bindings give ([`crate::logic::rbac`]). The question of whether a pod is on
-//! a node needs the pod: the decision says so and [`Objects::access`] looks.
+//! and what it reports; of config maps and secrets it gets those that its pods name, one by
+//! one. Those rules come first and need no roles. Everybody else has what roles and bindings
+//! give ([`crate::logic::rbac`]). The question of whether a pod is on a node, or names an
+//! object, needs the pods: the decision says so and [`Objects::access`] looks.
 
 mod audit_log;
 mod author;
@@ -33,6 +34,7 @@ pub use tokens::{API_AUDIENCE, Authenticated};
 pub use user_tokens::{NewUserToken, UserTokenInfo};
 
 use super::{Address, Objects, str_at};
+use crate::logic::pod_references::Referred;
 use crate::logic::rbac::{Asked, Who};
 use crate::model::kinds::by_path;
 use crate::model::rbac::Rule;
@@ -130,6 +132,10 @@ pub enum Decision<'a> {
     Deny,
     /// Allowed if the pod is on this node.
     IfPodOn(&'a str),
+    /// Allowed if a pod on this node names the object.
+    IfPodRefers(&'a str, Referred),
+    /// Allowed if the volume is released and on this node.
+    IfReleasedOn(&'a str),
 }
 
 /// Decides by identity and request alone.
@@ -139,13 +145,22 @@ pub fn decide<'a>(identity: &'a Identity, request: &Request<'_>) -> Decision<'a>
     }
     let Some(node) = identity.node() else { return Decision::Deny };
     if ["get", "list", "watch"].contains(&request.verb) {
-        return Decision::Allow;
+        let referred = match (request.group, request.resource) {
+            ("", "configmaps") => Referred::ConfigMap,
+            ("", "secrets") => Referred::Secret,
+            _ => return Decision::Allow,
+        };
+        return match request.verb {
+            "get" => Decision::IfPodRefers(node, referred),
+            _ => Decision::Deny,
+        };
     }
     let writes = ["create", "update", "patch"].contains(&request.verb);
     match (request.group, request.resource, request.subresource) {
         ("", "nodes", None | Some("status")) if writes && request.name == node => Decision::Allow,
         ("", "pods", Some("status")) if writes => Decision::IfPodOn(node),
         ("", "pods", None) if request.verb == "delete" => Decision::IfPodOn(node),
+        ("", "persistentvolumes", None) if request.verb == "delete" => Decision::IfReleasedOn(node),
         ("", "events", None) if writes => Decision::Allow,
         ("coordination.k8s.io", "leases", None) if writes && request.name == node => {
             Decision::Allow
@@ -216,6 +231,10 @@ impl Objects {
         let allowed = match decide(identity, request) {
             Decision::Allow => true,
             Decision::Deny => false,
+            Decision::IfPodRefers(node, what) => {
+                self.a_pod_refers(node, request.namespace, what, request.name).await?
+            }
+            Decision::IfReleasedOn(node) => self.is_released_on(node, request.name).await?,
             Decision::IfPodOn(node) => {
                 let kind = by_path("", "v1", "pods").ok_or_else(Status::unknown_resource)?;
                 let pod = Address::new(kind, Some(request.namespace), request.name);

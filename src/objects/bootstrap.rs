@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Objects, WriteOptions, service_ip};
+use crate::logic::volume_binding::{DEFAULT_CLASS, LOCAL_PATH};
 use crate::model::kinds;
 use crate::model::status::Status;
 
@@ -17,6 +18,14 @@ impl Objects {
             let namespace = json!({"metadata": {"name": name}});
             self.ensure("namespaces", None, namespace).await?;
         }
+        // Claims work out of the box, and an operator's other default goes first: it is newer.
+        let class = json!({
+            "metadata": {"name": "local-path", "annotations": {DEFAULT_CLASS: "true"}},
+            "provisioner": LOCAL_PATH,
+            "reclaimPolicy": "Delete",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        });
+        self.ensure_in("storage.k8s.io", "storageclasses", None, class).await?;
         let api = json!({
             "metadata": {
                 "name": "kubernetes",
@@ -51,7 +60,17 @@ impl Objects {
         namespace: Option<&str>,
         object: Value,
     ) -> Result<(), Status> {
-        let kind = kinds::by_path("", "v1", plural).ok_or_else(Status::unknown_resource)?;
+        self.ensure_in("", plural, namespace, object).await
+    }
+
+    async fn ensure_in(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: Option<&str>,
+        object: Value,
+    ) -> Result<(), Status> {
+        let kind = kinds::by_path(group, "v1", plural).ok_or_else(Status::unknown_resource)?;
         let address = super::Address::new(
             kind,
             namespace,

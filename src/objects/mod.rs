@@ -27,10 +27,12 @@ pub mod fields;
 mod key;
 #[cfg(test)]
 pub(crate) mod memory_kv;
+mod node_reads;
 mod ownership;
 mod read;
 mod refusal;
 mod scale;
+mod sealed_kv;
 mod service_account;
 mod service_ip;
 mod stored;
@@ -45,6 +47,7 @@ use serde_json::Value;
 pub use apply::{Applied, ApplyRequest};
 pub use delete::{DeleteRequest, Deletion, Propagation};
 pub use read::{ListRequest, Listing};
+pub use sealed_kv::{SealedKv, Sweep};
 pub use update::{Patch, PatchType};
 pub use watch::{Change, WatchRequest};
 

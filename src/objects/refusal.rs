@@ -16,7 +16,10 @@ pub(super) fn of(error: StoreError) -> Status {
             Status::unavailable(error.to_string()).retry_after(QUORUM_RETRY_SECONDS)
         }
         // Another control node answers in the place of one that was removed.
-        StoreError::NoLeader { .. } | StoreError::ShuttingDown | StoreError::Removed => {
+        StoreError::NoLeader { .. }
+        | StoreError::NoKey { .. }
+        | StoreError::ShuttingDown
+        | StoreError::Removed => {
             Status::unavailable(error.to_string()).retry_after(RETRY_AFTER_SECONDS)
         }
         StoreError::Unknown { .. } => Status::timeout(error.to_string()),
@@ -58,6 +61,7 @@ mod tests {
         };
         for (error, code, name, retry) in [
             (StoreError::NoLeader { reason: reason() }, 503, "ServiceUnavailable", Some(1)),
+            (StoreError::NoKey { reason: reason() }, 503, "ServiceUnavailable", Some(1)),
             (StoreError::NoQuorum(loss), 503, "ServiceUnavailable", Some(5)),
             (StoreError::ShuttingDown, 503, "ServiceUnavailable", Some(1)),
             (StoreError::Removed, 503, "ServiceUnavailable", Some(1)),

@@ -2,6 +2,8 @@
 //!
 //! Format 1 is JSON, recognized by its first byte `{`. A later format begins with
 //! another byte, so that both can be read side by side during an upgrade.
+//! Kinds that are sealed pass through [`super::SealedKv`], which leaves an envelope as it is
+//! when it cannot open it: then the reader is told why.
 //! Invariant: `resourceVersion` is not stored; it is the key's revision.
 
 use bytes::Bytes;
@@ -9,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::model::kv::{KeyValue, Revision};
 use crate::model::status::Status;
+use crate::pki;
 use crate::sys::clock;
 
 /// An object and the revision it was last changed at.
@@ -34,6 +37,13 @@ pub(super) fn decode(kv: &KeyValue) -> Result<Value, Status> {
 /// The same with another revision, for what a deletion delivers.
 pub(super) fn decode_at(kv: &KeyValue, revision: Revision) -> Result<Value, Status> {
     let key = || String::from_utf8_lossy(&kv.key).into_owned();
+    if let Some(id) = pki::key_of(&kv.value) {
+        return Err(Status::internal(format!(
+            "{} cannot be decrypted: either this node lacks key {id} (`holdfast secrets status` \
+             names what is missing), or what stands there was changed or moved",
+            key()
+        )));
+    }
     if kv.value.first() != Some(&b'{') {
         return Err(Status::internal(format!("{} is stored in an unknown format", key())));
     }

@@ -401,7 +401,6 @@ async fn a_node_writes_itself_and_its_pods_and_nothing_else() {
     };
     for (request, allowed) in [
         (ask("list", "pods", None, ""), true),
-        (ask("get", "configmaps", None, "x"), true),
         (ask("update", "nodes", Some("status"), "n1"), true),
         (ask("create", "nodes", None, "n1"), true),
         (ask("update", "nodes", None, "n2"), false),
@@ -417,6 +416,34 @@ async fn a_node_writes_itself_and_its_pods_and_nothing_else() {
         let answer = world.objects.authorize(&identity, &request).await;
         assert_eq!(answer.is_ok(), allowed, "{request:?}");
     }
+    let needs = |map: &str, secret: &str| {
+        json!({"containers": [{"name": "c", "image": "c:1",
+            "envFrom": [{"configMapRef": {"name": map}}],
+            "env": [{"name": "P", "valueFrom": {"secretKeyRef": {"name": secret, "key": "p"}}}]}]})
+    };
+    for (pod, node, map, secret) in [("p1", "n1", "mine", "mine"), ("p2", "n2", "theirs", "theirs")]
+    {
+        let mut spec = needs(map, secret);
+        spec["nodeName"] = node.into();
+        world.create("", "pods", json!({"metadata": {"name": pod}, "spec": spec})).await.unwrap();
+    }
+    for plural in ["configmaps", "secrets"] {
+        for (request, allowed) in [
+            (ask("get", plural, None, "mine"), true),
+            (ask("get", plural, None, "theirs"), false),
+            (ask("list", plural, None, ""), false),
+            (ask("watch", plural, None, ""), false),
+            (ask("update", plural, None, "mine"), false),
+        ] {
+            let answer = world.objects.authorize(&identity, &request).await;
+            assert_eq!(answer.is_ok(), allowed, "{request:?}");
+        }
+    }
+    world.objects.delete(&at("", "pods", "p1"), &DeleteRequest::default()).await.unwrap();
+    let now = DeleteRequest { grace_period_seconds: Some(0), ..DeleteRequest::default() };
+    world.objects.delete(&at("", "pods", "p1"), &now).await.unwrap();
+    let request = ask("get", "secrets", None, "mine");
+    assert!(world.objects.authorize(&identity, &request).await.is_err(), "the pod is gone");
     let stranger = Identity::new("system:node:n1", &["dev"]);
     assert_eq!(access::decide(&stranger, &ask("get", "pods", None, "own")), Decision::Deny);
 }

@@ -46,6 +46,9 @@ pub enum StoreError {
     /// there is space again, which takes people or deletions, so repeating is no use.
     #[error("the write was refused for want of space: {reason}")]
     NoSpace { reason: String },
+    /// The value must be encrypted, and no key for that is in use yet; nothing was proposed.
+    #[error("a secret cannot be encrypted yet: {reason}")]
+    NoKey { reason: String },
     /// The others took this member out of the group; it never takes part again.
     #[error(
         "this node was removed from the cluster; run `holdfast reset`, then `holdfast join` \
@@ -64,7 +67,9 @@ impl StoreError {
     /// Whether the same request may simply be repeated.
     pub fn is_retryable(&self) -> bool {
         match self {
-            StoreError::NoLeader { .. } | StoreError::NoQuorum(_) => true,
+            StoreError::NoLeader { .. } | StoreError::NoQuorum(_) | StoreError::NoKey { .. } => {
+                true
+            }
             StoreError::Unknown { .. }
             | StoreError::Compacted { .. }
             | StoreError::Future { .. }

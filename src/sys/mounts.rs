@@ -169,7 +169,8 @@ pub fn unmount_below(prefix: &Path) -> Result<usize, MountError> {
     Ok(found.len())
 }
 
-fn mount_points() -> Result<Vec<PathBuf>, MountError> {
+/// Everything that is mounted in this namespace, in the order of the kernel's table.
+pub(super) fn mount_points() -> Result<Vec<PathBuf>, MountError> {
     let table = fs::read_to_string("/proc/self/mountinfo").map_err(MountError::Table)?;
     let points = table.lines().filter_map(|line| line.split(' ').nth(4));
     Ok(points.map(|point| PathBuf::from(unescape(point))).collect())

@@ -172,6 +172,7 @@ pub(crate) fn fate(error: StoreError) -> End {
         | StoreError::Compacted { .. }
         | StoreError::Future { .. }
         | StoreError::NoSpace { .. }
+        | StoreError::NoKey { .. }
         | StoreError::BadRequest { .. } => End::Refused(error),
         // A member that fails or stops before it proposed says so, too; to call that
         // unknown only weakens the check.

@@ -143,6 +143,13 @@ impl ObjectApi for FakeApi {
         subresource: Option<&str>,
         object: &Value,
     ) -> Result<Value, ApiError> {
+        if subresource == Some("token") {
+            self.check()?;
+            let pod = &object["spec"]["boundObjectRef"]["uid"];
+            let token = format!("token of {name} for {}", pod.as_str().unwrap_or_default());
+            let end = "2100-01-01T00:00:00Z";
+            return Ok(json!({"status": {"token": token, "expirationTimestamp": end}}));
+        }
         let mut old = self.get(resource, namespace, name).await?;
         if old["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
             return Err(Status::stale(resource.plural, "", name).into());

@@ -20,7 +20,9 @@ pub(super) fn status(error: StoreError) -> Status {
         StoreError::Refused(refusal) => refused(refusal),
         StoreError::Compacted { .. } => refused(Refusal::Compacted),
         StoreError::Future { .. } => refused(Refusal::FutureRev),
-        StoreError::NoLeader { .. } | StoreError::NoQuorum(_) => refused(Refusal::NoLeader),
+        StoreError::NoLeader { .. } | StoreError::NoQuorum(_) | StoreError::NoKey { .. } => {
+            refused(Refusal::NoLeader)
+        }
         // It may have happened: the client must look before it repeats.
         StoreError::Unknown { .. } => refused(Refusal::Timeout),
         StoreError::NoSpace { .. } => refused(Refusal::NoSpace),

@@ -405,6 +405,7 @@ async fn what_is_served_is_listed() {
             "coordination.k8s.io/v1",
             "discovery.k8s.io/v1",
             "rbac.authorization.k8s.io/v1",
+            "storage.k8s.io/v1",
             "v1"
         ]
     );

@@ -78,11 +78,11 @@ async fn what_a_set_may_not_be_is_refused_in_kubernetes_words() {
     let Some(kubectl) = Kubectl::start().await else { return };
     let claims = SETS.replace(
         "  replicas: 2",
-        "  replicas: 2\n  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]",
+        "  replicas: 2\n  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [Sometimes], resources: {requests: {storage: 1Gi}}}}]",
     );
     let claims = claims.split("---").next().unwrap();
     let refused = kubectl.try_run(&["create", "-f", "-"], claims).await;
-    let why = "spec.volumeClaimTemplates: Forbidden: persistent volumes are not served";
+    let why = "spec.volumeClaimTemplates[0].spec.accessModes: Unsupported value: \"Sometimes\"";
     assert!(!refused.ok && refused.err.contains(why), "{refused:?}");
     kubectl.run_with(&["create", "-f", "-"], SETS).await;
     let patch = ["patch", "sts", "db", "-p", "{\"spec\":{\"serviceName\":\"other\"}}"];
@@ -225,4 +225,46 @@ spec:
         refused.err.contains("spec.completions: Invalid value: 3: field is immutable"),
         "{refused:?}"
     );
+}
+
+const VOLUMES: &str = "apiVersion: v1
+kind: PersistentVolume
+metadata: {name: disk}
+spec:
+  capacity: {storage: 5Gi}
+  accessModes: [ReadWriteOnce, ReadOnlyMany]
+  hostPath: {path: /data}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 1Gi}}
+";
+
+#[tokio::test]
+async fn secrets_and_volumes_are_made_and_shown() {
+    let Some(kubectl) = Kubectl::start().await else { return };
+    let literal = "--from-literal=password=hunter2";
+    kubectl.run(&["create", "secret", "generic", "db", literal]).await;
+    let out = kubectl.run(&["get", "secret", "db", "-o", "jsonpath={.data.password}"]).await;
+    assert_eq!(out, "aHVudGVyMg==");
+    let login = ["--docker-server=r", "--docker-username=u", "--docker-password=p"];
+    kubectl.run(&[&["create", "secret", "docker-registry", "pull"], &login[..]].concat()).await;
+    let out = kubectl.run(&["get", "secrets"]).await;
+    assert!(out.contains("Opaque") && out.contains("kubernetes.io/dockerconfigjson"), "{out}");
+    let out = kubectl.run(&["describe", "secret", "db"]).await;
+    assert!(out.contains("password:  7 bytes") && !out.contains("hunter2"), "{out}");
+    kubectl.run_with(&["apply", "-f", "-"], VOLUMES).await;
+    let out = kubectl.run(&["get", "pv"]).await;
+    assert!(out.contains("5Gi") && out.contains("RWO,ROX") && out.contains("Retain"), "{out}");
+    let out = kubectl.run(&["get", "pvc,sc"]).await;
+    assert!(out.contains("persistentvolumeclaim/data"), "{out}");
+    let grown = "{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"2Gi\"}}}}";
+    let refused = kubectl.try_run(&["patch", "pvc", "data", "-p", grown], "").await;
+    assert!(refused.err.contains("only dynamically provisioned pvc can be resized"), "{refused:?}");
+    kubectl.run(&["delete", "pvc", "data", "--wait=false"]).await;
+    let out = kubectl.run(&["get", "pvc"]).await;
+    assert!(out.contains("Terminating"), "{out}");
 }

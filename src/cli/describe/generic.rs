@@ -1,5 +1,7 @@
 //! Any kind: its metadata, then every field under its name, nested as it is.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::sheet::Sheet;
@@ -70,6 +72,12 @@ fn add(sheet: &mut Sheet, level: usize, name: &str, value: &Value) {
     }
 }
 
+/// `12 bytes` for base64 of as many.
+fn byte_count(value: &Value) -> Value {
+    let bytes = STANDARD.decode(value.as_str().unwrap_or_default()).unwrap_or_default();
+    format!("{} bytes", bytes.len()).into()
+}
+
 /// Writes the page.
 pub(super) fn describe(sheet: &mut Sheet, served: &Served, object: &Value) {
     let metadata = &object["metadata"];
@@ -88,6 +96,7 @@ pub(super) fn describe(sheet: &mut Sheet, served: &Served, object: &Value) {
     for owner in super::items(&metadata["ownerReferences"]) {
         sheet.field(0, "Owned By", format!("{}/{}", text(owner, "/kind"), text(owner, "/name")));
     }
+    let is_secret = served.kind == "Secret" && served.group.is_empty();
     for (field, value) in object.as_object().into_iter().flatten() {
         if matches!(field.as_str(), "apiVersion" | "kind" | "metadata") {
             continue;
@@ -97,7 +106,9 @@ pub(super) fn describe(sheet: &mut Sheet, served: &Served, object: &Value) {
             Some(entries) => {
                 sheet.heading(0, &title(field));
                 for (name, value) in entries {
-                    add(sheet, 1, name, value);
+                    // What is secret is not shown to whoever looks over a shoulder.
+                    let length = is_secret.then(|| byte_count(value));
+                    add(sheet, 1, name, length.as_ref().unwrap_or(value));
                 }
             }
             None => add(sheet, 0, &title(field), value),
@@ -107,6 +118,11 @@ pub(super) fn describe(sheet: &mut Sheet, served: &Served, object: &Value) {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_secret_value_is_counted_and_not_told() {
+        assert_eq!(super::byte_count(&"aHVudGVyMg==".into()), "7 bytes");
+    }
+
     #[test]
     fn fields_become_titles() {
         assert_eq!(super::title("leaseDurationSeconds"), "Lease Duration Seconds");

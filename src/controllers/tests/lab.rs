@@ -11,8 +11,11 @@ use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{
+    Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +51,9 @@ fn resource(plural: &str) -> ResourceRef {
         "nodes" => Node::REF,
         "namespaces" => Namespace::REF,
         "endpointslices" => EndpointSlice::REF,
+        "persistentvolumes" => PersistentVolume::REF,
+        "persistentvolumeclaims" => PersistentVolumeClaim::REF,
+        "storageclasses" => StorageClass::REF,
         other => panic!("unknown resource {other}"),
     }
 }

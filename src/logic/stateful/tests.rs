@@ -221,3 +221,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_claim_goes_with_what_its_policy_says_and_with_nothing_else() {
+    use ClaimOwner::{Nobody, Pod, Set};
+    // When deleted, when scaled, and whether the set is too small for the pod.
+    for (policy, kept, condemned) in [
+        ((false, false), Nobody, Nobody),
+        ((false, true), Nobody, Pod),
+        ((true, false), Set, Set),
+        ((true, true), Set, Pod),
+    ] {
+        assert_eq!(claim_owner(policy.0, policy.1, false), kept, "{policy:?}");
+        assert_eq!(claim_owner(policy.0, policy.1, true), condemned, "{policy:?}");
+    }
+}

@@ -131,6 +131,8 @@ pub struct Kind {
     pub namespaced: bool,
     pub name_rule: NameRule,
     pub verbs: &'static [&'static str],
+    /// Objects are encrypted before they reach the store.
+    pub sealed: bool,
     /// Objects are stored; those of other kinds are questions that are answered.
     pub kept: bool,
     pub subresources: &'static [Subresource],

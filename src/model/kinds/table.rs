@@ -13,6 +13,7 @@ use serde_json::Value;
 
 mod access;
 mod reviews;
+mod storage;
 mod workload;
 
 use super::{Kind, NameRule, Problems, SelectableField, Subresource, defaults, print, validate};
@@ -78,6 +79,7 @@ const PLAIN: Kind = Kind {
     name_rule: NameRule::Subdomain,
     verbs: VERBS,
     kept: true,
+    sealed: false,
     subresources: &[],
     generation: false,
     columns: print::NAME_AGE,
@@ -175,6 +177,9 @@ pub static KINDS: &[Kind] = &[
         on_create: defaults::pod::pod_on_create,
         ..PLAIN
     },
+    storage::VOLUME,
+    storage::CLAIM,
+    storage::SECRET,
     Kind {
         kind: "Service",
         plural: "services",
@@ -269,4 +274,5 @@ pub static KINDS: &[Kind] = &[
     workload::CONTROLLER_REVISION,
     workload::JOB,
     workload::CRON_JOB,
+    storage::CLASS,
 ];

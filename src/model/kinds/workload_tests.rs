@@ -62,15 +62,16 @@ fn wrong_sets_and_jobs_name_every_field() {
             "selector": {"matchLabels": {"app": "a"}}, "template": template(),
             "podManagementPolicy": "Random", "updateStrategy": {"type": "OnDelete",
                 "rollingUpdate": {"partition": -1}},
-            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete"},
+            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Maybe"},
             "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]}}),
     );
     let starts = [
         "spec.podManagementPolicy: Unsupported value: \"Random\"",
         "spec.updateStrategy.rollingUpdate: Invalid value",
         "spec.updateStrategy.rollingUpdate.partition: Invalid value: -1",
-        "spec.volumeClaimTemplates: Forbidden: persistent volumes are not served",
-        "spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: \"Delete\"",
+        "spec.volumeClaimTemplates[0].spec.accessModes: Required value",
+        "spec.volumeClaimTemplates[0].spec.resources.requests.storage: Required value",
+        "spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: \"Maybe\"",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for (problem, start) in found.iter().zip(starts) {

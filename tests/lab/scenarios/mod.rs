@@ -19,6 +19,7 @@ mod recovery;
 mod replaced;
 mod replication;
 mod reset;
+mod storage;
 mod teardown;
 mod web;
 mod workloads;
@@ -71,6 +72,7 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t33_job_counts_right_through_a_killed_leader", workloads::job_counts_right),
         on("t34_cron_job_fires_in_its_time_zone", workloads::cron_job_fires),
         on("t35_rollouts_are_driven_by_kubectl", workloads::rollout_verbs),
+        on("t36_secrets_stay_sealed_and_volumes_come_back", storage::secrets_and_volumes),
         on("t30_killed_agent_restarts_no_container", containers::killed_agent),
         on("t31_killed_daemon_restarts_no_container", containers::killed_daemon),
         on("t32_failing_container_is_restarted_with_back_off", containers::failing_container),

@@ -7,6 +7,7 @@ pub(super) mod access;
 pub(super) mod batch;
 pub(super) mod pod;
 pub(super) mod sets;
+pub(super) mod storage;
 
 use serde_json::{Map, Value, json};
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{object, pod, set};
+use super::{each, object, pod, set, storage};
 
 pub(in super::super) fn stateful_set(stateful: &mut Value) {
     let Some(spec) = object(stateful, "spec") else { return };
@@ -23,6 +23,15 @@ pub(in super::super) fn stateful_set(stateful: &mut Value) {
                 strategy.entry("rollingUpdate").or_insert_with(|| json!({})).as_object_mut()
         {
             set(rolling, "partition", 0);
+        }
+    }
+    for template in each(spec, "volumeClaimTemplates") {
+        // Kubernetes fills these in, and clients compare what they read.
+        template.insert("apiVersion".into(), "v1".into());
+        template.insert("kind".into(), "PersistentVolumeClaim".into());
+        template.insert("status".into(), json!({"phase": "Pending"}));
+        if let Some(claim) = template.get_mut("spec").and_then(Value::as_object_mut) {
+            storage::claim_spec(claim);
         }
     }
     pod::template(spec);

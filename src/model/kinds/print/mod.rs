@@ -10,6 +10,7 @@ pub(super) mod node;
 pub(super) mod objects;
 pub(super) mod pod;
 pub(super) mod sets;
+pub(super) mod storage;
 pub(super) mod workload;
 
 use jiff::Timestamp;

@@ -8,8 +8,10 @@ pub(super) mod batch;
 pub(super) mod meta;
 pub(super) mod objects;
 pub(super) mod pod;
+pub(super) mod secret;
 pub(super) mod service;
 pub(super) mod sets;
+pub(super) mod storage;
 pub(super) mod workload;
 
 use serde_json::Value;

@@ -12,20 +12,25 @@ pub(in super::super) fn config_map(map: &Value, problems: &mut Problems) {
     let mut total = 0;
     for part in ["data", "binaryData"] {
         for (key, value) in map.get(part).and_then(Value::as_object).into_iter().flatten() {
-            let valid = !key.is_empty()
-                && key.len() <= 253
-                && key != "."
-                && !key.starts_with("..")
-                && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-            if !valid {
-                let text = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
-                problems.invalid(&format!("{part}[{key}]"), &key.as_str().into(), text);
-            }
+            data_key(part, key, problems);
             total += value.as_str().map_or(0, str::len);
         }
     }
     if total > CONFIG_MAP_MAX_BYTES {
         problems.too_long("", CONFIG_MAP_MAX_BYTES, "bytes");
+    }
+}
+
+/// The key of a config map's or secret's data, which may become a file's name.
+pub(super) fn data_key(part: &str, key: &str, problems: &mut Problems) {
+    let valid = !key.is_empty()
+        && key.len() <= 253
+        && key != "."
+        && !key.starts_with("..")
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if !valid {
+        let text = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+        problems.invalid(&format!("{part}[{key}]"), &key.into(), text);
     }
 }
 

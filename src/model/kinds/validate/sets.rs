@@ -1,13 +1,10 @@
 //! Stateful sets, daemon sets and the revisions of their templates.
-//!
-//! Volume claims are refused: no volume is served that could hold them, and a database
-//! that starts on a folder of its node would lose its data with the first move.
 
 use serde_json::Value;
 
 use super::super::Problems;
 use super::workload::{amount, common, is_zero};
-use super::{list_at, meta, pod, str_at};
+use super::{list_at, meta, pod, storage, str_at};
 
 const UPDATE_TEXT: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
 const MUTABLE: &[&str] = &[
@@ -41,24 +38,28 @@ pub(in super::super) fn stateful_set(set: &Value, problems: &mut Problems) {
             }
         }
     }
-    refuse_claims(spec, problems);
+    claims(spec, problems);
     let service = str_at(spec, "/serviceName");
     if !service.is_empty() && !meta::is_dns_label(service) {
         problems.invalid("spec.serviceName", &service.into(), "must be the name of a Service");
     }
 }
 
-fn refuse_claims(spec: &Value, problems: &mut Problems) {
-    if !list_at(spec, "/volumeClaimTemplates").is_empty() {
-        let text = "persistent volumes are not served; use emptyDir or hostPath volumes in the template, or none";
-        problems.forbidden("spec.volumeClaimTemplates", text);
-    }
-    for name in ["whenDeleted", "whenScaled"] {
-        let at = "spec.persistentVolumeClaimRetentionPolicy";
-        let policy = str_at(spec, &format!("/persistentVolumeClaimRetentionPolicy/{name}"));
-        if !policy.is_empty() && policy != "Retain" {
-            problems.not_supported(&format!("{at}.{name}"), policy, &["Retain"]);
+/// Claims of the pods, and what becomes of them.
+fn claims(spec: &Value, problems: &mut Problems) {
+    for (index, template) in list_at(spec, "/volumeClaimTemplates").iter().enumerate() {
+        let at = format!("spec.volumeClaimTemplates[{index}]");
+        let name = str_at(template, "/metadata/name");
+        if !meta::is_dns_label(name) {
+            problems.invalid(&format!("{at}.metadata.name"), &name.into(), "must be a label");
         }
+        let claim = template.get("spec").unwrap_or(&Value::Null);
+        storage::claim_spec(claim, &format!("{at}.spec"), problems);
+    }
+    let at = "spec.persistentVolumeClaimRetentionPolicy";
+    let policy = spec.get("persistentVolumeClaimRetentionPolicy").unwrap_or(&Value::Null);
+    for name in ["/whenDeleted", "/whenScaled"] {
+        pod::one_of(policy, name, at, &["Delete", "Retain"], problems);
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// The value in thousandths; `None` when it is not a quantity.
-pub(crate) fn milli(text: &str) -> Option<i128> {
+pub fn milli(text: &str) -> Option<i128> {
     let text = text.trim();
     let digits_end = text
         .char_indices()
@@ -53,12 +53,12 @@ pub(crate) fn milli(text: &str) -> Option<i128> {
 }
 
 /// A named entry of a resource list, in thousandths.
-pub(crate) fn milli_of(list: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<i64> {
+pub fn milli_of(list: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<i64> {
     i64::try_from(milli(&list?.get(name)?.0)?).ok()
 }
 
 /// A named entry of a resource list, in whole units, rounded up.
-pub(crate) fn units_of(list: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<i64> {
+pub fn units_of(list: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<i64> {
     let milli = milli(&list?.get(name)?.0)?;
     i64::try_from((milli + 999) / 1_000).ok()
 }

@@ -1,0 +1,210 @@
+//! ConfigMaps and secrets that pods refer to.
+//!
+//! A configMap is kept on disk for the time without an API; a secret is kept in memory only,
+//! for a node's disk must not hold one. So a container that needs a secret in its environment
+//! cannot be made between a restart of the agent and the API's return.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::AgentError;
+use super::checkpoint::Checkpoint;
+use crate::client::api::SharedApi;
+use crate::client::{ApiError, ResourceRef};
+
+const CONFIG_MAPS: ResourceRef = ResourceRef::of::<ConfigMap>(true);
+const SECRETS: ResourceRef = ResourceRef::of::<Secret>(true);
+
+/// What is referred to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Referent {
+    ConfigMap,
+    Secret,
+}
+
+impl Referent {
+    /// As messages have it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Referent::ConfigMap => "configmap",
+            Referent::Secret => "secret",
+        }
+    }
+
+    /// The same, as messages about keys have it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Referent::ConfigMap => "ConfigMap",
+            Referent::Secret => "Secret",
+        }
+    }
+}
+
+/// The content by key.
+pub(crate) type Content = BTreeMap<String, Vec<u8>>;
+
+#[derive(Debug)]
+pub(crate) struct References {
+    api: SharedApi,
+    checkpoint: Checkpoint,
+    secrets: Mutex<BTreeMap<String, Value>>,
+}
+
+impl References {
+    pub(crate) fn new(api: SharedApi, checkpoint: Checkpoint) -> Self {
+        Self { api, checkpoint, secrets: Mutex::default() }
+    }
+
+    /// The newest content, or the last known when the API does not answer; `None` when
+    /// there is no such object.
+    pub(crate) async fn get(
+        &self,
+        what: Referent,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Content>, AgentError> {
+        let resource = match what {
+            Referent::ConfigMap => &CONFIG_MAPS,
+            Referent::Secret => &SECRETS,
+        };
+        let key = format!("{namespace}/{name}");
+        let raw = match self.api.get(resource, Some(namespace), name).await {
+            Ok(raw) => {
+                self.keep(what, &key, &raw);
+                raw
+            }
+            Err(error) if error.is_not_found() => {
+                self.forget(what, &key);
+                return Ok(None);
+            }
+            Err(error @ (ApiError::Unreachable { .. } | ApiError::Refused(_))) => {
+                match self.kept(what, &key) {
+                    Some(kept) => kept,
+                    None => return Err(error.into()),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        content(what, &raw)
+            .map(Some)
+            .ok_or_else(|| AgentError::config(format!("{} {key} cannot be read", what.word())))
+    }
+
+    /// Content that must be there unless it is optional; then absence is empty.
+    pub(crate) async fn demand(
+        &self,
+        what: Referent,
+        namespace: &str,
+        name: &str,
+        optional: bool,
+    ) -> Result<Option<Content>, AgentError> {
+        match self.get(what, namespace, name).await? {
+            None if !optional => {
+                Err(AgentError::config(format!("{} \"{name}\" not found", what.word())))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// An object that may be kept on disk, with the last known copy while the API is away.
+    pub(crate) async fn object<K: DeserializeOwned>(
+        &self,
+        resource: &ResourceRef,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Option<K>, AgentError> {
+        // No namespace begins like this, so the copies of configMaps are never met.
+        let key = format!("@{}/{}/{name}", resource.plural, namespace.unwrap_or_default());
+        let raw = match self.api.get(resource, namespace, name).await {
+            Ok(raw) => {
+                if self.checkpoint.get(&key).as_ref() != Some(&raw) {
+                    self.checkpoint.keep(&key, &raw);
+                }
+                raw
+            }
+            Err(error) if error.is_not_found() => {
+                self.checkpoint.forget(&key);
+                return Ok(None);
+            }
+            Err(error) => match self.checkpoint.get(&key) {
+                Some(kept) => kept,
+                None => return Err(error.into()),
+            },
+        };
+        serde_json::from_value(raw)
+            .map(Some)
+            .map_err(|error| AgentError::config(format!("{key} cannot be read: {error}")))
+    }
+
+    fn keep(&self, what: Referent, key: &str, raw: &Value) {
+        match what {
+            Referent::ConfigMap => {
+                if self.checkpoint.get(key).as_ref() != Some(raw) {
+                    self.checkpoint.keep(key, raw);
+                }
+            }
+            Referent::Secret => {
+                let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+                secrets.insert(key.to_owned(), raw.clone());
+            }
+        }
+    }
+
+    fn kept(&self, what: Referent, key: &str) -> Option<Value> {
+        match what {
+            Referent::ConfigMap => self.checkpoint.get(key),
+            Referent::Secret => {
+                self.secrets.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+            }
+        }
+    }
+
+    fn forget(&self, what: Referent, key: &str) {
+        match what {
+            Referent::ConfigMap => self.checkpoint.forget(key),
+            Referent::Secret => {
+                self.secrets.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            }
+        }
+    }
+}
+
+/// A configMap's texts and bytes, or a secret's bytes.
+fn content(what: Referent, raw: &Value) -> Option<Content> {
+    let part = |field: &str| raw.get(field).and_then(Value::as_object).into_iter().flatten();
+    let mut content = Content::new();
+    for (key, value) in part("data") {
+        let text = value.as_str()?;
+        let bytes =
+            if what == Referent::Secret { STANDARD.decode(text).ok()? } else { text.into() };
+        content.insert(key.clone(), bytes);
+    }
+    for (key, value) in part("binaryData") {
+        content.insert(key.clone(), STANDARD.decode(value.as_str()?).ok()?);
+    }
+    Some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn texts_bytes_and_secrets_become_content() {
+        let map = json!({"data": {"a": "1"}, "binaryData": {"c": "AAE="}});
+        let map = content(Referent::ConfigMap, &map).unwrap();
+        assert_eq!((&map["a"][..], &map["c"][..]), (&b"1"[..], &[0, 1][..]));
+        let secret = |text: &str| content(Referent::Secret, &json!({"data": {"a": text}}));
+        assert_eq!(secret("AAE=").unwrap()["a"], [0, 1]);
+        assert!(secret("?").is_none());
+        assert!(content(Referent::Secret, &json!({})).unwrap().is_empty());
+    }
+}
