@@ -18,7 +18,9 @@ mod dispatch;
 mod env;
 mod error;
 mod events;
+mod grpc_probe;
 mod handler;
+mod host_ports;
 mod labels;
 mod launch;
 mod logs;
@@ -31,6 +33,7 @@ mod pod_worker;
 pub mod ports;
 mod prober;
 mod quantity;
+mod sessions;
 mod status_writer;
 #[cfg(test)]
 mod tests;
@@ -46,9 +49,11 @@ pub use context::{AgentConfig, LocalPod};
 pub use error::AgentError;
 pub use labels::{GRACE as CONTAINER_GRACE_LABEL, NODE as CONTAINER_NODE_LABEL};
 pub use logs::{LogBytes, LogOptions};
+pub use sessions::SessionTarget;
 
 use crate::client::api::SharedApi;
 use crate::engine::Engine;
+use crate::engine::session::{Session, SessionStreams};
 use crate::sys::{host_facts, pod_files};
 use checkpoint::Checkpoint;
 use config_maps::ConfigMaps;
@@ -134,6 +139,34 @@ impl Agent {
         options: &LogOptions,
     ) -> Result<LogBytes, AgentError> {
         logs::logs(&self.context, namespace, pod, options).await
+    }
+
+    /// Runs a command in a container and connects to it.
+    pub async fn exec(
+        &self,
+        target: &SessionTarget,
+        command: &[String],
+        streams: SessionStreams,
+    ) -> Result<Session, AgentError> {
+        sessions::exec(&self.context, target, command, streams).await
+    }
+
+    /// Connects to a container's own process.
+    pub async fn attach(
+        &self,
+        target: &SessionTarget,
+        streams: SessionStreams,
+    ) -> Result<Session, AgentError> {
+        sessions::attach(&self.context, target, streams).await
+    }
+
+    /// Opens a port of a pod from inside it, so that what listens on its loopback answers.
+    pub async fn dial(
+        &self,
+        target: &SessionTarget,
+        port: u16,
+    ) -> Result<tokio::net::TcpStream, AgentError> {
+        sessions::dial(&self.context, target, port).await
     }
 
     /// The pods on this node as last seen; works without the API.

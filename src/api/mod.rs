@@ -9,4 +9,5 @@ pub mod listener;
 pub mod nodes;
 pub mod oci;
 pub mod peer;
+pub mod pod_streams;
 pub mod store_upkeep;

@@ -109,3 +109,7 @@ pub const BUNDLE_MANIFEST_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How long the kernel may take to end all processes of a lab's killed host.
 pub const LAB_KILL: Duration = Duration::from_secs(30);
+/// Commands, attachments and tunnels that a node carries at a time.
+pub const POD_STREAMS_MAX: usize = 1_024;
+/// Longest message or frame of such a stream, bytes (clients send 32 KiB at most at a time).
+pub const POD_STREAM_MESSAGE_MAX_BYTES: usize = 4 * 1024 * 1024;

@@ -215,6 +215,8 @@ pub(super) fn container_of(from: ContainerInspectResponse) -> Container {
         pid: state.pid.and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default(),
         exit_code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or_default(),
         oom_killed: state.oom_killed.unwrap_or_default(),
+        tty: config.tty.unwrap_or_default(),
+        stdin: config.open_stdin.unwrap_or_default(),
         start_error: state.error.unwrap_or_default(),
         created_at: moment(from.created.as_deref()),
         started_at: moment(state.started_at.as_deref()),

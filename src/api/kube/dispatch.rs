@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, StatusCode, Uri};
+use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
 
 use super::accept::{self, Shape};
@@ -12,8 +13,9 @@ use super::options::Options;
 use super::path::{self, Path, Resource};
 use super::respond::{self, Refusal, json_response};
 use super::table::{self, Include};
-use super::{KubeState, discovery, impersonation, logs, reviews, watch};
+use super::{KubeState, discovery, impersonation, logs, reviews, streams, watch};
 use crate::api::identity::PeerIdentity;
+use crate::api::pod_streams::Action;
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
 use crate::objects::access::{self, Identity};
@@ -28,6 +30,8 @@ pub(super) async fn handle(State(state): State<KubeState>, request: Request) -> 
 }
 
 async fn route(state: &KubeState, request: Request) -> Result<Response, Status> {
+    let mut request = request;
+    let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<PeerIdentity>().ok_or_else(Status::unauthorized)?;
     let identity = Identity { user: peer.user.clone(), groups: peer.groups.clone() };
@@ -50,6 +54,9 @@ async fn route(state: &KubeState, request: Request) -> Result<Response, Status> 
         headers: parts.headers,
         resource,
     };
+    if let Some(action) = call.resource.subresource.and_then(streams::action) {
+        return call.stream(&parts.method, action, parts.uri.query(), upgrade).await;
+    }
     call.run(&parts.method, body).await
 }
 
@@ -117,6 +124,31 @@ impl Call<'_> {
         self.state.objects.authorize(&self.identity, &request).await
     }
 
+    /// A conversation with a pod. Kubernetes asks for `create` whatever the method is,
+    /// because a WebSocket can only be opened with GET.
+    async fn stream(
+        &self,
+        method: &Method,
+        action: Action,
+        query: Option<&str>,
+        upgrade: OnUpgrade,
+    ) -> Result<Response, Status> {
+        let Some(name) = &self.resource.name else { return Err(Status::method_not_allowed()) };
+        match *method {
+            Method::GET => self.authorize("get", name).await?,
+            Method::POST => {}
+            _ => return Err(Status::method_not_allowed()),
+        }
+        self.authorize("create", name).await?;
+        let request = streams::StreamRequest {
+            action,
+            options: &self.options,
+            query: query.unwrap_or_default(),
+            headers: &self.headers,
+        };
+        streams::serve(self.state, &self.address(name), request, upgrade).await
+    }
+
     /// One object in the shape that was asked for.
     fn answer(&self, code: StatusCode, object: Value) -> Response {
         let is_own_kind = object["kind"] == self.kind().kind;
@@ -135,7 +167,7 @@ impl Call<'_> {
         self.authorize("get", name).await?;
         let address = self.address(name);
         let object = match part {
-            None | Some(Subresource::Status) => {
+            None | Some(Subresource::Status | Subresource::EphemeralContainers) => {
                 let version = self.options.get("resourceVersion");
                 self.state.objects.get(&address, version).await?
             }

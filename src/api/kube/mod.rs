@@ -21,6 +21,7 @@ mod path;
 mod protobuf;
 mod respond;
 mod reviews;
+mod streams;
 mod table;
 mod watch;
 mod worker;
@@ -31,6 +32,7 @@ use axum::Router;
 use axum::routing::{any, get};
 
 pub use logs::{LogOptions, LogStream, PodLogs};
+pub use streams::{OpenedStream, PodStreams, StreamIo};
 pub use worker::{WorkerServices, worker_router};
 
 use crate::objects::Objects;
@@ -40,6 +42,7 @@ use crate::objects::Objects;
 pub struct KubeState {
     pub objects: Arc<Objects>,
     pub logs: Arc<dyn PodLogs>,
+    pub streams: Arc<dyn PodStreams>,
 }
 
 /// All paths of the Kubernetes API; may be merged with other routers.
@@ -69,5 +72,7 @@ mod kubectl_tests;
 mod kubectl_workload_tests;
 #[cfg(test)]
 mod review_tests;
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;
