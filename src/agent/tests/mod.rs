@@ -3,4 +3,5 @@
 mod docker;
 mod fake_api;
 mod life;
+mod whole_life;
 mod world;
