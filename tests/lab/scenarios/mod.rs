@@ -18,6 +18,7 @@ mod recovery;
 mod replaced;
 mod replication;
 mod reset;
+mod streams;
 mod teardown;
 mod web;
 mod workloads;
@@ -70,6 +71,7 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t33_job_counts_right_through_a_killed_leader", workloads::job_counts_right),
         on("t34_cron_job_fires_in_its_time_zone", workloads::cron_job_fires),
         on("t35_rollouts_are_driven_by_kubectl", workloads::rollout_verbs),
+        on("t36_people_get_into_pods_through_every_master", streams::into_pods),
         on("t30_killed_agent_restarts_no_container", containers::killed_agent),
         on("t31_killed_daemon_restarts_no_container", containers::killed_daemon),
         on("t32_failing_container_is_restarted_with_back_off", containers::failing_container),
@@ -80,6 +82,7 @@ pub(crate) fn all() -> Vec<Trial> {
             quorum::two_of_three_killed,
         ),
         on("t43_silent_member_is_named", quorum::silent_member_is_named),
+        on("t45_a_command_in_a_pod_outlives_a_leader", streams::outlive_a_leader),
         Trial::test("t50_bad_tokens_are_refused_and_change_nothing", bad_tokens::every_kind),
         Trial::test("t51_exit_codes_tell_unreachable_from_try_again", exit_codes::told_apart),
         Trial::test("t60_bad_bundles_are_refused_and_change_nothing", bad_bundles::all_doors),
