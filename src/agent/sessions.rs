@@ -87,7 +87,7 @@ pub(super) async fn attach(
     // What the container was made with decides, not what the caller believes.
     let streams =
         SessionStreams { tty: container.tty, stdin: streams.stdin && container.stdin, ..streams };
-    Ok(context.engine.open_attach(&container.id, streams).await?)
+    Ok(context.engine.open_attach(&container.id, streams, container.stdin_once).await?)
 }
 
 pub(super) async fn dial(

@@ -279,9 +279,15 @@ impl Engine for DockerEngine {
         self.noted(docker_session::exec(docker, &self.socket, id, command, streams).await)
     }
 
-    async fn open_attach(&self, id: &str, streams: SessionStreams) -> Result<Session, EngineError> {
+    async fn open_attach(
+        &self,
+        id: &str,
+        streams: SessionStreams,
+        ends_stdin: bool,
+    ) -> Result<Session, EngineError> {
         let docker = self.docker().await?;
-        self.noted(docker_session::attach(docker, &self.socket, id, streams).await)
+        let attached = docker_session::attach(docker, &self.socket, id, streams, ends_stdin);
+        self.noted(attached.await)
     }
 
     async fn events(

@@ -10,6 +10,8 @@
 //! Invariant: a frame is passed on as it comes, whatever length it claims.
 
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,14 +25,14 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio_util::codec::{Decoder, FramedRead};
 use tokio_util::io::ReaderStream;
 
 use super::EngineError;
 use super::docker_translate::failure;
-use super::session::{Session, SessionControl, SessionOutput, SessionStreams};
+use super::session::{Session, SessionControl, SessionInput, SessionOutput, SessionStreams};
 use crate::base::limits::ENGINE_CALL_TIMEOUT;
 use crate::sys::terminal;
 
@@ -71,6 +73,7 @@ pub(super) async fn attach(
     socket: &Path,
     id: &str,
     streams: SessionStreams,
+    ends_stdin: bool,
 ) -> Result<Session, EngineError> {
     let path = format!(
         "/v{}/containers/{id}/attach?stream=1&logs=0&stdin={}&stdout={}&stderr={}",
@@ -81,7 +84,36 @@ pub(super) async fn attach(
     );
     let connection = hijack("attach to", id, socket, &path, None).await?;
     let control = AttachControl { docker, id: id.to_owned() };
-    Ok(session(id, connection, streams, Box::new(control)))
+    let mut session = session(id, connection, streams, Box::new(control));
+    if !ends_stdin {
+        session.input = session.input.map(|input| Box::new(HeldOpen(input)) as SessionInput);
+    }
+    Ok(session)
+}
+
+/// An input whose end is not told: the engine would take it for the end of the whole
+/// conversation, while the process goes on and is still to be heard.
+struct HeldOpen(SessionInput);
+
+impl AsyncWrite for HeldOpen {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.poll_flush(context)
+    }
 }
 
 async fn in_time<T>(
@@ -163,7 +195,7 @@ fn session(
 ) -> Session {
     let (read, write) = tokio::io::split(TokioIo::new(connection));
     let output = if streams.tty { plain(read, id).boxed() } else { framed(read, id).boxed() };
-    let input = streams.stdin.then(|| Box::new(write) as super::session::SessionInput);
+    let input = streams.stdin.then(|| Box::new(write) as SessionInput);
     Session { output, input, control }
 }
 

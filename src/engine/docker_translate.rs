@@ -217,6 +217,7 @@ pub(super) fn container_of(from: ContainerInspectResponse) -> Container {
         oom_killed: state.oom_killed.unwrap_or_default(),
         tty: config.tty.unwrap_or_default(),
         stdin: config.open_stdin.unwrap_or_default(),
+        stdin_once: config.stdin_once.unwrap_or_default(),
         start_error: state.error.unwrap_or_default(),
         created_at: moment(from.created.as_deref()),
         started_at: moment(state.started_at.as_deref()),

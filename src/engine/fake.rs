@@ -212,6 +212,7 @@ impl Engine for FakeEngine {
                 oom_killed: false,
                 tty: spec.tty,
                 stdin: spec.stdin,
+                stdin_once: spec.stdin_once,
                 start_error: String::new(),
                 created_at: Some(Timestamp::now()),
                 started_at: None,
@@ -303,7 +304,12 @@ impl Engine for FakeEngine {
         Ok(echo(command, streams))
     }
 
-    async fn open_attach(&self, id: &str, streams: SessionStreams) -> Result<Session, EngineError> {
+    async fn open_attach(
+        &self,
+        id: &str,
+        streams: SessionStreams,
+        _ends_stdin: bool,
+    ) -> Result<Session, EngineError> {
         self.open_exec(id, &["attached".to_owned()], streams).await
     }
 

@@ -144,6 +144,8 @@ pub struct Container {
     pub tty: bool,
     /// Its own process has an open standard input.
     pub stdin: bool,
+    /// Its input ends with that of the first who attaches.
+    pub stdin_once: bool,
     /// Why the last start was refused; empty otherwise.
     pub start_error: String,
     pub created_at: Option<Timestamp>,
@@ -241,8 +243,14 @@ pub trait Engine: Send + Sync + std::fmt::Debug + 'static {
         streams: SessionStreams,
     ) -> Result<Session, EngineError>;
 
-    /// Connects to a container's own process; `streams.tty` says what it was made with.
-    async fn open_attach(&self, id: &str, streams: SessionStreams) -> Result<Session, EngineError>;
+    /// Connects to a container's own process; `streams.tty` says what it was made with,
+    /// `ends_stdin` whether the end of this input is the end of the process's.
+    async fn open_attach(
+        &self,
+        id: &str,
+        streams: SessionStreams,
+        ends_stdin: bool,
+    ) -> Result<Session, EngineError>;
 
     /// Container events from now on, for containers with this label. Ends when the engine
     /// goes away.

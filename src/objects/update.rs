@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use super::fields::{self, FieldValidation};
 use super::stored::{self, Found};
-use super::{Address, Objects, WriteOptions, admission, ephemeral, key, ownership, refusal, str_at};
+use super::{
+    Address, Objects, WriteOptions, admission, ephemeral, key, ownership, refusal, str_at,
+};
 use crate::logic::patch;
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::kv::{Compare, Op, TxnRequest};

@@ -94,7 +94,9 @@ pub(crate) fn with_tools(output: &Path, name: &str) -> Result<PathBuf, Failed> {
         let place = format!("/bin/{tool}");
         let found = if Path::new(&place).exists() { place } else { format!("/usr/bin/{tool}") };
         let linked = succeed(Command::new("ldd").arg(&found))?;
-        places.extend(linked.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned));
+        places.extend(
+            linked.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned),
+        );
         places.insert(found);
     }
     let mut files = String::new();

@@ -160,10 +160,7 @@ async fn an_ephemeral_container_runs_once_beside_the_others() {
     until("its end is reported", || state("terminated")).await;
     assert_eq!(world.status("web")["phase"], "Running");
     world.engine.exit(&name("main", 0), 0);
-    until("the other is restarted", || {
-        world.engine.running().contains(&name("main", 1))
-    })
-    .await;
+    until("the other is restarted", || world.engine.running().contains(&name("main", 1))).await;
     let looks = world.engine.starts().into_iter().filter(|one| one.contains("_look_")).count();
     assert_eq!(looks, 1, "nobody restarts it");
     world.delete("web", 1);

@@ -27,9 +27,9 @@ fn shell_pod(node: &str) -> String {
     )
 }
 
-/// Makes the image and a pod on each of the nodes, once.
-fn prepare(lab: &Lab, nodes: &[&str]) -> Outcome {
-    import(lab, "a1", "tools", |file| test_bundle::with_tools(file, "tools"))?;
+/// Makes the image, in a bundle of that name, and a pod on each of the nodes.
+fn prepare(lab: &Lab, bundle: &str, nodes: &[&str]) -> Outcome {
+    import(lab, "a1", bundle, |file| test_bundle::with_tools(file, "tools"))?;
     let place = tempfile::tempdir().map_err(|error| failed("temporary folder", error))?;
     let file = place.path().join("boxes.yaml");
     let pods: Vec<String> = nodes.iter().map(|node| shell_pod(node)).collect();
@@ -96,7 +96,7 @@ pub(crate) fn into_pods(lab: &Lab) -> Outcome {
         println!("SKIPPED t36: no kubectl on the PATH");
         return Ok(());
     }
-    prepare(lab, &["b1"])?;
+    prepare(lab, "tools-enter", &["b1"])?;
     for master in NODES {
         let script = "cat; echo gone >&2; exit 5";
         let exec = ["exec", "-i", "box-b1", "--", "/bin/sh", "-c", script];
@@ -106,9 +106,7 @@ pub(crate) fn into_pods(lab: &Lab) -> Outcome {
     }
     terminals(lab)?;
     copies(lab)?;
-    let told = fed(&mut lab.kubectl(&["attach", "-i", "box-b1"])?, b"this\n")?;
-    // Its input has ended for it alone; the container's own goes on.
-    contains("attach", &text(&told), &["told this"])?;
+    attached(lab)?;
     ports(lab)?;
     debug(lab)?;
     nothing_is_left(lab)?;
@@ -131,6 +129,26 @@ fn on_terminal(before: &str, command: &Command) -> Command {
     script.args(["-qec", &format!("{before} {}", words.join(" ")), "/dev/null"]);
     script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     script
+}
+
+/// Two who attach one after the other: the end of the first one's input is not the end of
+/// the container's.
+fn attached(lab: &Lab) -> Outcome {
+    for word in ["this", "that"] {
+        let mut command = lab.kubectl(&["attach", "-q", "-i", "box-b1"])?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| failed("kubectl", error))?;
+        let told = child
+            .stdin
+            .take()
+            .map_or(Ok(()), |mut stdin| stdin.write_all(format!("{word}\n").as_bytes()));
+        let line = first_line(&mut child);
+        let _ = child.kill();
+        let _ = child.wait();
+        told.map_err(|error| failed("kubectl's input", error))?;
+        contains("attach", &line?, &[&format!("told {word}")])?;
+    }
+    Ok(())
 }
 
 fn copies(lab: &Lab) -> Outcome {
@@ -179,7 +197,8 @@ fn ports(lab: &Lab) -> Outcome {
 
 fn debug(lab: &Lab) -> Outcome {
     let look = ["debug", "box-b1", "--image=tools-0:1", "--target=main", "-c", "look", "--"];
-    let words: Vec<&str> = look.into_iter().chain(["/bin/sh", "-c", "cat /proc/1/cmdline"]).collect();
+    let words: Vec<&str> =
+        look.into_iter().chain(["/bin/sh", "-c", "cat /proc/1/cmdline"]).collect();
     succeed(&mut lab.kubectl(&words)?)?;
     eventually("the debugging container sees the other's process", PATIENCE, || {
         let seen = succeed(&mut lab.kubectl(&["logs", "box-b1", "-c", "look"])?)?;
@@ -241,7 +260,7 @@ pub(crate) fn outlive_a_leader(lab: &Lab) -> Outcome {
     let leader = lab.leader("a1")?;
     let others: Vec<&str> = NODES.into_iter().filter(|node| *node != leader).collect();
     let [node, master] = others.as_slice() else { return Err("three masters".into()) };
-    prepare(lab, &[node])?;
+    prepare(lab, "tools-outlive", &[node])?;
     let script = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo $i; sleep 0.1; done";
     let name = format!("box-{node}");
     let mut child = through(lab, master, &["exec", &name, "--", "/bin/sh", "-c", script])?
