@@ -18,7 +18,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::kubectl_tests::Kubectl;
 use super::tests::Server;
 use super::{OpenedStream, PodStreams};
-use crate::api::pod_streams::test_pods::{LocalPods, TestNode};
+use crate::api::pod_streams::fake::{LocalPods, TestNode};
 use crate::model::kinds;
 use crate::model::status::Status;
 use crate::objects::WriteOptions;

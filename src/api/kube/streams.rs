@@ -6,6 +6,8 @@
 //! Invariants: no connection to a node is made before the caller's rights and the pod
 //! were checked; each side's end ends the other's.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::response::Response;
@@ -13,7 +15,7 @@ use http::{HeaderMap, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::KubeState;
 use super::logs::choose;
@@ -22,6 +24,9 @@ use crate::api::pod_streams::{Action, node_path, passed_headers};
 use crate::model::kinds::Subresource;
 use crate::model::status::Status;
 use crate::objects::Address;
+
+/// How long a client may take to close its side after the node has closed its own.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A connection to a node on which the conversation goes on.
 pub trait StreamIo: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -125,8 +130,8 @@ pub(super) async fn serve(
     Ok(answer)
 }
 
-/// Copies until both sides have ended or one breaks.
-async fn carry(upgrade: OnUpgrade, mut node: Box<dyn StreamIo>) {
+/// Copies until the node has ended its side and the client has heard it.
+async fn carry(upgrade: OnUpgrade, node: Box<dyn StreamIo>) {
     let client = match upgrade.await {
         Ok(client) => client,
         Err(error) => {
@@ -134,8 +139,29 @@ async fn carry(upgrade: OnUpgrade, mut node: Box<dyn StreamIo>) {
             return;
         }
     };
-    let mut client = TokioIo::new(client);
-    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut node).await {
+    let (mut client_says, mut client_hears) = tokio::io::split(TokioIo::new(client));
+    let (mut node_says, mut node_hears) = tokio::io::split(node);
+    let asked = async {
+        let copied = tokio::io::copy(&mut client_says, &mut node_hears).await;
+        // However the client went, the node sees that nothing more will come.
+        let _ = node_hears.shutdown().await;
+        copied
+    };
+    let answered = async {
+        let copied = tokio::io::copy(&mut node_says, &mut client_hears).await;
+        let _ = client_hears.shutdown().await;
+        copied
+    };
+    tokio::pin!(asked, answered);
+    let outcome = tokio::select! {
+        // Nobody listens any more to what the client may still say.
+        outcome = &mut answered => {
+            let _ = tokio::time::timeout(GOODBYE_LIMIT, asked).await;
+            outcome
+        }
+        outcome = &mut asked => outcome.and(answered.await),
+    };
+    if let Err(error) = outcome {
         tracing::debug!(%error, "a conversation with a pod broke off");
     }
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::stream_tests::NodeClient;
 use super::{KubeState, LogOptions, LogStream, PodLogs, router};
 use crate::api::identity::PeerIdentity;
-use crate::api::pod_streams::test_pods::TestNode;
+use crate::api::pod_streams::fake::TestNode;
 use crate::model::status::Status;
 use crate::objects::memory_kv::MemoryKv;
 use crate::objects::{Objects, ObjectsOptions};

@@ -21,7 +21,7 @@ mod upgrade;
 mod websocket;
 
 #[cfg(test)]
-pub(crate) mod test_pods;
+pub(crate) mod fake;
 
 use std::sync::Arc;
 
