@@ -13,6 +13,7 @@ use super::labels::{self, PodIdentity};
 use super::volumes::{Places, PodDir, binds};
 use crate::engine::port::{Bind, ContainerSpec, Namespace, Resources};
 use crate::logic::amount::{milli_of, units_of};
+use crate::logic::pod_phase::qos_class;
 
 /// The kubelet's score for its pause containers.
 const SANDBOX_OOM_SCORE: i64 = -998;
@@ -92,6 +93,8 @@ pub(crate) struct Attempt<'a> {
     pub attempt: u32,
     pub restart_step: u32,
     pub sandbox_id: &'a str,
+    /// The container whose processes an ephemeral one wants to see.
+    pub target_id: Option<&'a str>,
     /// By digest, as the engine holds it.
     pub image: &'a str,
     pub env: &'a Environment,
@@ -146,12 +149,19 @@ pub(crate) fn member_spec(
         ipc: if spec.host_ipc.unwrap_or(false) { Namespace::Host } else { pause.clone() },
         pid: if spec.host_pid.unwrap_or(false) {
             Namespace::Host
+        } else if let Some(target) = attempt.target_id {
+            Namespace::Container(target.to_owned())
         } else if spec.share_process_namespace.unwrap_or(false) {
             pause
         } else {
             Namespace::Own
         },
-        resources: resources(container, attempt.memory_capacity_bytes, context.oom_score_min),
+        resources: resources(
+            container,
+            qos_class(spec),
+            attempt.memory_capacity_bytes,
+            context.oom_score_min,
+        ),
         cgroup_parent: context.cgroup_parent.map(str::to_owned),
         privileged: security.privileged.unwrap_or(false),
         read_only_root: security.read_only_root_filesystem.unwrap_or(false),
@@ -225,25 +235,28 @@ pub(crate) fn check_non_root(
     Ok(())
 }
 
-fn resources(container: &Container, memory_capacity_bytes: i64, oom_score_min: i64) -> Resources {
+fn resources(
+    container: &Container,
+    class: &str,
+    memory_capacity_bytes: i64,
+    oom_score_min: i64,
+) -> Resources {
     let given = container.resources.clone().unwrap_or_default();
     let (limits, requests) = (given.limits.as_ref(), given.requests.as_ref());
     let cpu_limit_milli = milli_of(limits, "cpu").filter(|milli| *milli > 0);
     let cpu_request = milli_of(requests, "cpu").or(cpu_limit_milli).unwrap_or(0);
     let memory_limit_bytes = units_of(limits, "memory").filter(|bytes| *bytes > 0);
-    let memory_request = units_of(requests, "memory").or(memory_limit_bytes);
-    // The kubelet's scores: guaranteed pods last, best-effort pods first.
-    let guaranteed = memory_limit_bytes.is_some()
-        && cpu_limit_milli.is_some()
-        && memory_request == memory_limit_bytes
-        && Some(cpu_request) == cpu_limit_milli;
-    let oom_score_adj = match memory_request {
-        _ if guaranteed => -997,
-        Some(bytes) => {
-            let share = i128::from(bytes) * 1_000 / i128::from(memory_capacity_bytes.max(1));
+    let memory_request = units_of(requests, "memory").or(memory_limit_bytes).unwrap_or(0);
+    // The kubelet's scores, by the class of the whole pod: guaranteed pods last,
+    // best-effort pods first.
+    let oom_score_adj = match class {
+        "Guaranteed" => -997,
+        "BestEffort" => 1_000,
+        _ => {
+            let capacity = i128::from(memory_capacity_bytes.max(1));
+            let share = i128::from(memory_request) * 1_000 / capacity;
             i64::try_from(1_000 - share).unwrap_or(2).clamp(3, 999)
         }
-        None => 1_000,
     };
     Resources {
         cpu_limit_milli,

@@ -28,6 +28,7 @@ fn member(spec: &PodSpec) -> ContainerSpec {
         attempt: 4,
         restart_step: 2,
         sandbox_id: "pause",
+        target_id: None,
         image: "r/i@sha256:1",
         env: &env,
         places: &Default::default(),

@@ -1,4 +1,4 @@
-//! Asks a container something: by HTTP, by opening a port, or by a command inside it.
+//! Asks a container something: by HTTP or gRPC, by opening a port, or by a command inside it.
 //!
 //! Used by probes and by lifecycle hooks. HTTP and TCP go from the host to the pod's
 //! address. Invariant: a silent engine or a client that cannot even be built gives
@@ -8,10 +8,11 @@ use std::error::Error;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
-    Container, ExecAction, HTTPGetAction, LifecycleHandler, Probe, TCPSocketAction,
+    Container, ExecAction, GRPCAction, HTTPGetAction, LifecycleHandler, Probe, TCPSocketAction,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::grpc_probe;
 use crate::engine::port::ExecSpec;
 use crate::engine::{Engine, EngineError};
 use crate::logic::probe::ProbeOutcome;
@@ -24,16 +25,19 @@ pub(crate) enum Question {
     Http(HTTPGetAction),
     Tcp(TCPSocketAction),
     Exec(ExecAction),
+    Grpc(GRPCAction),
     Sleep(Duration),
 }
 
 impl Question {
-    /// `None` for kinds that are not supported (gRPC).
+    /// `None` for a probe that asks nothing.
     pub(crate) fn of_probe(probe: &Probe) -> Option<Self> {
         if let Some(action) = &probe.http_get {
             Some(Question::Http(action.clone()))
         } else if let Some(action) = &probe.tcp_socket {
             Some(Question::Tcp(action.clone()))
+        } else if let Some(action) = &probe.grpc {
+            Some(Question::Grpc(action.clone()))
         } else {
             probe.exec.clone().map(Question::Exec)
         }
@@ -102,6 +106,11 @@ pub(crate) async fn ask(
         Question::Http(action) => http(client, respondent, action, timeout).await,
         Question::Tcp(action) => tcp(respondent, action, timeout).await,
         Question::Exec(action) => exec(engine, respondent, action, timeout).await,
+        Question::Grpc(action) => {
+            let address = format!("{}:{}", bracketed(&respondent.pod_ip), action.port);
+            let service = action.service.as_deref().unwrap_or_default();
+            grpc_probe::check(&address, service, timeout).await
+        }
         Question::Sleep(duration) => {
             tokio::time::sleep((*duration).min(timeout)).await;
             ProbeOutcome::Success

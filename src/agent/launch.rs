@@ -10,7 +10,9 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use tokio::time::Instant;
 
 use super::AgentError;
-use super::container_spec::{Attempt, SpecContext, check_non_root, member_spec, sandbox_spec};
+use super::container_spec::{
+    Attempt, SpecContext, check_non_root, grace_seconds, member_spec, sandbox_spec,
+};
 use super::env::{EnvContext, environment};
 use super::events::Gravity;
 use super::handler::{Question, Respondent, ask};
@@ -24,7 +26,7 @@ use crate::engine::port::ContainerSpec;
 use crate::logic::probe::ProbeOutcome;
 use crate::logic::restart::back_off;
 use crate::logic::restart_facts::PodFacts;
-use crate::logic::restart_plan::{StopReason, Waiting};
+use crate::logic::restart_plan::{StopReason, Waiting, container_of};
 use crate::sys::pod_files;
 
 const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -126,11 +128,8 @@ impl PodWorker {
                 return Ok(Acted::Later(left));
             }
         }
-        let inits = spec.init_containers.iter().flatten();
-        let Some(container) = inits.chain(&spec.containers).find(|one| one.name == name) else {
-            return Ok(Acted::No);
-        };
-        match self.make(desired, spec, facts, pod_ip, container, numbers).await {
+        let Some(container) = container_of(spec, name) else { return Ok(Acted::No) };
+        match self.make(desired, spec, facts, pod_ip, &container, numbers).await {
             Ok(id) => {
                 self.troubles.remove(name);
                 self.event(
@@ -211,6 +210,7 @@ impl PodWorker {
             attempt,
             restart_step,
             sandbox_id: &sandbox.id,
+            target_id: target_of(spec, facts, &container.name)?,
             image: &image,
             env: &env,
             places: &places,
@@ -304,18 +304,38 @@ impl PodWorker {
             }
             Err(error) => return Err(error.into()),
         }
-        let hook = spec.containers.iter().find(|one| one.name == name).and_then(|container| {
+        let hook = container_of(spec, name).and_then(|container| {
             let hook = container.lifecycle.as_ref()?.post_start.as_ref()?;
-            Some((container.clone(), Question::of_hook(hook)?))
+            let question = Question::of_hook(hook)?;
+            Some((container, question))
         });
         if let Some((container, question)) = hook
-            && let ProbeOutcome::Failure(why) = self.ask_hook(container, id, &question).await
+            && let ProbeOutcome::Failure(why) =
+                self.ask_hook(container, id, &question, HOOK_TIMEOUT).await
         {
             let message = format!("PostStartHook failed: {why}");
             self.event(Some(name), Gravity::Warning, "FailedPostStartHook", message);
-            self.context.engine.stop(id, Duration::from_secs(1)).await?;
+            let message = format!("FailedPostStartHook: stopping container {name}");
+            self.event(Some(name), Gravity::Normal, "Killing", message);
+            let seconds = u64::try_from(grace_seconds(spec)).unwrap_or(30);
+            self.context.engine.stop(id, Duration::from_secs(seconds)).await?;
         }
         Ok(())
+    }
+
+    /// Runs a container's preStop hook, if it has one, for `limit` at most. One that fails
+    /// or lasts too long does not keep the container alive.
+    pub(super) async fn pre_stop(&self, container: &Container, id: &str, limit: Duration) {
+        let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
+        let Some(question) = hook.and_then(Question::of_hook) else { return };
+        let asked = self.ask_hook(container.clone(), id, &question, limit);
+        let why = match tokio::time::timeout(limit, asked).await {
+            Ok(ProbeOutcome::Failure(why)) => why,
+            Ok(ProbeOutcome::Success | ProbeOutcome::Unknown(_)) => return,
+            Err(_) => format!("it did not end within {} s", limit.as_secs()),
+        };
+        let message = format!("PreStopHook failed: {why}");
+        self.event(Some(&container.name), Gravity::Warning, "FailedPreStopHook", message);
     }
 
     pub(super) async fn ask_hook(
@@ -323,11 +343,12 @@ impl PodWorker {
         container: Container,
         id: &str,
         question: &Question,
+        limit: Duration,
     ) -> ProbeOutcome {
         let pod_ip = self.attached.as_ref().map(|(_, ip)| ip.clone()).unwrap_or_default();
         let respondent = Respondent { container, container_id: id.to_owned(), pod_ip };
         let engine = self.context.engine.as_ref();
-        ask(engine, &self.context.http, &respondent, question, HOOK_TIMEOUT).await
+        ask(engine, &self.context.http, &respondent, question, limit).await
     }
 
     /// Stops one container of a pod that goes on.
@@ -353,8 +374,38 @@ impl PodWorker {
             }
         };
         self.event(Some(name), Gravity::Normal, "Killing", why);
-        let seconds = u64::try_from(super::container_spec::grace_seconds(spec)).unwrap_or(30);
-        self.context.engine.stop(id, Duration::from_secs(seconds)).await?;
+        let container = container_of(spec, name).unwrap_or_default();
+        let grace = stop_grace(spec, &container, reason);
+        let begun = Instant::now();
+        // An agent that dies in the middle runs it again, as the kubelet does.
+        self.pre_stop(&container, id, grace).await;
+        self.context.engine.stop(id, grace.saturating_sub(begun.elapsed())).await?;
         Ok(())
+    }
+}
+
+/// The pod's grace, or that of the probe that failed.
+fn stop_grace(spec: &PodSpec, container: &Container, reason: StopReason) -> Duration {
+    let probe = match reason {
+        StopReason::Liveness => container.liveness_probe.as_ref(),
+        StopReason::Startup => container.startup_probe.as_ref(),
+        _ => None,
+    };
+    let own = probe.and_then(|probe| probe.termination_grace_period_seconds);
+    Duration::from_secs(u64::try_from(own.unwrap_or(grace_seconds(spec))).unwrap_or(30))
+}
+
+/// The container that an ephemeral one names; it must run.
+fn target_of<'f>(
+    spec: &PodSpec,
+    facts: &'f PodFacts,
+    name: &str,
+) -> Result<Option<&'f str>, AgentError> {
+    let own = spec.ephemeral_containers.iter().flatten().find(|one| one.name == name);
+    let target = own.and_then(|own| own.target_container_name.as_deref());
+    let Some(target) = target.filter(|target| !target.is_empty()) else { return Ok(None) };
+    match facts.latest(target).filter(|fact| fact.is_running()) {
+        Some(fact) => Ok(Some(&fact.id)),
+        None => Err(AgentError::config(format!("the target container {target} does not run"))),
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::AgentError;
 use super::context::Context;
@@ -22,6 +22,8 @@ pub struct LogOptions {
     /// The attempt before the newest.
     pub previous: bool,
     pub since_seconds: Option<i64>,
+    /// Only what is newer.
+    pub since: Option<Timestamp>,
     pub limit_bytes: Option<u64>,
 }
 
@@ -46,6 +48,7 @@ pub(crate) async fn logs(
     let since = options.since_seconds.map(|seconds| {
         clock::now().saturating_sub(SignedDuration::from_secs(seconds)).unwrap_or_default()
     });
+    let since = since.or(options.since);
     let query = LogQuery {
         follow: options.follow,
         tail_lines: options.tail_lines,

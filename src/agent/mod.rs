@@ -19,7 +19,9 @@ mod downward;
 mod env;
 mod error;
 mod events;
+mod grpc_probe;
 mod handler;
+mod host_ports;
 mod labels;
 mod launch;
 mod logs;
@@ -33,6 +35,7 @@ pub mod ports;
 mod prober;
 mod reclaim;
 mod references;
+mod sessions;
 mod status_writer;
 #[cfg(test)]
 mod tests;
@@ -48,9 +51,11 @@ pub use context::{AgentConfig, LocalPod};
 pub use error::AgentError;
 pub use labels::{GRACE as CONTAINER_GRACE_LABEL, NODE as CONTAINER_NODE_LABEL};
 pub use logs::{LogBytes, LogOptions};
+pub use sessions::SessionTarget;
 
 use crate::client::api::SharedApi;
 use crate::engine::Engine;
+use crate::engine::session::{Session, SessionStreams};
 use crate::sys::{host_facts, pod_files};
 use account_tokens::AccountTokens;
 use checkpoint::Checkpoint;
@@ -140,6 +145,34 @@ impl Agent {
         options: &LogOptions,
     ) -> Result<LogBytes, AgentError> {
         logs::logs(&self.context, namespace, pod, options).await
+    }
+
+    /// Runs a command in a container and connects to it.
+    pub async fn exec(
+        &self,
+        target: &SessionTarget,
+        command: &[String],
+        streams: SessionStreams,
+    ) -> Result<Session, AgentError> {
+        sessions::exec(&self.context, target, command, streams).await
+    }
+
+    /// Connects to a container's own process.
+    pub async fn attach(
+        &self,
+        target: &SessionTarget,
+        streams: SessionStreams,
+    ) -> Result<Session, AgentError> {
+        sessions::attach(&self.context, target, streams).await
+    }
+
+    /// Opens a port of a pod from inside it, so that what listens on its loopback answers.
+    pub async fn dial(
+        &self,
+        target: &SessionTarget,
+        port: u16,
+    ) -> Result<tokio::net::TcpStream, AgentError> {
+        sessions::dial(&self.context, target, port).await
     }
 
     /// The pods on this node as last seen; works without the API.

@@ -13,14 +13,17 @@ use k8s_openapi::api::core::v1::PodSpec;
 
 use super::AgentError;
 use super::events::Gravity;
-use super::handler::Question;
 use super::labels::GRACE;
 use super::pod_source::{DesiredPod, PODS};
 use super::pod_worker::{Next, PodWorker, deletion_grace};
 use crate::base::limits::{AGENT_RELIST, ORPHAN_GRACE_MAX};
 use crate::client::DeleteOptions;
-use crate::logic::restart_facts::PodFacts;
+use crate::logic::restart_facts::{ContainerFact, PodFacts};
+use crate::logic::restart_plan::{container_of, sidecar_place};
 use crate::sys::pod_mounts;
+
+/// What a sidecar gets to end although the main containers have used the pod's grace up.
+const SIDECAR_GRACE_MIN: Duration = Duration::from_secs(2);
 
 impl PodWorker {
     pub(super) async fn end(
@@ -90,7 +93,8 @@ impl PodWorker {
             .unwrap_or(ORPHAN_GRACE_MAX)
     }
 
-    /// All at once, each with its hook first; the hook's time counts as grace.
+    /// The main containers at once, each when its own hook is done; then the sidecars, the
+    /// last started first. A hook's time counts as grace.
     async fn stop_all(
         &mut self,
         spec: Option<&PodSpec>,
@@ -103,29 +107,38 @@ impl PodWorker {
             let message = format!("Stopping container {}", fact.name);
             self.event(Some(&fact.name), Gravity::Normal, "Killing", message);
         }
-        let hooks: Vec<_> = running
-            .iter()
-            .filter(|fact| !self.pre_stopped.contains(&fact.id))
-            .filter_map(|fact| {
-                let container = spec?.containers.iter().find(|one| one.name == fact.name)?;
-                let hook = container.lifecycle.as_ref()?.pre_stop.as_ref()?;
-                Some((container.clone(), fact.id.clone(), Question::of_hook(hook)?))
-            })
-            .collect();
-        if !hooks.is_empty() && !grace.is_zero() {
-            self.pre_stopped.extend(hooks.iter().map(|(_, id, _)| id.clone()));
-            let asked =
-                join_all(hooks.iter().map(|(container, id, question)| {
-                    self.ask_hook(container.clone(), id, question)
-                }));
-            // A hook that fails or lasts too long does not keep the container alive.
-            let outcome = tokio::time::timeout(grace, asked).await;
-            tracing::debug!(pod = self.identity.name, ?outcome, "preStop hooks");
-        }
-        let left = grace.saturating_sub(begun.elapsed());
-        let stops = running.iter().map(|fact| self.context.engine.stop(&fact.id, left));
-        for outcome in join_all(stops).await {
+        // A hook that was run once is not run again when the end is hurried.
+        let hooked: Vec<String> = self.pre_stopped.clone();
+        self.pre_stopped.extend(running.iter().map(|fact| fact.id.clone()));
+        let worker = &*self;
+        let hook = |fact: &ContainerFact| {
+            let is_new = !grace.is_zero() && !hooked.contains(&fact.id);
+            let container = spec.and_then(|spec| container_of(spec, &fact.name));
+            let (id, hook) = (fact.id.clone(), container.filter(|_| is_new));
+            async move {
+                if let Some(container) = hook {
+                    worker.pre_stop(&container, &id, grace.saturating_sub(begun.elapsed())).await;
+                }
+            }
+        };
+        let hook = &hook;
+        let place = |fact: &ContainerFact| spec.and_then(|spec| sidecar_place(spec, &fact.name));
+        let (mut sidecars, mains): (Vec<_>, Vec<_>) =
+            running.into_iter().partition(|fact| place(fact).is_some());
+        let ended = mains.into_iter().map(|fact| async move {
+            hook(fact).await;
+            worker.context.engine.stop(&fact.id, grace.saturating_sub(begun.elapsed())).await
+        });
+        let (ended, _) =
+            tokio::join!(join_all(ended), join_all(sidecars.iter().map(|fact| hook(fact))));
+        for outcome in ended {
             outcome?;
+        }
+        sidecars.sort_by_key(|fact| std::cmp::Reverse(place(fact)));
+        for fact in sidecars {
+            let left = grace.saturating_sub(begun.elapsed());
+            let least = if grace.is_zero() { Duration::ZERO } else { SIDECAR_GRACE_MIN };
+            worker.context.engine.stop(&fact.id, left.max(least)).await?;
         }
         Ok(())
     }

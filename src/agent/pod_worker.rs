@@ -24,6 +24,7 @@ use super::AgentError;
 use super::context::Context;
 use super::downward::Downward;
 use super::events::Gravity;
+use super::host_ports::host_ports;
 use super::labels::PodIdentity;
 use super::pod_dns;
 use super::pod_source::DesiredPod;
@@ -31,7 +32,9 @@ use super::prober::Prober;
 use super::volumes::{self, PodDir, Sources};
 use crate::base::limits::POD_RESYNC;
 use crate::engine::port::{Container as EngineContainer, RunState};
-use crate::logic::pod_phase::final_phase;
+use crate::logic::pod_phase::{
+    DEADLINE_MESSAGE, DEADLINE_REASON, deadline, final_phase, is_overdue,
+};
 use crate::logic::restart_facts::{FactState, PodFacts};
 use crate::logic::restart_plan::{Plan, PlanInput, Step, Waiting, plan};
 use crate::sys::clock;
@@ -78,6 +81,8 @@ pub(crate) struct PodWorker {
     pub(super) written: Option<(String, PodStatus)>,
     /// Containers whose preStop hook was run.
     pub(super) pre_stopped: Vec<String>,
+    /// Ended containers whose wait for a restart was told.
+    backed_off: Vec<String>,
     pub(super) failures: u32,
 }
 
@@ -103,6 +108,7 @@ impl PodWorker {
             troubles: BTreeMap::new(),
             written: None,
             pre_stopped: Vec::new(),
+            backed_off: Vec::new(),
             failures: 0,
         }
     }
@@ -187,14 +193,23 @@ impl PodWorker {
             self.prober.follow(&desired.pod, &facts, ip);
         }
         let verdicts = self.prober.verdicts();
+        let now = clock::now();
+        let overdue = is_overdue(&desired.pod, now);
+        if overdue {
+            self.event(None, Gravity::Normal, DEADLINE_REASON, DEADLINE_MESSAGE);
+        }
         let mut plan = plan(PlanInput {
             spec,
             facts: &facts,
             verdicts: &verdicts,
             known_restarts: &known_restarts(&desired.pod),
-            finished: final_phase(&desired.pod).is_some(),
-            now: clock::now(),
+            finished: final_phase(&desired.pod).is_some() || overdue,
+            now,
         });
+        if let Some(deadline) = deadline(&desired.pod).filter(|_| !overdue) {
+            plan.wake_at = Some(plan.wake_at.map_or(deadline, |other| other.min(deadline)));
+        }
+        self.tell_back_off(&plan, &facts);
         self.add_troubles(&mut plan);
         let report = self
             .write_status(desired, &facts, &verdicts, &plan.waiting, pod_ip.as_deref(), false)
@@ -219,6 +234,23 @@ impl PodWorker {
             wake = wake.min(pause.unwrap_or(Duration::ZERO) + Duration::from_millis(20));
         }
         Ok(Next::After(wake))
+    }
+
+    /// Says once for each attempt that its restart waits.
+    fn tell_back_off(&mut self, plan: &Plan, facts: &PodFacts) {
+        self.backed_off.retain(|id| facts.containers.iter().any(|one| one.id == *id));
+        for (name, waiting) in &plan.waiting {
+            let Some(fact) = facts.latest(name) else { continue };
+            if waiting.reason != "CrashLoopBackOff" || self.backed_off.contains(&fact.id) {
+                continue;
+            }
+            self.backed_off.push(fact.id.clone());
+            let PodIdentity { namespace, name: pod, uid } = &self.identity;
+            let message = format!(
+                "Back-off restarting failed container {name} in pod {pod}_{namespace}({uid})"
+            );
+            self.event(Some(name), Gravity::Warning, "BackOff", message);
+        }
     }
 
     /// Containers that cannot be made now wait for their own reasons.
@@ -324,7 +356,11 @@ impl PodWorker {
         } else {
             let pid = self.seen.get(&sandbox.id).map_or(0, |container| container.pid);
             match self.context.network.attach(&self.identity.uid, pid).await {
-                Ok(ip) => ip.to_string(),
+                Ok(ip) => {
+                    let ports = host_ports(spec, ip);
+                    self.context.network.publish(&self.identity.uid, ports).await;
+                    ip.to_string()
+                }
                 Err(error) => {
                     let message = format!("Failed to create pod sandbox: {error}");
                     self.event(None, Gravity::Warning, "FailedCreatePodSandBox", message);
@@ -443,8 +479,10 @@ fn known_restarts(pod: &Pod) -> BTreeMap<String, u32> {
     let status = pod.status.clone().unwrap_or_default();
     let init = status.init_container_statuses.unwrap_or_default();
     let main = status.container_statuses.unwrap_or_default();
+    let later = status.ephemeral_container_statuses.unwrap_or_default();
     init.into_iter()
         .chain(main)
+        .chain(later)
         .filter(|one| one.container_id.is_some())
         .map(|one| (one.name, u32::try_from(one.restart_count).unwrap_or(0)))
         .collect()

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 
+use crate::logic::balance::VirtualPort;
+
 /// Connects pods to the network. Implemented by `network/`.
 #[async_trait]
 pub trait PodNetwork: Send + Sync + std::fmt::Debug + 'static {
@@ -13,6 +15,10 @@ pub trait PodNetwork: Send + Sync + std::fmt::Debug + 'static {
 
     /// Takes address and link back; repeating it is no error.
     async fn detach(&self, pod_uid: &str) -> Result<(), PodNetworkError>;
+
+    /// Makes the node's ports lead to a pod that is attached, until it is detached; an
+    /// address of 0.0.0.0 stands for the node's own.
+    async fn publish(&self, pod_uid: &str, ports: Vec<VirtualPort>);
 
     /// Uids of the pods that hold an address, for collection after a crash.
     async fn attached(&self) -> Result<Vec<String>, PodNetworkError>;

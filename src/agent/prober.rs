@@ -135,7 +135,7 @@ impl Prober {
         };
         let question = Question::of_probe(probe);
         if question.is_none() {
-            tracing::warn!(container = container.name, "probe of an unsupported kind is ignored");
+            tracing::warn!(container = container.name, "a probe that asks nothing is ignored");
         }
         Some(ProbeTask {
             context: Arc::clone(&self.context),

@@ -9,5 +9,6 @@ pub mod listener;
 pub mod nodes;
 pub mod oci;
 pub mod peer;
+pub mod pod_streams;
 pub mod secret_keys;
 pub mod store_upkeep;

@@ -18,6 +18,7 @@ use crate::api::peer::{HttpPeers, PeerServices};
 use crate::base::chain::chain;
 use crate::base::ids::MemberId;
 use crate::install::join_service::Membership;
+use crate::logic::balance::VirtualPort;
 use crate::model::node_list::MemberSeat;
 use crate::network::PodNet;
 use crate::registry::{BlobPeers, BlobStream, Digest, PeerFetchError, Registry, RegistryError};
@@ -44,6 +45,10 @@ impl PodNetwork for AgentNetwork {
             pod_uid: pod_uid.into(),
             reason: chain(&error),
         })
+    }
+
+    async fn publish(&self, pod_uid: &str, ports: Vec<VirtualPort>) {
+        self.0.publish(pod_uid, ports);
     }
 
     async fn attached(&self) -> Result<Vec<String>, PodNetworkError> {

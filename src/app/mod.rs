@@ -10,6 +10,7 @@ mod in_process;
 mod leadership;
 pub mod node;
 mod pod_logs;
+mod pod_streams;
 mod remote_images;
 mod removed_node;
 mod secret_keys;

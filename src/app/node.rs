@@ -32,6 +32,7 @@ use super::image_import;
 use super::in_process::InProcessApi;
 use super::leadership::Leadership;
 use super::pod_logs::RoutedLogs;
+use super::pod_streams::{AgentPods, RoutedStreams, stream_client};
 use super::secret_keys::{Secrets, secrets};
 use super::status::NodeStatus;
 use super::store_adapters::{AuthorityTrust, MemberUpkeep};
@@ -43,7 +44,7 @@ use crate::api::etcd::{EtcdApi, EtcdStore};
 use crate::api::join::{self, JoinRoutes};
 use crate::api::kube::{self, KubeState};
 use crate::api::peer::{self, HttpPeers, PeerClientError};
-use crate::api::{listener, nodes, oci, secret_keys, store_upkeep};
+use crate::api::{listener, nodes, oci, pod_streams, secret_keys, store_upkeep};
 use crate::base::limits::SHUTDOWN_DEADLINE;
 use crate::client::SharedApi;
 use crate::engine::DockerEngine;
@@ -65,7 +66,7 @@ use crate::sys::tls::{TlsError, TlsIdentity};
 /// The `nft` of the bundle's engine tree.
 pub(super) const NFT: &str = "/opt/holdfast/engine/bin/nft";
 /// How long a node may take to accept a connection.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// In the configuration directory once the seed's store was made.
 const SEEDED: &str = "store.initialized";
 
@@ -389,13 +390,25 @@ fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeEr
     let joining = JoinRoutes { service: Arc::new(service), tokens: Arc::new(tokens) };
     let logs = RoutedLogs {
         node_name: config.node_name.clone(),
-        agent,
+        agent: agent.clone(),
         objects: parts.objects.clone(),
         http: parts.http.clone(),
         api_port: config.ports.api,
     };
-    let kubernetes = KubeState { objects: parts.objects.clone(), logs: Arc::new(logs) };
+    let streams = RoutedStreams {
+        config: config.clone(),
+        objects: parts.objects.clone(),
+        http: stream_client(&parts.identity)?,
+    };
+    let kubernetes = KubeState {
+        objects: parts.objects.clone(),
+        logs: Arc::new(logs),
+        streams: Arc::new(streams),
+    };
+    let own_pods =
+        agent.map(|agent| pod_streams::router(Arc::new(AgentPods(agent)))).unwrap_or_default();
     let router = kube::router(kubernetes)
+        .merge(own_pods)
         .merge(join::router(joining))
         .merge(nodes::router(parts.nodes.clone()))
         .merge(secret_keys::router(parts.secrets.service.clone()))

@@ -40,7 +40,12 @@ pub(super) async fn local(
     pod: &str,
     options: LogOptions,
 ) -> Result<LogStream, Status> {
+    let since =
+        options.since_time.as_deref().map(str::parse).transpose().map_err(|_| {
+            Status::bad_request("sinceTime must be a time like 2026-01-31T12:00:00Z")
+        })?;
     let wanted = agent::LogOptions {
+        since,
         container: Some(options.container),
         follow: options.follow,
         tail_lines: options.tail_lines.and_then(|lines| u64::try_from(lines).ok()),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  agent, network ──► API of any control node      engine ──► registry of one that answers
-//!  control nodes  ──► health and pod logs here
+//!  control nodes  ──► health, pod logs, commands in pods, their ports: here
 //! ```
 //! Invariant: holds nothing that the cluster could lose; what it needs to go on without
 //! the API, agent and network keep on this disk.
@@ -19,10 +19,12 @@ use super::config;
 use super::control_nodes::{ControlNodes, node_api, registries};
 use super::node::{NodeError, bind, http_client, pods, start_listener};
 use super::pod_logs;
+use super::pod_streams::AgentPods;
 use super::remote_images::RemoteImages;
 use super::supervise::Supervisor;
 use crate::agent::Agent;
 use crate::api::kube::{LogOptions, LogStream, WorkerServices, worker_router};
+use crate::api::pod_streams;
 use crate::base::chain::chain;
 use crate::base::limits::SHUTDOWN_DEADLINE;
 use crate::client::{ResourceRef, SharedApi};
@@ -52,7 +54,8 @@ pub(super) async fn run(
     let any = std::net::Ipv4Addr::UNSPECIFIED.into();
     let socket = bind("health and logs", SocketAddr::new(any, config.ports.api)).await?;
     let services = Services { node_name: config.node_name.clone(), api, agent: pods.agent.clone() };
-    let router = worker_router(Arc::new(services));
+    let streams = pod_streams::router(Arc::new(AgentPods(pods.agent.clone())));
+    let router = worker_router(Arc::new(services)).merge(streams);
     start_listener(&mut supervisor, "health and logs", socket, identity.server()?, router);
     pods.start(&mut supervisor);
     Ok(supervisor.run(stop, SHUTDOWN_DEADLINE).await?)

@@ -24,7 +24,8 @@ use super::port::{
     Container, ContainerSpec, ContainerSummary, ContainerUsage, EngineEvent, EngineImage,
     EngineVersion, ExecOutput, ExecSpec, LogQuery, LogStream,
 };
-use super::{Engine, EngineError, docker_stream};
+use super::session::{Session, SessionStreams};
+use super::{Engine, EngineError, docker_session, docker_stream};
 use crate::base::limits::{ENGINE_CALL_TIMEOUT, IMAGE_PULL_SILENCE};
 
 /// Our Docker daemon, named by its socket.
@@ -266,6 +267,27 @@ impl Engine for DockerEngine {
     async fn exec(&self, id: &str, spec: &ExecSpec) -> Result<ExecOutput, EngineError> {
         let docker = self.docker().await?;
         self.noted(docker_stream::exec(docker, id, spec).await)
+    }
+
+    async fn open_exec(
+        &self,
+        id: &str,
+        command: &[String],
+        streams: SessionStreams,
+    ) -> Result<Session, EngineError> {
+        let docker = self.docker().await?;
+        self.noted(docker_session::exec(docker, &self.socket, id, command, streams).await)
+    }
+
+    async fn open_attach(
+        &self,
+        id: &str,
+        streams: SessionStreams,
+        ends_stdin: bool,
+    ) -> Result<Session, EngineError> {
+        let docker = self.docker().await?;
+        let attached = docker_session::attach(docker, &self.socket, id, streams, ends_stdin);
+        self.noted(attached.await)
     }
 
     async fn events(

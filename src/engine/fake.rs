@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use super::port::*;
+use super::session::{Session, SessionControl, SessionOutput, SessionStreams};
 use super::{Engine, EngineError};
 
 #[derive(Debug, Default)]
@@ -216,6 +217,9 @@ impl Engine for FakeEngine {
                 pid: 0,
                 exit_code: 0,
                 oom_killed: false,
+                tty: spec.tty,
+                stdin: spec.stdin,
+                stdin_once: spec.stdin_once,
                 start_error: String::new(),
                 created_at: Some(Timestamp::now()),
                 started_at: None,
@@ -295,6 +299,28 @@ impl Engine for FakeEngine {
         Ok(ExecOutput { exit_code: i64::from(inner.exec_fails), output: Vec::new() })
     }
 
+    async fn open_exec(
+        &self,
+        id: &str,
+        command: &[String],
+        streams: SessionStreams,
+    ) -> Result<Session, EngineError> {
+        self.check()?;
+        if !self.lock().containers.contains_key(id) {
+            return Err(not_found("exec", id));
+        }
+        Ok(echo(command, streams))
+    }
+
+    async fn open_attach(
+        &self,
+        id: &str,
+        streams: SessionStreams,
+        _ends_stdin: bool,
+    ) -> Result<Session, EngineError> {
+        self.open_exec(id, &["attached".to_owned()], streams).await
+    }
+
     async fn events(
         &self,
         _label: (String, String),
@@ -308,4 +334,39 @@ impl Engine for FakeEngine {
         self.check()?;
         Ok(ContainerUsage::default())
     }
+}
+
+/// Says its command, then what it is told, and ends with its input.
+fn echo(command: &[String], streams: SessionStreams) -> Session {
+    let head = SessionOutput::Stdout(Bytes::from(command.join(" ")));
+    let (input, told) = tokio::io::duplex(1_024);
+    let said = tokio_util::io::ReaderStream::new(told).map(|piece| {
+        piece.map(SessionOutput::Stdout).map_err(|error| EngineError::Silent {
+            action: "read from",
+            target: "a fake".to_owned(),
+            reason: error.to_string(),
+        })
+    });
+    let first = futures::stream::iter([Ok(head)]);
+    let (output, input) = if streams.stdin {
+        (first.chain(said).boxed(), Some(Box::new(input) as super::session::SessionInput))
+    } else {
+        (first.boxed(), None)
+    };
+    Session { output, input, control: Box::new(EchoControl) }
+}
+
+struct EchoControl;
+
+#[async_trait]
+impl SessionControl for EchoControl {
+    async fn resize(&self, _rows: u16, _columns: u16) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn exit_code(&self) -> Result<Option<i64>, EngineError> {
+        Ok(Some(0))
+    }
+
+    async fn hang_up(&self) {}
 }

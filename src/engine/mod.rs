@@ -5,12 +5,14 @@
 //! Not here: what should run (agent/), when to restart (logic/restart.rs).
 
 mod docker;
+mod docker_session;
 mod docker_stream;
 mod docker_translate;
 pub mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod port;
+pub mod session;
 
 pub use docker::DockerEngine;
 pub use error::EngineError;

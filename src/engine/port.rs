@@ -14,6 +14,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 
 use super::EngineError;
+use super::session::{Session, SessionStreams};
 
 /// Which engine answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,6 +140,12 @@ pub struct Container {
     pub pid: i32,
     pub exit_code: i32,
     pub oom_killed: bool,
+    /// Its own process has a terminal.
+    pub tty: bool,
+    /// Its own process has an open standard input.
+    pub stdin: bool,
+    /// Its input ends with that of the first who attaches.
+    pub stdin_once: bool,
     /// Why the last start was refused; empty otherwise.
     pub start_error: String,
     pub created_at: Option<Timestamp>,
@@ -227,6 +234,23 @@ pub trait Engine: Send + Sync + std::fmt::Debug + 'static {
     async fn logs(&self, id: &str, query: &LogQuery) -> Result<LogStream, EngineError>;
 
     async fn exec(&self, id: &str, spec: &ExecSpec) -> Result<ExecOutput, EngineError>;
+
+    /// Runs a command inside a container and connects to it, for as long as it is read.
+    async fn open_exec(
+        &self,
+        id: &str,
+        command: &[String],
+        streams: SessionStreams,
+    ) -> Result<Session, EngineError>;
+
+    /// Connects to a container's own process; `streams.tty` says what it was made with,
+    /// `ends_stdin` whether the end of this input is the end of the process's.
+    async fn open_attach(
+        &self,
+        id: &str,
+        streams: SessionStreams,
+        ends_stdin: bool,
+    ) -> Result<Session, EngineError>;
 
     /// Container events from now on, for containers with this label. Ends when the engine
     /// goes away.

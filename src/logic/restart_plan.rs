@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, PodSpec};
 
 use super::restart::{RestartPolicy, back_off, next_step};
 use super::restart_facts::{ContainerFact, FactState, PodFacts, Verdicts};
@@ -71,6 +71,46 @@ pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
+/// A container of the pod by its name, of whatever sort. An ephemeral one has the same
+/// fields, except that nothing restarts it.
+pub fn container_of(spec: &PodSpec, name: &str) -> Option<Container> {
+    let inits = spec.init_containers.iter().flatten();
+    let known = inits.chain(&spec.containers).find(|one| one.name == name);
+    known.cloned().or_else(|| {
+        let later = spec.ephemeral_containers.iter().flatten();
+        later.into_iter().find(|one| one.name == name).map(from_ephemeral)
+    })
+}
+
+/// An ephemeral container as a container.
+pub fn from_ephemeral(from: &EphemeralContainer) -> Container {
+    let from = from.clone();
+    Container {
+        name: from.name,
+        image: from.image,
+        image_pull_policy: from.image_pull_policy,
+        command: from.command,
+        args: from.args,
+        env: from.env,
+        env_from: from.env_from,
+        working_dir: from.working_dir,
+        security_context: from.security_context,
+        volume_mounts: from.volume_mounts,
+        volume_devices: from.volume_devices,
+        stdin: from.stdin,
+        stdin_once: from.stdin_once,
+        tty: from.tty,
+        termination_message_path: from.termination_message_path,
+        termination_message_policy: from.termination_message_policy,
+        ..Container::default()
+    }
+}
+
+/// Which of the pod's sidecars this is; they are stopped from the last to the first.
+pub fn sidecar_place(spec: &PodSpec, name: &str) -> Option<usize> {
+    init_containers(spec).iter().position(|one| one.name == name && is_sidecar(one))
+}
+
 fn init_containers(spec: &PodSpec) -> &[Container] {
     spec.init_containers.as_deref().unwrap_or_default()
 }
@@ -106,7 +146,31 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
             tend(input, &sandbox, container, false, &mut plan);
         }
     }
+    for container in input.spec.ephemeral_containers.iter().flatten() {
+        ephemeral(input, &sandbox, &container.name, &mut plan);
+    }
     plan
+}
+
+/// Runs once, in whatever state the pod is; its end is nobody's concern.
+fn ephemeral(input: PlanInput<'_>, sandbox: &str, name: &str, plan: &mut Plan) {
+    match input.facts.latest(name) {
+        None if input.known_restarts.contains_key(name) => {}
+        None => {
+            plan.steps.push(Step::Launch { name: name.to_owned(), attempt: 0, restart_step: 0 })
+        }
+        Some(fact) if fact.state == FactState::Created && fact.sandbox_id == sandbox => {
+            plan.steps.push(Step::StartCreated { id: fact.id.clone(), name: name.to_owned() });
+        }
+        Some(fact) if fact.is_running() && fact.sandbox_id != sandbox => {
+            plan.steps.push(Step::Stop {
+                id: fact.id.clone(),
+                name: name.to_owned(),
+                reason: StopReason::SandboxGone,
+            });
+        }
+        Some(_) => {}
+    }
 }
 
 /// Old attempts and old sandboxes: one dead attempt before the newest is kept, for its
@@ -136,7 +200,12 @@ fn prune(input: PlanInput<'_>, plan: &mut Plan) {
 }
 
 fn finish(input: PlanInput<'_>, plan: &mut Plan) {
-    for container in input.facts.containers.iter().filter(|one| one.is_running()) {
+    let mut running: Vec<_> =
+        input.facts.containers.iter().filter(|one| one.is_running()).collect();
+    // Sidecars serve the others to the end, the first ones longest.
+    running.sort_by_key(|one| std::cmp::Reverse(sidecar_place(input.spec, &one.name)));
+    running.sort_by_key(|one| sidecar_place(input.spec, &one.name).is_some());
+    for container in running {
         plan.steps.push(Step::Stop {
             id: container.id.clone(),
             name: container.name.clone(),

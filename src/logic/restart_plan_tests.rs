@@ -215,3 +215,29 @@ fn ran_for_is_never_negative() {
         Ended { started_at: Some(at(10)), finished_at: Some(at(5)), ..Ended::default() };
     assert_eq!(backwards.ran_for(), Duration::ZERO);
 }
+
+#[test]
+fn an_ephemeral_container_is_started_once_and_never_again() {
+    let spec = spec(json!({
+        "containers": [{"name": "main", "image": "i"}],
+        "ephemeralContainers": [{"name": "look", "image": "i"}],
+    }));
+    let main = || fact("main", 0, "s0", running());
+    let launch = Step::Launch { name: "look".into(), attempt: 0, restart_step: 0 };
+    assert_eq!(steps(&spec, &facts(running(), vec![main()]), 0), [launch]);
+    for state in [running(), ended(0, 1), ended(1, 1)] {
+        let all = facts(running(), vec![main(), fact("look", 0, "s0", state)]);
+        assert_eq!(steps(&spec, &all, 1_000), []);
+    }
+    // One that the API has seen and the engine has lost had its time.
+    let seen = BTreeMap::from([("look".to_owned(), 0)]);
+    let plan = plan(PlanInput {
+        spec: &spec,
+        facts: &facts(running(), vec![main()]),
+        verdicts: &Verdicts::default(),
+        known_restarts: &seen,
+        finished: false,
+        now: at(0),
+    });
+    assert_eq!(plan.steps, []);
+}

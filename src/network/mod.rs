@@ -125,6 +125,7 @@ impl Network {
             self.plan.clone(),
             service_view.clone(),
             slice_view.clone(),
+            self.pods.published(),
             cancel.clone(),
         ));
         parts.spawn(dns::run(self.plan.clone(), service_view, slice_view, cancel.clone()));

@@ -4,13 +4,15 @@
 //! before the address is released; so a crash at any point leaves an address too many
 //! held, never one held twice. One pod at a time: the steps take milliseconds.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
+use crate::logic::balance::VirtualPort;
 use crate::network::ledger::Ledger;
 use crate::network::{NetworkError, Plan};
 use crate::sys::in_netns::NetNs;
@@ -25,11 +27,35 @@ const DEFAULT_MTU: u32 = 1_500;
 pub struct PodNet {
     plan: Arc<Plan>,
     ledger: Mutex<Ledger>,
+    published: watch::Sender<Published>,
 }
+
+/// The node's ports that lead to pods, by the pods' uids.
+pub(super) type Published = BTreeMap<String, Vec<VirtualPort>>;
 
 impl PodNet {
     pub(super) fn open(plan: Arc<Plan>, directory: &Path) -> Result<Self, NetworkError> {
-        Ok(Self { plan, ledger: Mutex::new(Ledger::open(directory)?) })
+        let ledger = Mutex::new(Ledger::open(directory)?);
+        Ok(Self { plan, ledger, published: watch::Sender::default() })
+    }
+
+    /// Makes the node's ports lead to a pod until it is detached; an address of 0.0.0.0
+    /// stands for the node's own. The rules follow at once.
+    pub fn publish(&self, pod_uid: &str, mut ports: Vec<VirtualPort>) {
+        for port in ports.iter_mut().filter(|port| port.address.is_unspecified()) {
+            port.address = self.plan.node_address;
+        }
+        self.published.send_if_modified(|all| {
+            if ports.is_empty() {
+                return all.remove(pod_uid).is_some();
+            }
+            let before = all.insert(pod_uid.to_owned(), ports.clone());
+            before.as_ref() != Some(&ports)
+        });
+    }
+
+    pub(super) fn published(&self) -> watch::Receiver<Published> {
+        self.published.subscribe()
     }
 
     /// Gives the sandbox, whose network namespace is that of process `pid`, its address,
@@ -55,6 +81,7 @@ impl PodNet {
 
     /// Takes address and link back; repeating it is no error.
     pub async fn detach(&self, pod_uid: &str) -> Result<(), NetworkError> {
+        self.publish(pod_uid, Vec::new());
         let mut ledger = self.ledger.lock().await;
         disconnect(&host_link(pod_uid))
             .await

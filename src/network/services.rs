@@ -9,16 +9,19 @@
 //! Known limit: a UDP client that keeps sending from one port stays with an endpoint
 //! that is gone until the kernel forgets the flow (30 s without an answer).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::chain::chain;
 use crate::logic::balance::{VirtualPort, virtual_ports};
+use crate::network::pod_net::Published;
 use crate::network::source::View;
 use crate::network::{NetworkError, Plan, ruleset};
 use crate::sys::nft;
@@ -43,6 +46,7 @@ pub(super) async fn run(
     plan: Arc<Plan>,
     mut services: View<Service>,
     mut slices: View<EndpointSlice>,
+    mut published: watch::Receiver<Published>,
     cancel: CancellationToken,
 ) {
     let mut written: Option<Vec<VirtualPort>> = None;
@@ -50,7 +54,8 @@ pub(super) async fn run(
     loop {
         let mut pause = REWRITE;
         if let (Some(all), Some(parts)) = (services.current(), slices.current()) {
-            let ports = virtual_ports(&all, &parts);
+            let own = published.borrow_and_update().clone();
+            let ports = with_published(virtual_ports(&all, &parts), own);
             if written.as_ref() != Some(&ports) {
                 not_before = Instant::now() + COALESCE;
                 match apply(&plan, &ports).await {
@@ -69,6 +74,7 @@ pub(super) async fn run(
             () = cancel.cancelled() => return,
             () = services.changed() => {}
             () = slices.changed() => {}
+            changed = published.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(pause) => {
                 written = None;
                 continue;
@@ -78,5 +84,37 @@ pub(super) async fn run(
             () = cancel.cancelled() => return,
             () = tokio::time::sleep_until(not_before) => {}
         }
+    }
+}
+
+/// Services' ports and those of the node that lead to its pods. Of two that claim the
+/// same one, the Service's or else the first pod's counts: the kernel takes no two.
+fn with_published(services: Vec<VirtualPort>, published: Published) -> Vec<VirtualPort> {
+    let key = |port: &VirtualPort| (port.address, port.transport, port.port);
+    let mut taken: BTreeSet<_> = services.iter().map(key).collect();
+    let mut all = services;
+    all.extend(published.into_values().flatten().filter(|port| taken.insert(key(port))));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::balance::Transport;
+
+    #[test]
+    fn no_two_claim_the_same_port() {
+        let port = |number, endpoint: [u8; 4]| VirtualPort {
+            address: [10, 0, 0, 1].into(),
+            transport: Transport::Tcp,
+            port: number,
+            endpoints: vec![(endpoint.into(), 8_080)],
+        };
+        let published = Published::from([
+            ("a".to_owned(), vec![port(80, [10, 1, 0, 2]), port(81, [10, 1, 0, 2])]),
+            ("b".to_owned(), vec![port(81, [10, 1, 0, 3])]),
+        ]);
+        let all = with_published(vec![port(80, [10, 1, 0, 9])], published);
+        assert_eq!(all, [port(80, [10, 1, 0, 9]), port(81, [10, 1, 0, 2])]);
     }
 }

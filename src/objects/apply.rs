@@ -173,7 +173,9 @@ fn config_for(kind: &Kind, part: Part, mut config: Value) -> Value {
     }
     let own = match part {
         Part::Status => &["apiVersion", "kind", "metadata", "status"][..],
-        Part::Finalize | Part::Scale => &["apiVersion", "kind", "metadata", "spec"],
+        Part::Finalize | Part::Scale | Part::EphemeralContainers => {
+            &["apiVersion", "kind", "metadata", "spec"]
+        }
         Part::Main | Part::Server => {
             if kind.has(Subresource::Status)
                 && let Some(fields) = config.as_object_mut()

@@ -23,6 +23,7 @@ mod binding;
 mod bootstrap;
 mod create;
 mod delete;
+mod ephemeral;
 pub mod fields;
 mod key;
 #[cfg(test)]

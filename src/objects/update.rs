@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use super::fields::{self, FieldValidation};
 use super::stored::{self, Found};
-use super::{Address, Objects, WriteOptions, admission, key, ownership, refusal, str_at};
+use super::{
+    Address, Objects, WriteOptions, admission, ephemeral, key, ownership, refusal, str_at,
+};
 use crate::logic::patch;
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::kv::{Compare, Op, TxnRequest};
@@ -76,6 +78,8 @@ pub(super) enum Part {
     Scale,
     /// `spec.finalizers` of a namespace.
     Finalize,
+    /// `spec.ephemeralContainers` of a pod.
+    EphemeralContainers,
     /// The server's own change: no update rules.
     Server,
 }
@@ -86,6 +90,7 @@ impl Part {
             None => Ok(Part::Main),
             Some(Subresource::Status) => Ok(Part::Status),
             Some(Subresource::Finalize) => Ok(Part::Finalize),
+            Some(Subresource::EphemeralContainers) => Ok(Part::EphemeralContainers),
             Some(_) => Err(Status::method_not_allowed()),
         }
     }
@@ -97,6 +102,7 @@ impl Part {
             Part::Status => Some("status"),
             Part::Scale => Some("scale"),
             Part::Finalize => Some("finalize"),
+            Part::EphemeralContainers => Some("ephemeralcontainers"),
             Part::Server => None,
         }
     }
@@ -323,6 +329,7 @@ pub(super) fn next_object(
             next["spec"]["finalizers"] = wanted["spec"]["finalizers"].clone();
             next
         }
+        Part::EphemeralContainers => ephemeral::with_wanted(&old, &wanted),
     };
     stored::strip(&mut next);
     if let Some(metadata) = stored::metadata(&mut next) {
@@ -335,6 +342,9 @@ pub(super) fn next_object(
     admission::keep_server_fields(&old, &mut next);
     refuse_new_finalizers(kind, &old, &next)?;
     let mut next = admission::prepare_changed(kind, &old, next, !part.is_main())?;
+    if part == Part::EphemeralContainers {
+        ephemeral::check(kind, &old, &next)?;
+    }
     if kind.generation && part != Part::Status && differs_beyond_metadata(&old, &next) {
         let generation = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
         next["metadata"]["generation"] = (generation + 1).into();

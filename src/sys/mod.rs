@@ -30,6 +30,7 @@ pub mod rtnl;
 pub mod services;
 pub mod sysctl;
 pub mod systemd;
+pub mod terminal;
 pub mod tls;
 pub mod tls_keys;
 pub mod tree;

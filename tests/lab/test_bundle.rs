@@ -1,8 +1,10 @@
 //! Bundles that the release process would not make: older ones, ones with other images,
 //! damaged ones.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use holdfast::bundle::build::{build_image, layout_inputs};
 use holdfast::bundle::{
@@ -12,7 +14,7 @@ use holdfast::model::bundle_manifest::EntryBody;
 use libtest_mimic::Failed;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-use crate::harness::{bundle, failed, trusted_key};
+use crate::harness::{bundle, failed, succeed, trusted_key};
 
 /// Level of compression; these bundles are read once.
 const QUICK: i32 = 1;
@@ -78,6 +80,39 @@ pub(crate) fn with_images(
         images.push(built.map_err(|error| failed("build an image", error))?);
     }
     let inputs = layout_inputs(&images).map_err(|error| failed("lay the images out", error))?;
+    write(output, inputs, original()?.serial())
+}
+
+/// A bundle with the image `NAME-0:1` of this machine's own shell and what a look around
+/// and `kubectl cp` need, with the libraries that those are linked to.
+pub(crate) fn with_tools(output: &Path, name: &str) -> Result<PathBuf, Failed> {
+    let work = tempfile::tempdir().map_err(|error| failed("temporary folder", error))?;
+    let folder = work.path().join("tools");
+    fs::create_dir(&folder).map_err(|error| failed("image folder", error))?;
+    let mut places = BTreeSet::new();
+    for tool in ["sh", "tar", "cat", "sleep", "stty", "md5sum", "ls", "mkdir"] {
+        let place = format!("/bin/{tool}");
+        let found = if Path::new(&place).exists() { place } else { format!("/usr/bin/{tool}") };
+        let linked = succeed(Command::new("ldd").arg(&found))?;
+        places.extend(
+            linked.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned),
+        );
+        places.insert(found);
+    }
+    let mut files = String::new();
+    for (number, place) in places.iter().enumerate() {
+        fs::copy(place, folder.join(number.to_string())).map_err(|e| failed(place.clone(), e))?;
+        // A tool is found in one place, whatever this machine has made of /usr.
+        let to = place.replace("/usr/bin/", "/bin/");
+        files.push_str(&format!("  - {{from: \"{number}\", to: {to}, mode: \"0755\"}}\n"));
+    }
+    let recipe = format!(
+        "name: {name}-0\ntag: \"1\"\nfiles:\n{files}entrypoint: [/bin/sh]\nuser: \"0:0\"\n"
+    );
+    fs::write(folder.join("image.yaml"), recipe).map_err(|error| failed("recipe", error))?;
+    let built =
+        build_image(&folder, work.path()).map_err(|error| failed("build an image", error))?;
+    let inputs = layout_inputs(&[built]).map_err(|error| failed("lay the image out", error))?;
     write(output, inputs, original()?.serial())
 }
 

@@ -4,4 +4,5 @@ mod docker;
 mod fake_api;
 mod life;
 mod volumes;
+mod whole_life;
 mod world;

@@ -1,6 +1,6 @@
 //! One node with everything around the agent, and the agent that comes and goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use crate::agent::ports::{ImageError, ImageSource, PodNetwork, PodNetworkError, 
 use crate::agent::{Agent, AgentConfig};
 use crate::base::ids::{ClusterId, Generation};
 use crate::engine::Engine;
+use crate::logic::balance::VirtualPort;
 use crate::model::node_config::{ClusterNetwork, NodeConfig, Paths, Ports, Role};
 
 /// Long enough for a loaded machine; nothing waits this long when all is well.
@@ -23,6 +24,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct FakeNetwork {
     pub attached: Mutex<BTreeSet<String>>,
+    pub published: Mutex<BTreeMap<String, Vec<VirtualPort>>>,
 }
 
 #[async_trait]
@@ -36,6 +38,10 @@ impl PodNetwork for FakeNetwork {
     async fn detach(&self, pod_uid: &str) -> Result<(), PodNetworkError> {
         self.attached.lock().unwrap().remove(pod_uid);
         Ok(())
+    }
+
+    async fn publish(&self, pod_uid: &str, ports: Vec<VirtualPort>) {
+        self.published.lock().unwrap().insert(pod_uid.to_owned(), ports);
     }
 
     async fn attached(&self) -> Result<Vec<String>, PodNetworkError> {

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, StatusCode, Uri};
+use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
 
 use super::accept::{self, Shape};
@@ -15,7 +16,8 @@ use super::options::Options;
 use super::path::{self, Path, Resource};
 use super::respond::{self, Refusal, json_response};
 use super::table::{self, Include};
-use super::{KubeState, discovery, logs, reviews, watch};
+use super::{KubeState, discovery, logs, reviews, streams, watch};
+use crate::api::pod_streams::Action;
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
 use crate::objects::access::{self, Author, Identity};
@@ -30,6 +32,8 @@ pub(super) async fn handle(State(state): State<KubeState>, request: Request) -> 
 }
 
 async fn route(state: &KubeState, request: Request) -> Result<Response, Status> {
+    let mut request = request;
+    let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let caller = authentication::of(state, &parts).await;
     let path = path::parse(parts.uri.path());
@@ -67,8 +71,13 @@ async fn route(state: &KubeState, request: Request) -> Result<Response, Status> 
         headers: parts.headers,
         resource,
     };
-    let dry_run = call.options.get("dryRun").is_some();
-    let answered = call.run(&parts.method, body).await;
+    let entry = call.resource.subresource.and_then(streams::action);
+    // Nobody enters a pod for a trial.
+    let dry_run = entry.is_none() && call.options.get("dryRun").is_some();
+    let answered = match entry {
+        Some(action) => call.stream(&parts.method, action, parts.uri.query(), upgrade).await,
+        None => call.run(&parts.method, body).await,
+    };
     if !dry_run {
         let outcome = answered.as_ref().map(|response| response.status());
         settle(state, author.as_deref(), &outcome).await?;
@@ -86,11 +95,12 @@ fn described(path: Path, headers: &HeaderMap) -> Result<Response, Status> {
     }
 }
 
-/// Who is behind a request, if it is one that writes.
+/// Who is behind a request, if it is one that writes or enters a pod.
 fn author_of(caller: Caller, resource: &Resource, method: &Method) -> Option<Author> {
     let stored = resource.kind.kept;
     let verb = match (method.as_str(), &resource.name) {
         _ if !stored => return None,
+        ("GET", Some(_)) if resource.subresource.and_then(streams::action).is_some() => "get",
         ("POST", _) => "create",
         ("PUT", _) => "update",
         ("PATCH", _) => "patch",
@@ -198,6 +208,31 @@ impl Call<'_> {
         self.state.objects.authorize(&self.identity, &request).await
     }
 
+    /// A conversation with a pod. Kubernetes asks for `create` whatever the method is,
+    /// because a WebSocket can only be opened with GET.
+    async fn stream(
+        &self,
+        method: &Method,
+        action: Action,
+        query: Option<&str>,
+        upgrade: OnUpgrade,
+    ) -> Result<Response, Status> {
+        let Some(name) = &self.resource.name else { return Err(Status::method_not_allowed()) };
+        match *method {
+            Method::GET => self.authorize("get", name).await?,
+            Method::POST => {}
+            _ => return Err(Status::method_not_allowed()),
+        }
+        self.authorize("create", name).await?;
+        let request = streams::StreamRequest {
+            action,
+            options: &self.options,
+            query: query.unwrap_or_default(),
+            headers: &self.headers,
+        };
+        streams::serve(self.state, &self.address(name), request, upgrade).await
+    }
+
     /// One object in the shape that was asked for.
     fn answer(&self, code: StatusCode, object: Value) -> Response {
         let is_own_kind = object["kind"] == self.kind().kind;
@@ -216,7 +251,7 @@ impl Call<'_> {
         self.authorize("get", name).await?;
         let address = self.address(name);
         let object = match part {
-            None | Some(Subresource::Status) => {
+            None | Some(Subresource::Status | Subresource::EphemeralContainers) => {
                 let version = self.options.get("resourceVersion");
                 self.state.objects.get(&address, version).await?
             }

@@ -45,7 +45,7 @@ impl Kubectl {
         Some(Self { server: Server::start().await, home: tempfile::tempdir().unwrap() })
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("kubectl");
         command
             .arg(format!("--server=http://{}", self.server.address))
@@ -100,7 +100,7 @@ impl Kubectl {
     }
 
     /// A pod `web` that runs on node `n1`.
-    async fn create_running_pod(&self) {
+    pub(super) async fn create_running_pod(&self) {
         self.create(
             "",
             "nodes",

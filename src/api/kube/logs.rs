@@ -51,9 +51,10 @@ fn names<'v>(pod: &'v Value, list: &str) -> Vec<&'v str> {
 }
 
 /// The container that is meant: the named one, or the only one.
-fn choose(pod: &Value, wanted: Option<&str>) -> Result<String, Status> {
+pub(super) fn choose(pod: &Value, wanted: Option<&str>) -> Result<String, Status> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let (main, init) = (names(pod, "containers"), names(pod, "initContainers"));
+    let later = names(pod, "ephemeralContainers");
     match (wanted, main.as_slice()) {
         (None, [only]) => Ok((*only).to_owned()),
         (None, _) => {
@@ -66,7 +67,7 @@ fn choose(pod: &Value, wanted: Option<&str>) -> Result<String, Status> {
             }
             Err(Status::bad_request(text))
         }
-        (Some(wanted), _) if main.contains(&wanted) || init.contains(&wanted) => {
+        (Some(wanted), _) if [&main, &init, &later].iter().any(|all| all.contains(&wanted)) => {
             Ok(wanted.to_owned())
         }
         (Some(wanted), _) => {
@@ -77,7 +78,11 @@ fn choose(pod: &Value, wanted: Option<&str>) -> Result<String, Status> {
 
 /// A container that never ran has no log; its reason is the better answer.
 fn check_started(pod: &Value, container: &str) -> Result<(), Status> {
-    let lists = ["/status/containerStatuses", "/status/initContainerStatuses"];
+    let lists = [
+        "/status/containerStatuses",
+        "/status/initContainerStatuses",
+        "/status/ephemeralContainerStatuses",
+    ];
     let statuses = lists.iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();
     let status = statuses.into_iter().find(|status| status["name"] == container);
     let Some(status) = status else { return Ok(()) };

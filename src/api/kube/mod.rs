@@ -23,6 +23,7 @@ mod path;
 mod protobuf;
 mod respond;
 mod reviews;
+mod streams;
 mod table;
 mod watch;
 mod worker;
@@ -34,6 +35,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
 
 pub use logs::{LogOptions, LogStream, PodLogs};
+pub use streams::{OpenedStream, PodStreams, StreamIo};
 pub use worker::{WorkerServices, worker_router};
 
 use crate::objects::Objects;
@@ -43,6 +45,7 @@ use crate::objects::Objects;
 pub struct KubeState {
     pub objects: Arc<Objects>,
     pub logs: Arc<dyn PodLogs>,
+    pub streams: Arc<dyn PodStreams>,
 }
 
 /// All paths of the Kubernetes API; may be merged with other routers.
@@ -78,5 +81,7 @@ mod kubectl_tests;
 mod kubectl_workload_tests;
 #[cfg(test)]
 mod review_tests;
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;

@@ -11,8 +11,10 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::stream_tests::NodeClient;
 use super::{KubeState, LogOptions, LogStream, PodLogs, router};
 use crate::api::identity::PeerIdentity;
+use crate::api::pod_streams::fake::TestNode;
 use crate::model::status::Status;
 use crate::objects::memory_kv::MemoryKv;
 use crate::objects::{Objects, ObjectsOptions};
@@ -37,6 +39,8 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) objects: Arc<Objects>,
     pub(super) kv: Arc<MemoryKv>,
+    /// Runs every pod.
+    pub(super) node: TestNode,
     _tasks: JoinSet<()>,
 }
 
@@ -52,7 +56,12 @@ impl Server {
         let options = ObjectsOptions { service_range: "10.96.0.0/24".parse().unwrap() };
         let objects = Arc::new(Objects::new(kv.clone(), options));
         objects.ensure_bootstrap().await.unwrap();
-        let state = KubeState { objects: objects.clone(), logs: Arc::new(EchoLogs) };
+        let node = TestNode::start().await;
+        let state = KubeState {
+            objects: objects.clone(),
+            logs: Arc::new(EchoLogs),
+            streams: Arc::new(NodeClient::new(&node)),
+        };
         let mut app = router(state);
         if let Some((user, group)) = identity {
             let peer = PeerIdentity {
@@ -66,7 +75,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { address, objects, kv, _tasks: tasks }
+        Self { address, objects, kv, node, _tasks: tasks }
     }
 
     pub(super) fn url(&self, path: &str) -> String {

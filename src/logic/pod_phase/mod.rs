@@ -11,7 +11,7 @@ mod input;
 #[cfg(test)]
 mod tests;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
     ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP, PodSpec, PodStatus,
@@ -23,7 +23,7 @@ pub use input::{StatusInput, seconds};
 
 use crate::logic::restart::RestartPolicy;
 use crate::logic::restart_facts::{ContainerFact, Ended, FactState, Verdicts};
-use crate::logic::restart_plan::{Waiting, has_finished, is_sidecar};
+use crate::logic::restart_plan::{Waiting, from_ephemeral, has_finished, is_sidecar};
 
 /// The phase of a status, if it is final.
 pub fn final_phase(pod: &Pod) -> Option<&str> {
@@ -31,12 +31,30 @@ pub fn final_phase(pod: &Pod) -> Option<&str> {
     (phase == "Succeeded" || phase == "Failed").then_some(phase)
 }
 
+/// When the pod has been active for as long as it may, counted from when the node took it.
+pub fn deadline(pod: &Pod) -> Option<Timestamp> {
+    let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
+    let since = pod.status.as_ref()?.start_time.as_ref()?.0;
+    since.checked_add(SignedDuration::from_secs(seconds)).ok()
+}
+
+/// Whether the pod is to end because its time is over.
+pub fn is_overdue(pod: &Pod, now: Timestamp) -> bool {
+    final_phase(pod).is_none() && deadline(pod).is_some_and(|deadline| deadline <= now)
+}
+
+/// What a pod that is overdue says about itself.
+pub const DEADLINE_REASON: &str = "DeadlineExceeded";
+pub const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
+
 /// Builds the whole status. `PodScheduled` and conditions of others are kept.
 pub fn pod_status(input: StatusInput<'_>) -> PodStatus {
     let empty_spec = PodSpec::default();
     let spec = input.pod.spec.as_ref().unwrap_or(&empty_spec);
     let old = input.pod.status.clone().unwrap_or_default();
-    let phase = phase(input, spec);
+    let overdue = is_overdue(input.pod, input.now);
+    let phase = if overdue { "Failed".to_owned() } else { phase(input, spec) };
+    let because = |text: &str| overdue.then(|| text.to_owned());
     let init = spec.init_containers.as_deref().unwrap_or_default();
     let init_statuses =
         statuses(input, spec, init, old.init_container_statuses.as_deref().unwrap_or_default());
@@ -45,6 +63,14 @@ pub fn pod_status(input: StatusInput<'_>) -> PodStatus {
         spec,
         &spec.containers,
         old.container_statuses.as_deref().unwrap_or_default(),
+    );
+    let later: Vec<Container> =
+        spec.ephemeral_containers.iter().flatten().map(from_ephemeral).collect();
+    let later_statuses = statuses(
+        input,
+        spec,
+        &later,
+        old.ephemeral_container_statuses.as_deref().unwrap_or_default(),
     );
     let pod_ip = input.pod_ip.map(str::to_owned).or_else(|| old.pod_ip.clone());
     PodStatus {
@@ -58,6 +84,9 @@ pub fn pod_status(input: StatusInput<'_>) -> PodStatus {
         qos_class: old.qos_class.clone().or_else(|| Some(qos_class(spec).to_owned())),
         init_container_statuses: (!init.is_empty()).then_some(init_statuses),
         container_statuses: Some(container_statuses),
+        ephemeral_container_statuses: (!later.is_empty()).then_some(later_statuses),
+        reason: because(DEADLINE_REASON).or(old.reason.clone()),
+        message: because(DEADLINE_MESSAGE).or(old.message.clone()),
         ..old
     }
 }

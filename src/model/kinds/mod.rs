@@ -47,6 +47,14 @@ pub enum Subresource {
     Scale,
     /// A pod's log; answered by `api/kube`.
     Log,
+    /// Runs a command in a pod's container; answered by `api/kube`.
+    Exec,
+    /// Connects to a container's own process; answered by `api/kube`.
+    Attach,
+    /// Opens ports of a pod; answered by `api/kube`.
+    PortForward,
+    /// Puts containers into a running pod, to look around in it.
+    EphemeralContainers,
     /// Sets a pod's node, once.
     Binding,
     /// A delete that asks first; without disruption budgets it is a delete.
@@ -64,6 +72,10 @@ impl Subresource {
             Subresource::Status => "status",
             Subresource::Scale => "scale",
             Subresource::Log => "log",
+            Subresource::Exec => "exec",
+            Subresource::Attach => "attach",
+            Subresource::PortForward => "portforward",
+            Subresource::EphemeralContainers => "ephemeralcontainers",
             Subresource::Binding => "binding",
             Subresource::Eviction => "eviction",
             Subresource::Finalize => "finalize",
@@ -76,17 +88,28 @@ impl Subresource {
         match self {
             Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
             Subresource::Binding => Some(("", "v1", "Binding")),
+            Subresource::Exec => Some(("", "v1", "PodExecOptions")),
+            Subresource::Attach => Some(("", "v1", "PodAttachOptions")),
+            Subresource::PortForward => Some(("", "v1", "PodPortForwardOptions")),
             Subresource::Eviction => Some(("policy", "v1", "Eviction")),
             Subresource::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
-            Subresource::Status | Subresource::Log | Subresource::Finalize => None,
+            Subresource::Status
+            | Subresource::Log
+            | Subresource::Finalize
+            | Subresource::EphemeralContainers => None,
         }
     }
 
     /// The verbs that discovery lists.
     pub fn verbs(self) -> &'static [&'static str] {
         match self {
-            Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
+            Subresource::Status | Subresource::Scale | Subresource::EphemeralContainers => {
+                &["get", "patch", "update"]
+            }
             Subresource::Log => &["get"],
+            Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
+                &["create", "get"]
+            }
             Subresource::Binding | Subresource::Eviction | Subresource::Token => &["create"],
             Subresource::Finalize => &["update"],
         }

@@ -163,9 +163,13 @@ pub static KINDS: &[Kind] = &[
         short_names: &["po"],
         categories: &["all"],
         subresources: &[
+            Subresource::Attach,
             Subresource::Binding,
+            Subresource::EphemeralContainers,
             Subresource::Eviction,
+            Subresource::Exec,
             Subresource::Log,
+            Subresource::PortForward,
             Subresource::Status,
         ],
         columns: print::pod::POD,

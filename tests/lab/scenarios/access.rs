@@ -99,7 +99,7 @@ pub(crate) fn tokens_and_roles(lab: &Lab) -> Outcome {
         own(&["delete", "serviceaccount", "robot"])?;
         everywhere(lab, &["get", "configmaps"], 1, &["Unauthorized"])?;
     } else {
-        println!("t36: no kubectl on the PATH; the service account's token was not asked for");
+        println!("t38: no kubectl on the PATH; the service account's token was not asked for");
     }
     hand_out(lab, made["token"].as_str().unwrap_or_default())?;
     everywhere(lab, &["get", "configmaps"], 0, &[])?;

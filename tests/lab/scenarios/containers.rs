@@ -24,7 +24,11 @@ fn containers(lab: &Lab) -> Result<BTreeMap<String, String>, libtest_mimic::Fail
         .collect())
 }
 
-fn service_pid(lab: &Lab, node: &str, service: &str) -> Result<i64, libtest_mimic::Failed> {
+pub(crate) fn service_pid(
+    lab: &Lab,
+    node: &str,
+    service: &str,
+) -> Result<i64, libtest_mimic::Failed> {
     let text = succeed(&mut lab.on(node, &["holdfast", "probe", "service", service]))?;
     let answer: Value = serde_json::from_str(&text).map_err(|e| failed(text.clone(), e))?;
     answer["pid"].as_i64().ok_or_else(|| format!("{service} has no pid: {text}").into())

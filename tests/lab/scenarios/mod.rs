@@ -20,6 +20,7 @@ mod replaced;
 mod replication;
 mod reset;
 mod storage;
+mod streams;
 mod teardown;
 mod web;
 mod workloads;
@@ -73,10 +74,11 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t34_cron_job_fires_in_its_time_zone", workloads::cron_job_fires),
         on("t35_rollouts_are_driven_by_kubectl", workloads::rollout_verbs),
         on("t36_secrets_stay_sealed_and_volumes_come_back", storage::secrets_and_volumes),
+        on("t37_people_get_into_pods_through_every_master", streams::into_pods),
         on("t30_killed_agent_restarts_no_container", containers::killed_agent),
         on("t31_killed_daemon_restarts_no_container", containers::killed_daemon),
         on("t32_failing_container_is_restarted_with_back_off", containers::failing_container),
-        on("t36_tokens_roles_and_the_audit_log_hold_on_every_node", access::tokens_and_roles),
+        on("t38_tokens_roles_and_the_audit_log_hold_on_every_node", access::tokens_and_roles),
         on("t40_leader_node_killed_loses_nothing", masters::leader_killed),
         on("t41_all_three_killed_lose_nothing", masters::all_killed),
         on(
@@ -84,6 +86,7 @@ pub(crate) fn all() -> Vec<Trial> {
             quorum::two_of_three_killed,
         ),
         on("t43_silent_member_is_named", quorum::silent_member_is_named),
+        on("t45_a_command_in_a_pod_outlives_a_leader", streams::outlive_a_leader),
         Trial::test("t50_bad_tokens_are_refused_and_change_nothing", bad_tokens::every_kind),
         Trial::test("t51_exit_codes_tell_unreachable_from_try_again", exit_codes::told_apart),
         Trial::test("t60_bad_bundles_are_refused_and_change_nothing", bad_bundles::all_doors),

@@ -1,7 +1,7 @@
 //! An image pushed to one master is pullable by digest from all the others, and from one
 //! that was down meanwhile once it is back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::Failed;
@@ -22,10 +22,20 @@ fn registry(lab: &Lab, node: &str) -> Result<String, Failed> {
 
 /// Makes a new image in a bundle on that host and imports it into that host's registry.
 fn push(lab: &Lab, node: &str, name: &str) -> Result<(), Failed> {
+    import(lab, node, name, |file| test_bundle::with_images(file, name, 1, LAYER_BYTES))
+}
+
+/// Makes a bundle on that host and imports it into that host's registry.
+pub(crate) fn import(
+    lab: &Lab,
+    node: &str,
+    name: &str,
+    make: impl FnOnce(&Path) -> Result<PathBuf, Failed>,
+) -> Result<(), Failed> {
     let place = lab.root(node).join("var/seed");
     std::fs::create_dir_all(&place).map_err(|error| failed("seed folder", error))?;
     let file = place.join(format!("{name}.hfb"));
-    test_bundle::with_images(&file, name, 1, LAYER_BYTES)?;
+    make(&file)?;
     let bundle = format!("/var/seed/{name}.hfb");
     let key = format!("/var/seed/{name}.pub");
     let address = lab.facts()?["hosts"]

@@ -38,7 +38,7 @@ fn pod_spec(spec: &mut Fields) {
     set(spec, "schedulerName", "default-scheduler");
     set(spec, "enableServiceLinks", true);
     let host_network = spec.get("hostNetwork") == Some(&Value::Bool(true));
-    for list in ["initContainers", "containers"] {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
         for container in each(spec, list) {
             fill_container(container, host_network);
         }

@@ -27,7 +27,7 @@ pub(super) fn spec(spec: &Value, at: &str, problems: &mut Problems) {
         problems.required(&format!("{at}.containers"), "");
     }
     let mut names: Vec<&str> = Vec::new();
-    for list in ["initContainers", "containers"] {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
         for (index, one) in list_at(spec, &format!("/{list}")).iter().enumerate() {
             let field = format!("{at}.{list}[{index}]");
             let name = str_at(one, "/name");
