@@ -16,7 +16,7 @@ use crate::objects::{
 };
 use crate::pki::{KeyRing, new_secret_key};
 
-const NOW: WriteOptions = WriteOptions { dry_run: false, manager: String::new() };
+const NOW: WriteOptions = WriteOptions { dry_run: false, manager: String::new(), author: None };
 const PLAIN: &str = "correct horse battery staple";
 const KEY: &str = "/registry/core/secrets/default/";
 
