@@ -77,6 +77,19 @@ fn wrong_sets_and_jobs_name_every_field() {
     for (problem, start) in found.iter().zip(starts) {
         assert!(problem.starts_with(start), "{problem}");
     }
+    let mut mounts = template();
+    mounts["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "data", "mountPath": "/data"}, {"name": "none", "mountPath": "/x"}]);
+    let found = problems_of(
+        kind("apps", "statefulsets"),
+        json!({"metadata": {"name": "db"}, "spec": {
+            "selector": {"matchLabels": {"app": "a"}}, "template": mounts,
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}}}}]}}),
+    );
+    let only = "spec.template.spec.containers[0].volumeMounts[1].name: Not found: \"none\"";
+    assert_eq!(found, [only], "a template of a claim is a volume");
     let mut never = template();
     never["spec"]["restartPolicy"] = "OnFailure".into();
     let found = problems_of(

@@ -36,16 +36,14 @@ pub(in super::super) fn secret(secret: &Value, problems: &mut Problems) {
         }
         "kubernetes.io/dockercfg" => json(data, ".dockercfg", problems),
         "kubernetes.io/dockerconfigjson" => json(data, ".dockerconfigjson", problems),
-        "kubernetes.io/basic-auth" => {
-            if !data.contains_key("username") && !data.contains_key("password") {
-                problems.required("data[username]", "");
-                problems.required("data[password]", "");
-            }
+        "kubernetes.io/basic-auth"
+            if !data.contains_key("username") && !data.contains_key("password") =>
+        {
+            problems.required("data[username]", "");
+            problems.required("data[password]", "");
         }
-        "kubernetes.io/ssh-auth" => {
-            if bytes(data.get("ssh-privatekey")).is_empty() {
-                problems.required("data[ssh-privatekey]", "");
-            }
+        "kubernetes.io/ssh-auth" if bytes(data.get("ssh-privatekey")).is_empty() => {
+            problems.required("data[ssh-privatekey]", "");
         }
         "kubernetes.io/tls" => {
             for key in ["tls.crt", "tls.key"] {

@@ -1,6 +1,6 @@
 //! Stateful sets, daemon sets and the revisions of their templates.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::Problems;
 use super::workload::{amount, common, is_zero};
@@ -18,7 +18,7 @@ const MUTABLE: &[&str] = &[
 ];
 
 pub(in super::super) fn stateful_set(set: &Value, problems: &mut Problems) {
-    common(set, problems);
+    common(&with_claims(set), problems);
     let spec = set.get("spec").unwrap_or(&Value::Null);
     for name in ["/minReadySeconds", "/revisionHistoryLimit", "/ordinals/start"] {
         pod::not_negative(spec, name, "spec", problems);
@@ -43,6 +43,26 @@ pub(in super::super) fn stateful_set(set: &Value, problems: &mut Problems) {
     if !service.is_empty() && !meta::is_dns_label(service) {
         problems.invalid("spec.serviceName", &service.into(), "must be the name of a Service");
     }
+}
+
+/// The set as its pods will be: with a volume for each template of a claim, which they may
+/// mount.
+fn with_claims(set: &Value) -> Value {
+    let mut set = set.clone();
+    let templates = list_at(&set, "/spec/volumeClaimTemplates");
+    let names: Vec<String> =
+        templates.iter().map(|one| str_at(one, "/metadata/name").to_owned()).collect();
+    if names.is_empty() {
+        return set;
+    }
+    if let Some(spec) = set.pointer_mut("/spec/template/spec").and_then(Value::as_object_mut) {
+        let volumes = spec.entry("volumes").or_insert_with(|| Value::Array(Vec::new()));
+        if let Some(volumes) = volumes.as_array_mut() {
+            volumes.retain(|volume| !names.iter().any(|name| volume["name"] == name.as_str()));
+            volumes.extend(names.iter().map(|name| json!({"name": name})));
+        }
+    }
+    set
 }
 
 /// Claims of the pods, and what becomes of them.
