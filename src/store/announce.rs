@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::api::StoreError;
 use super::shared::Shared;
-use super::types::Command;
+use super::types::{Command, Reply};
 
-/// Pause before the next attempt while no majority answers.
-const NO_QUORUM_PAUSE: Duration = Duration::from_millis(500);
+/// Pause before the next attempt after an answer that comes at once.
+const PAUSE: Duration = Duration::from_millis(500);
 
 impl Shared {
     /// Notes this start in the log, so that an older copy of the disk is recognised.
@@ -34,13 +34,19 @@ impl Shared {
                 noted = self.propose(command) => noted,
             };
             match noted {
+                // It was added by a leader whose word was lost; it is added again, or not.
+                Ok(Reply::Refused(_)) => tokio::select! {
+                    biased;
+                    () = self.cancel.cancelled() => return,
+                    () = tokio::time::sleep(PAUSE) => {}
+                },
                 Ok(_) => return,
                 Err(StoreError::NoLeader { .. } | StoreError::Unknown { .. }) => {}
                 // This is answered at once, so it must not be asked again at once.
                 Err(StoreError::NoQuorum(_)) => tokio::select! {
                     biased;
                     () = self.cancel.cancelled() => return,
-                    () = tokio::time::sleep(NO_QUORUM_PAUSE) => {}
+                    () = tokio::time::sleep(PAUSE) => {}
                 },
                 Err(error) => {
                     tracing::warn!(%error, "this start could not be noted");

@@ -21,7 +21,7 @@ use super::member::Store;
 use super::message::{Answer, ChangeRefused, MembershipChange, Request, Unproposed};
 use super::quorum_loss::QuorumLoss;
 use super::shared::Shared;
-use super::types::{Command, Peer, StartNote, TypeConfig};
+use super::types::{Command, Peer, Reply, StartNote, TypeConfig};
 use crate::base::ids::{BootCount, MemberId};
 use crate::logic::membership::{Standing, standing};
 
@@ -203,6 +203,7 @@ impl Shared {
         let note = StartNote { incarnation, boot: BootCount(0), session: 0 };
         let until = Instant::now() + ROUND;
         match self.propose_here(Command::Boot { member, note }, until).await {
+            Ok(Reply::Refused(refusal)) => Err(later(format!("{refusal:?}"))),
             Ok(_) => Ok(()),
             Err(Unproposed::NotLeader) => Err(later("this member leads no more")),
             Err(Unproposed::NoQuorum(loss)) => Err(later(loss)),

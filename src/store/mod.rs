@@ -24,6 +24,7 @@ mod lend;
 mod live_copy;
 mod loan;
 mod log;
+mod log_lines;
 mod maintenance;
 mod measured;
 mod member;
@@ -60,6 +61,7 @@ pub use codec::CodecError;
 pub use disk::{DiskSpace, DiskWork, HostDisk, StoreDisk};
 pub use generation::{FenceError, GenerationTrust};
 pub use log::LogError;
+pub use log_lines::LogLine;
 pub use measured::{Measured, PeerLabel};
 pub use member::{OpenError, Store, StoreConfig, StoreDeps, StoreTuning};
 pub use offline::{

@@ -204,5 +204,8 @@ pub(super) fn refused(refusal: Refusal) -> StoreError {
         Refusal::AnswerLost => StoreError::Unknown {
             reason: "the request was done, but its answer was too large to keep".into(),
         },
+        Refusal::NotAMember => {
+            StoreError::BadRequest { reason: "that is no member of this cluster".into() }
+        }
     }
 }

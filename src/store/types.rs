@@ -150,6 +150,8 @@ pub(crate) enum Refusal {
     Forgotten,
     /// The request was done, but its answer was too large to keep.
     AnswerLost,
+    /// The member whose start should be noted is in no membership that is committed.
+    NotAMember,
 }
 
 /// A member as the others reach it; part of the membership in the log.

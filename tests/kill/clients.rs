@@ -1,5 +1,6 @@
 //! Clients that go on over any number of killed members and note what they were told.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -14,6 +15,8 @@ use crate::members::client::{Connection, Range, WatchCreate};
 /// How long an answer is waited for; then the fate of a write is unknown.
 const ANSWER: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(50);
+/// Revisions behind the slowest watcher that a compaction leaves.
+const KEPT: i64 = 100;
 pub(crate) const COUNTER: &str = "counter";
 /// All keys that are written once.
 pub(crate) const PREFIX: &str = "u/";
@@ -28,6 +31,8 @@ pub(crate) struct Shared {
     /// The newest revision and value of the counter that anybody was told.
     told: AtomicI64,
     counted: AtomicI64,
+    /// How far each watcher has seen.
+    seen: Mutex<BTreeMap<usize, i64>>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -41,6 +46,7 @@ impl Shared {
             ports,
             told: AtomicI64::new(0),
             counted: AtomicI64::new(0),
+            seen: Mutex::default(),
             stop: CancellationToken::new(),
         })
     }
@@ -61,6 +67,16 @@ impl Shared {
                 None
             }
         }
+    }
+
+    fn note_seen(&self, watcher: usize, revision: i64) {
+        self.seen.lock().expect("no client panics").insert(watcher, revision);
+    }
+
+    /// What the slowest watcher has seen.
+    fn seen_by_all(&self) -> i64 {
+        let seen = self.seen.lock().expect("no client panics");
+        seen.values().copied().min().unwrap_or(0)
     }
 
     fn running(&self) -> bool {
@@ -159,13 +175,26 @@ pub(crate) async fn look(shared: Arc<Shared>) -> Violations {
     Ok(())
 }
 
+/// Compacts what all watchers have seen, and defragments one member after the other.
+pub(crate) async fn tidy(shared: Arc<Shared>) -> Violations {
+    while shared.running() {
+        let Some(connection) = shared.connect().await else { continue };
+        let _cut_off_or_too_late = answer(connection.compact(shared.seen_by_all() - KEPT)).await;
+        let _cut_off = answer(connection.defragment()).await;
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
 /// Watches all keys from the first revision on and goes on where it was cut off, until it
 /// has seen what `until` says, which is known only after the last write.
 pub(crate) async fn watch(
     shared: Arc<Shared>,
+    watcher: usize,
     until: tokio::sync::watch::Receiver<Option<i64>>,
 ) -> Result<Vec<(String, i64)>, anyhow::Error> {
     let mut seen: Vec<(String, i64)> = Vec::new();
+    shared.note_seen(watcher, 0);
     let reached = |seen: &[(String, i64)]| {
         let last = seen.last().map_or(0, |(_, revision)| *revision);
         until.borrow().is_some_and(|until| last >= until)
@@ -187,6 +216,7 @@ pub(crate) async fn watch(
             for event in message.events {
                 let kv = event.kv.unwrap_or_default();
                 seen.push((String::from_utf8(kv.key.to_vec())?, kv.mod_revision));
+                shared.note_seen(watcher, kv.mod_revision);
             }
         }
     }

@@ -47,9 +47,12 @@ async fn kill_and_compare() -> Result<(), anyhow::Error> {
     (0..WRITERS).for_each(|client| drop(clients.spawn(clients::write(shared.clone(), client))));
     (0..COUNTERS).for_each(|_| drop(clients.spawn(clients::count(shared.clone()))));
     (0..READERS).for_each(|_| drop(clients.spawn(clients::look(shared.clone()))));
+    clients.spawn(clients::tidy(shared.clone()));
     let (last, until) = tokio::sync::watch::channel(None);
     let mut watchers = JoinSet::new();
-    (0..WATCHERS).for_each(|_| drop(watchers.spawn(clients::watch(shared.clone(), until.clone()))));
+    for watcher in 0..WATCHERS {
+        watchers.spawn(clients::watch(shared.clone(), watcher, until.clone()));
+    }
 
     let killed = kill(&mut cluster, &mut SmallRng::seed_from_u64(seed), seconds).await;
     shared.stop.cancel();
@@ -98,6 +101,10 @@ async fn kill(
         let first = rng.random_range(0..MEMBERS);
         let count = [1, 1, 1, 2, 3][rng.random_range(0..5)];
         let down: Vec<usize> = (0..count).map(|more| (first + more) % MEMBERS).collect();
+        for index in 0..MEMBERS {
+            let words = format!("m{} ended by itself: {}", index + 1, cluster.last_words());
+            anyhow::ensure!(!cluster.has_ended(index)?, words);
+        }
         for index in &down {
             cluster.kill(*index)?;
             kills += 1;

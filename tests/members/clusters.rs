@@ -182,6 +182,21 @@ impl Cluster {
         }
     }
 
+    /// The end of what each member logged, and which of them ended by themselves.
+    pub(crate) fn last_words(&mut self) -> String {
+        let mut words = String::new();
+        for index in 0..MEMBERS {
+            let name = format!("m{}", index + 1);
+            let log = fs::read_to_string(self.dir.path().join(format!("{name}.log")));
+            let log = log.unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(20)..].join("\n");
+            let ended = self.has_ended(index).unwrap_or(true);
+            words += &format!("\n{name} (ended: {ended}):\n{end}");
+        }
+        words
+    }
+
     async fn is_complete(&self, index: usize) -> Result<bool, anyhow::Error> {
         let connection = self.connect(index).await?;
         let voters = connection.members().await?.members;

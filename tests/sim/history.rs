@@ -11,6 +11,7 @@ use holdfast::model::kv::{
 use holdfast::model::lease::LeaseId;
 use holdfast::store::StoreError;
 
+use crate::check::logs::LogBook;
 use crate::world::now_ms;
 
 /// A place in the order of all that clients did, and the time.
@@ -107,6 +108,8 @@ pub(crate) struct History {
     pub(crate) seen: BTreeMap<Revision, Moment>,
     /// What happened in each revision, as the archive was told.
     pub(crate) archive: BTreeMap<Revision, Vec<Event>>,
+    /// What members' logs hold.
+    pub(crate) logs: LogBook,
     /// The highest compaction that was ever asked for.
     pub(crate) compacted: Revision,
     pub(crate) violations: Vec<String>,

@@ -4,8 +4,10 @@ use tokio::runtime::Handle;
 
 use crate::calm;
 use crate::cluster::Sim;
+use crate::full;
 use crate::generations;
 use crate::mixed::{self, Report};
+use crate::paused;
 use crate::plant::Plant;
 use crate::profile::{Profile, Trouble};
 use crate::runner::Job;
@@ -19,16 +21,23 @@ pub(crate) enum Kind {
     Calm,
     /// The majority is lost, a new generation is made, the old members come back.
     Generations,
+    /// The leader stands still again and again.
+    Paused,
+    /// Disks are nearly full for a while.
+    Full,
 }
 
 impl Kind {
-    pub(crate) const ALL: &'static [Kind] = &[Kind::Mixed, Kind::Calm, Kind::Generations];
+    pub(crate) const ALL: &'static [Kind] =
+        &[Kind::Mixed, Kind::Calm, Kind::Generations, Kind::Paused, Kind::Full];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Mixed => "mixed",
             Kind::Calm => "calm",
             Kind::Generations => "generations",
+            Kind::Paused => "paused",
+            Kind::Full => "full",
         }
     }
 
@@ -43,6 +52,8 @@ impl Kind {
             Kind::Mixed => mixed::run(sim).await,
             Kind::Calm => calm::run(sim).await,
             Kind::Generations => generations::run(sim).await,
+            Kind::Paused => paused::run(sim).await,
+            Kind::Full => full::run(sim).await,
         }
     }
 }
@@ -59,6 +70,9 @@ fn profile(job: Job) -> Profile {
         profile.holders = profile.holders.max(2);
         profile.watchers = profile.watchers.max(2);
         profile.users |= job.plant == Plant::LingeringPermission;
+        if job.plant == Plant::ReusedId {
+            profile.joiners = 2;
+        }
         profile.members = 3;
         profile.troubles = match job.plant {
             Plant::LyingDisk | Plant::DroppedSync => vec![Trouble::CrashAll],

@@ -26,6 +26,8 @@ pub(crate) struct Report {
     pub(crate) revision: i64,
     pub(crate) compacted: i64,
     pub(crate) leases: usize,
+    /// Entries of logs that were compared with others.
+    pub(crate) entries: usize,
     pub(crate) counts: Counts,
 }
 
@@ -64,6 +66,9 @@ pub(crate) async fn settle(sim: &Sim) -> Result<Report, String> {
             && dumps.windows(2).all(|pair| pair[0].compacted == pair[1].compacted)
             && dumps.iter().all(|dump| dump.leases.is_empty());
         if level && dumps == before {
+            for place in sim.places() {
+                sim.read_log(place).await;
+            }
             let mut history = sim.history();
             complete(&mut history, &dumps);
             check::check(&history, &dumps)?;
@@ -109,6 +114,7 @@ fn report(sim: &Sim, history: &History, dumps: &[ends::Dump]) -> Report {
         revision: dumps[0].revision,
         compacted: dumps[0].compacted,
         leases: history.leases.len(),
+        entries: history.logs.compared,
         counts: sim.counts().clone(),
     }
 }

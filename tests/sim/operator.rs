@@ -9,12 +9,13 @@ use holdfast::base::ids::MemberId;
 use holdfast::model::auth::Caller;
 use holdfast::model::kv::{WatchItem, WatchRequest};
 use holdfast::store::admin_api::Maintenance;
-use holdfast::store::{Kv, Store, StoreError};
+use holdfast::store::{Kv, LogLine, Store, StoreError};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use tokio::time::sleep;
 
 use crate::cluster::Sim;
+use crate::plant::Plant;
 
 /// Revisions that a compaction leaves at most.
 const KEPT: i64 = 60;
@@ -55,6 +56,37 @@ impl Sim {
             let sim = self.clone();
             let read = move |store: Arc<Store>| async move { sim.archive_from(&store).await };
             let _: Option<()> = self.ask(place, read).await;
+        }
+    }
+
+    /// Looks into the members' logs, one after the other.
+    pub(crate) async fn librarian(self) {
+        let mut rng = crate::random::stream(self.seed, "librarian", 0);
+        while !self.stop.is_cancelled() {
+            sleep(Duration::from_millis(rng.random_range(50..400))).await;
+            self.read_log(self.any_place(&mut rng)).await;
+        }
+    }
+
+    pub(crate) async fn read_log(&self, place: u64) {
+        let read = |store: Arc<Store>| async move { (store.status(), store.log_lines().await) };
+        // One whose log cannot be read says so by itself.
+        let Some((status, Ok(mut lines))) = self.ask(place, read).await else { return };
+        self.falsify(&mut lines);
+        let mut history = self.history();
+        if let Err(violation) = history.logs.compare(status.generation, &lines) {
+            history.violate(format!("the log of member {}: {violation}", status.member));
+        }
+    }
+
+    /// The planted fault: an entry is another one than the leader's.
+    fn falsify(&self, lines: &mut [LogLine]) {
+        let compared = self.history().logs.compared;
+        if self.plant == Plant::ForkedLog
+            && compared > 100
+            && let Some(line) = lines.last_mut()
+        {
+            line.checksum ^= 1;
         }
     }
 
@@ -153,7 +185,11 @@ impl Sim {
             let add = move |store: Arc<Store>| async move {
                 store.add_member(member, "again", &leaving.to_string(), false).await
             };
-            match self.ask(self.any_place(rng), add).await {
+            let mut answer = self.ask(self.any_place(rng), add).await;
+            if self.plant == Plant::ReusedId {
+                answer = Some(Ok(()));
+            }
+            match answer {
                 Some(Ok(())) => {
                     self.history().violate(format!("the removed member {member} was added again"));
                     return;

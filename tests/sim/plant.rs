@@ -30,6 +30,10 @@ pub(crate) enum Plant {
     OrphanedKey,
     /// A revoked permission goes on to count.
     LingeringPermission,
+    /// An entry of a log is not the leader's.
+    ForkedLog,
+    /// A removed member's id is given again.
+    ReusedId,
 }
 
 impl Plant {
@@ -46,6 +50,8 @@ impl Plant {
         (Plant::EarlyLease, "early-lease"),
         (Plant::OrphanedKey, "orphaned-key"),
         (Plant::LingeringPermission, "lingering-permission"),
+        (Plant::ForkedLog, "forked-log"),
+        (Plant::ReusedId, "reused-id"),
     ];
 
     pub(crate) fn named(name: &str) -> Option<Self> {

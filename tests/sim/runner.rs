@@ -152,12 +152,17 @@ fn note_panics() {
     }));
 }
 
-fn in_this_thread(job: Job) -> Result<(Report, (u64, u64)), String> {
-    note_panics();
-    random::seed_this_thread(job.seed);
+fn log_if_asked() {
     if let Ok(filter) = std::env::var("SIM_LOG") {
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).without_time().init();
     }
+}
+
+fn in_this_thread(job: Job) -> Result<(Report, (u64, u64)), String> {
+    note_panics();
+    // Elsewhere, so that the run draws the same whether it is logged or not.
+    std::thread::spawn(log_if_asked).join().expect("a filter that can be read");
+    random::seed_this_thread(job.seed);
     trace::begin();
     let report = world::run(move |hosts, world| job.kind.run(job, hosts, world))?;
     if let Some(panic) = PANIC.lock().unwrap().take() {

@@ -18,7 +18,9 @@ use crate::model::kv::{Event, Op, Revision, TxnRequest};
 use crate::model::lease::LeaseId;
 use crate::model::refusal::Refusal as Rule;
 use crate::store::admin_api::Alarm;
-use crate::store::types::{Ask, Command, LogId, Refusal, Reply, RequestId, StoredMembership};
+use crate::store::types::{
+    Ask, Command, LogId, Refusal, Reply, RequestId, StartNote, StoredMembership,
+};
 
 /// What an entry asks of the state.
 pub(super) enum Step {
@@ -150,20 +152,28 @@ impl StateStore {
             }
             Step::Command(Command::Compact { revision }) => self.apply_compact(log_id, revision)?,
             Step::Command(Command::Boot { member, note }) => {
-                let mut inner = self.write();
-                let known = inner.boots.get(&member.0).copied();
-                let taken = known.is_none_or(|known| note.replaces(&known));
-                if taken {
-                    inner.boots.insert(member.0, note);
-                    inner.active.boots.insert(member.0, note);
-                }
-                drop(inner);
+                let reply = self.apply_boot(member.0, note);
                 self.advance(log_id);
-                Reply::Done
+                reply
             }
         };
         self.publish();
         Ok(reply)
+    }
+
+    /// A member that was being added by a leader whose word was lost was never added: its
+    /// id must not be taken for one that was used, or it could never join.
+    fn apply_boot(&self, member: u64, note: StartNote) -> Reply {
+        let mut inner = self.write();
+        if inner.marks.membership.membership().get_node(&member).is_none() {
+            return Reply::Refused(Refusal::NotAMember);
+        }
+        let known = inner.boots.get(&member).copied();
+        if known.is_none_or(|known| note.replaces(&known)) {
+            inner.boots.insert(member, note);
+            inner.active.boots.insert(member, note);
+        }
+        Reply::Done
     }
 
     pub(super) fn advance(&self, log_id: LogId) {

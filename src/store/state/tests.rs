@@ -1,20 +1,23 @@
 //! Layers, file and compaction against a model, over random flushes and restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use openraft::Membership;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::apply::Step;
 use super::{Reader, StateStore};
-use crate::base::ids::MemberId;
+use crate::base::ids::{BootCount, MemberId};
 use crate::logic::mvcc::KeyRange;
 use crate::model::kv::{Op, RangeRequest, TxnRequest};
 use crate::store::disk::HostDisk;
-use crate::store::types::{Command, LogId, Reply, RequestId};
+use crate::store::types::{
+    Command, LogId, Peer, Refusal, Reply, RequestId, StartNote, StoredMembership,
+};
 
 type State = BTreeMap<String, String>;
 
@@ -148,4 +151,35 @@ async fn a_repeated_request_is_answered_and_not_redone() {
     let state = open(dir.path());
     assert_eq!(apply(&state, 3, command), first);
     assert_eq!(state.revisions().current, 2);
+}
+
+fn membership(index: u64, members: &[u64]) -> Step {
+    let nodes: BTreeMap<u64, Peer> =
+        members.iter().map(|member| (*member, Peer::default())).collect();
+    let membership = Membership::new(vec![BTreeSet::from([1])], nodes).unwrap();
+    Step::Membership(StoredMembership::new(Some(log_id(index)), membership))
+}
+
+/// A leader that adds a member can lose its lead before that is committed, after the member
+/// has heard of it and noted its start.
+#[tokio::test]
+async fn an_id_is_taken_only_by_a_member_that_was_added() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path());
+    let note = StartNote { incarnation: 7, boot: BootCount(1), session: 1 };
+    let boot = || Command::Boot { member: MemberId(4), note };
+    state.apply(log_id(1), membership(1, &[1])).unwrap();
+    assert_eq!(apply(&state, 2, boot()), Reply::Refused(Refusal::NotAMember));
+    assert!(!state.is_removed(4));
+    state.apply(log_id(3), membership(3, &[1, 4])).unwrap();
+    assert_eq!(apply(&state, 4, boot()), Reply::Done);
+    assert_eq!(state.remembered_start(4), Some(note));
+    assert!(!state.is_removed(4));
+    // What a removed member says late changes nothing, and its id stays taken.
+    state.apply(log_id(5), membership(5, &[1])).unwrap();
+    let later = StartNote { boot: BootCount(2), session: 2, ..note };
+    let late = Command::Boot { member: MemberId(4), note: later };
+    assert_eq!(apply(&state, 6, late), Reply::Refused(Refusal::NotAMember));
+    assert_eq!(state.remembered_start(4), Some(note));
+    assert!(state.is_removed(4));
 }

@@ -67,12 +67,13 @@ impl Group {
         // Beside the build, so on a disk and not in memory.
         let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("store-bench");
         let mut cluster = Cluster::start(kind, &base).await?;
-        match self {
+        let measured = match self {
             Self::Puts => requests::puts(&cluster).await,
             Self::Reads => requests::reads(&cluster).await,
             Self::Watches => watches::measure(&cluster).await,
             Self::Trouble => trouble::measure(&mut cluster).await,
             Self::Size => size::measure(&mut cluster).await,
-        }
+        };
+        measured.map_err(|error| error.context(format!("members say: {}", cluster.last_words())))
     }
 }

@@ -5,6 +5,7 @@
 pub(crate) mod ends;
 pub(crate) mod leases;
 pub(crate) mod linear;
+pub(crate) mod logs;
 mod tests;
 pub(crate) mod watches;
 

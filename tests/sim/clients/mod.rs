@@ -68,6 +68,7 @@ impl Sim {
             self.clients.spawn_on(self.clone().operator(), &self.world);
         }
         self.clients.spawn_on(self.clone().archivist(), &self.world);
+        self.clients.spawn_on(self.clone().librarian(), &self.world);
     }
 }
 
