@@ -19,6 +19,7 @@ use axum::Router;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use super::adapters::{
     AgentNetwork, MemberBlobs, NodePeerServices, RegistryImages, RegistryPasswords, StoreMembership,
@@ -395,6 +396,7 @@ fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeEr
         objects: parts.objects.clone(),
         logs: Arc::new(logs),
         streams: Arc::new(streams),
+        conversations: TaskTracker::new(),
     };
     let own_pods =
         agent.map(|agent| pod_streams::router(Arc::new(AgentPods(agent)))).unwrap_or_default();
