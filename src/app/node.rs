@@ -33,7 +33,7 @@ use super::image_import;
 use super::in_process::InProcessApi;
 use super::leadership::Leadership;
 use super::pod_logs::RoutedLogs;
-use super::pod_streams::{AgentPods, RoutedStreams, stream_client};
+use super::pod_streams::{AgentPods, RoutedStreams};
 use super::status::NodeStatus;
 use super::store_adapters::{AuthorityTrust, MemberUpkeep};
 use super::supervise::{SuperviseError, Supervisor};
@@ -66,7 +66,7 @@ use crate::sys::tls::{TlsError, TlsIdentity};
 /// The `nft` of the bundle's engine tree.
 pub(super) const NFT: &str = "/opt/holdfast/engine/bin/nft";
 /// How long a node may take to accept a connection.
-pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// In the configuration directory once the seed's store was made.
 const SEEDED: &str = "store.initialized";
 
@@ -213,6 +213,17 @@ pub(super) fn http_client(identity: &TlsIdentity) -> Result<reqwest::Client, Nod
     reqwest::Client::builder()
         .tls_backend_preconfigured(identity.client()?)
         .no_proxy()
+        .connect_timeout(CONNECT_DEADLINE)
+        .build()
+        .map_err(NodeError::Http)
+}
+
+/// The same for conversations with pods: HTTP/1.1, which alone can switch protocols.
+fn stream_client(identity: &TlsIdentity) -> Result<reqwest::Client, NodeError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(identity.client()?)
+        .no_proxy()
+        .http1_only()
         .connect_timeout(CONNECT_DEADLINE)
         .build()
         .map_err(NodeError::Http)
