@@ -141,7 +141,8 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let app = Router::new().route("/grpc.health.v1.Health/Check", post(health));
-        let served = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let mut served = tokio::task::JoinSet::new();
+        served.spawn(async move { axum::serve(listener, app).await.unwrap() });
         let limit = Duration::from_secs(30);
         for service in ["", "up"] {
             assert_eq!(check(&address, service, limit).await, ProbeOutcome::Success);
@@ -152,8 +153,7 @@ mod tests {
                 other => panic!("{service}: {other:?}"),
             }
         }
-        served.abort();
-        let _ = served.await;
+        served.shutdown().await;
         let gone = check(&address, "", limit).await;
         assert!(matches!(gone, ProbeOutcome::Failure(_)), "{gone:?}");
     }

@@ -19,6 +19,7 @@ use axum::Router;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use super::adapters::{
     AgentNetwork, MemberBlobs, NodePeerServices, RegistryImages, RegistryPasswords, StoreMembership,
@@ -32,7 +33,7 @@ use super::image_import;
 use super::in_process::InProcessApi;
 use super::leadership::Leadership;
 use super::pod_logs::RoutedLogs;
-use super::pod_streams::{AgentPods, RoutedStreams, stream_client};
+use super::pod_streams::{AgentPods, RoutedStreams};
 use super::secret_keys::{Secrets, secrets};
 use super::status::NodeStatus;
 use super::store_adapters::{AuthorityTrust, MemberUpkeep};
@@ -66,7 +67,7 @@ use crate::sys::tls::{TlsError, TlsIdentity};
 /// The `nft` of the bundle's engine tree.
 pub(super) const NFT: &str = "/opt/holdfast/engine/bin/nft";
 /// How long a node may take to accept a connection.
-pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// In the configuration directory once the seed's store was made.
 const SEEDED: &str = "store.initialized";
 
@@ -220,6 +221,17 @@ pub(super) fn http_client(identity: &TlsIdentity) -> Result<reqwest::Client, Nod
     reqwest::Client::builder()
         .tls_backend_preconfigured(identity.client()?)
         .no_proxy()
+        .connect_timeout(CONNECT_DEADLINE)
+        .build()
+        .map_err(NodeError::Http)
+}
+
+/// The same for conversations with pods: HTTP/1.1, which alone can switch protocols.
+fn stream_client(identity: &TlsIdentity) -> Result<reqwest::Client, NodeError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(identity.client()?)
+        .no_proxy()
+        .http1_only()
         .connect_timeout(CONNECT_DEADLINE)
         .build()
         .map_err(NodeError::Http)
@@ -404,6 +416,7 @@ fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeEr
         objects: parts.objects.clone(),
         logs: Arc::new(logs),
         streams: Arc::new(streams),
+        conversations: TaskTracker::new(),
     };
     let own_pods =
         agent.map(|agent| pod_streams::router(Arc::new(AgentPods(agent)))).unwrap_or_default();

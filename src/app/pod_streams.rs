@@ -8,7 +8,6 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use super::node::{CONNECT_DEADLINE, NodeError};
 use crate::agent::{Agent, AgentError, SessionTarget};
 use crate::api::kube::{OpenedStream, PodStreams};
 use crate::api::pod_streams::{PodServices, PodTarget};
@@ -18,7 +17,6 @@ use crate::model::kinds;
 use crate::model::node_config::NodeConfig;
 use crate::model::status::Status;
 use crate::objects::{Address, Objects};
-use crate::sys::tls::TlsIdentity;
 
 /// How long a node may take to begin a conversation; its engine makes a process first.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
@@ -30,17 +28,6 @@ pub(super) struct RoutedStreams {
     pub objects: Arc<Objects>,
     /// Shows this node's certificate; speaks HTTP/1.1, which alone can switch protocols.
     pub http: reqwest::Client,
-}
-
-/// The client for [`RoutedStreams`].
-pub(super) fn stream_client(identity: &TlsIdentity) -> Result<reqwest::Client, NodeError> {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(identity.client()?)
-        .no_proxy()
-        .http1_only()
-        .connect_timeout(CONNECT_DEADLINE)
-        .build()
-        .map_err(NodeError::Http)
 }
 
 impl RoutedStreams {

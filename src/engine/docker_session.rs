@@ -159,8 +159,7 @@ async fn request_upgrade(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| silent(error.to_string()))?;
-    // Ends by itself once the connection is handed over or closed.
-    tokio::spawn(connection.with_upgrades());
+    let mut driver = Some(Box::pin(connection.with_upgrades()));
     let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
     let request = http::Request::post(path)
         .header(HOST, "docker")
@@ -169,12 +168,15 @@ async fn request_upgrade(
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(bytes))
         .map_err(|error| silent(error.to_string()))?;
-    let answer = sender.send_request(request).await.map_err(|error| silent(error.to_string()))?;
+    let answer = driven(&mut driver, sender.send_request(request)).await;
+    let answer = answer.map_err(|error| silent(error.to_string()))?;
     let status = answer.status();
     if status == http::StatusCode::SWITCHING_PROTOCOLS {
-        return hyper::upgrade::on(answer).await.map_err(|error| silent(error.to_string()));
+        let upgraded = driven(&mut driver, hyper::upgrade::on(answer)).await;
+        return upgraded.map_err(|error| silent(error.to_string()));
     }
-    let text = Limited::new(answer.into_body(), REFUSAL_MAX_BYTES).collect().await;
+    let body = Limited::new(answer.into_body(), REFUSAL_MAX_BYTES).collect();
+    let text = driven(&mut driver, body).await;
     let text = text.map(|text| text.to_bytes()).unwrap_or_default();
     let message = serde_json::from_slice::<Value>(&text)
         .ok()
@@ -185,6 +187,25 @@ async fn request_upgrade(
         404 => EngineError::NotFound { action, target },
         status => EngineError::Refused { action, target, status, message },
     })
+}
+
+/// Awaits what only comes while the connection is driven; the connection may end first,
+/// and has then brought all that it will.
+async fn driven<D, F>(driver: &mut Option<Pin<Box<D>>>, future: F) -> F::Output
+where
+    D: Future,
+    F: Future,
+{
+    tokio::pin!(future);
+    if let Some(running) = driver {
+        tokio::select! {
+            biased;
+            output = &mut future => return output,
+            _ = running.as_mut() => {}
+        }
+        *driver = None;
+    }
+    future.await
 }
 
 fn session(

@@ -38,6 +38,8 @@ pub use logs::{LogOptions, LogStream, PodLogs};
 pub use streams::{OpenedStream, PodStreams, StreamIo};
 pub use worker::{WorkerServices, worker_router};
 
+use tokio_util::task::TaskTracker;
+
 use crate::objects::Objects;
 
 /// What the handlers work with.
@@ -46,6 +48,8 @@ pub struct KubeState {
     pub objects: Arc<Objects>,
     pub logs: Arc<dyn PodLogs>,
     pub streams: Arc<dyn PodStreams>,
+    /// Outlive the requests that began them.
+    pub conversations: TaskTracker,
 }
 
 /// All paths of the Kubernetes API; may be merged with other routers.

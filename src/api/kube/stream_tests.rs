@@ -222,9 +222,10 @@ async fn reversing_service() -> (u16, tokio::task::JoinSet<()>) {
     let port = listener.local_addr().unwrap().port();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(async move {
+            connections.spawn(async move {
                 let (read, mut write) = stream.into_split();
                 let mut lines = BufReader::new(read).lines();
                 while let Ok(Some(line)) = lines.next_line().await {

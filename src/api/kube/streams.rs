@@ -126,7 +126,7 @@ pub(super) async fn serve(
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *answer.headers_mut() = passed_headers(&opened.headers);
-    tokio::spawn(carry(upgrade, opened.io));
+    state.conversations.spawn(carry(upgrade, opened.io));
     Ok(answer)
 }
 

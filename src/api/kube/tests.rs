@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use super::stream_tests::NodeClient;
 use super::{KubeState, LogOptions, LogStream, PodLogs, router};
@@ -61,6 +62,7 @@ impl Server {
             objects: objects.clone(),
             logs: Arc::new(EchoLogs),
             streams: Arc::new(NodeClient::new(&node)),
+            conversations: TaskTracker::new(),
         };
         let mut app = router(state);
         if let Some((user, group)) = identity {

@@ -33,6 +33,7 @@ use axum::{Extension, Json, Router};
 use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use crate::api::identity::PeerIdentity;
 use crate::base::limits::POD_STREAMS_MAX;
@@ -100,6 +101,7 @@ pub fn node_path(action: Action, namespace: &str, pod: &str) -> String {
 struct Served {
     services: Arc<dyn PodServices>,
     room: Arc<Semaphore>,
+    conversations: TaskTracker,
 }
 
 /// The paths, on the API's port of every node that runs pods.
@@ -107,7 +109,7 @@ pub fn router(services: Arc<dyn PodServices>) -> Router {
     let room = Arc::new(Semaphore::new(POD_STREAMS_MAX));
     Router::new()
         .route("/holdfast/v1/pods/{namespace}/{pod}/{action}", any(serve))
-        .with_state(Served { services, room })
+        .with_state(Served { services, room, conversations: TaskTracker::new() })
 }
 
 struct Refusal(Status);
@@ -188,7 +190,7 @@ async fn serve(
         uid: wishes.get("uid").to_owned(),
         container: wishes.get("container").to_owned(),
     };
-    let services = served.services;
-    let response = upgrade::serve(services, action, target, &wishes, request, room).await?;
+    let place = upgrade::Place { room, conversations: served.conversations };
+    let response = upgrade::serve(served.services, action, target, &wishes, request, place).await?;
     Ok(response)
 }

@@ -23,6 +23,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::task::TaskTracker;
 
 use super::channel::Protocol;
 use super::{Action, PodServices, PodTarget, Wishes};
@@ -134,7 +135,7 @@ pub(super) async fn serve(
     target: PodTarget,
     wishes: &Wishes,
     mut request: Request,
-    room: OwnedSemaphorePermit,
+    place: Place,
 ) -> Result<Response, Status> {
     let manner = Manner::choose(action, request.headers())?;
     let mut answer = answer_head(manner, request.headers())?;
@@ -151,24 +152,24 @@ pub(super) async fn serve(
     let ports = wishes.all("ports");
     match (manner, session) {
         (Manner::Channels(protocol), Some(session)) => {
-            run(upgrade, room, move |io| websocket::talk(io, protocol, session));
+            place.run(upgrade, move |io| websocket::talk(io, protocol, session));
         }
         (Manner::Channels(protocol), None) => {
             let ports = port_forward_channels::ports(&ports)?;
-            run(upgrade, room, move |io| {
+            place.run(upgrade, move |io| {
                 port_forward_channels::serve(io, protocol, services, target, ports)
             });
         }
-        (Manner::Spdy, Some(session)) => run(upgrade, room, move |io| async move {
+        (Manner::Spdy, Some(session)) => place.run(upgrade, move |io| async move {
             let (from, to) = websocket::bytes_of(io);
             spdy_exec::serve(from, to, streams, session).await;
         }),
-        (Manner::Tunnel, _) => run(upgrade, room, move |io| async move {
+        (Manner::Tunnel, _) => place.run(upgrade, move |io| async move {
             let (from, to) = websocket::tunnel(io).await;
             port_forward::serve(from, to, services, target).await;
         }),
         (Manner::SpdyPorts, _) | (Manner::Spdy, None) => {
-            run(upgrade, room, move |io| async move {
+            place.run(upgrade, move |io| async move {
                 let (from, to) = websocket::bytes_of(io);
                 port_forward::serve(from, to, services, target).await;
             });
@@ -198,19 +199,29 @@ fn answer_head(manner: Manner, headers: &HeaderMap) -> Result<Response, Status> 
     Ok(answer)
 }
 
-/// Goes on where the request ends, until the conversation does.
-fn run<F, Fut>(upgrade: OnUpgrade, room: OwnedSemaphorePermit, talk: F)
-where
-    F: FnOnce(TokioIo<Upgraded>) -> Fut + Send + 'static,
-    Fut: Future<Output = ()> + Send + 'static,
-{
-    tokio::spawn(async move {
-        match upgrade.await {
-            Ok(upgraded) => talk(TokioIo::new(upgraded)).await,
-            Err(error) => tracing::debug!(%error, "a connection was not handed over"),
-        }
-        drop(room);
-    });
+/// Where a conversation runs, and its share of what a node carries.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) room: OwnedSemaphorePermit,
+    pub(super) conversations: TaskTracker,
+}
+
+impl Place {
+    /// Goes on where the request ends, until the conversation does.
+    fn run<F, Fut>(self, upgrade: OnUpgrade, talk: F)
+    where
+        F: FnOnce(TokioIo<Upgraded>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let Place { room, conversations } = self;
+        conversations.spawn(async move {
+            match upgrade.await {
+                Ok(upgraded) => talk(TokioIo::new(upgraded)).await,
+                Err(error) => tracing::debug!(%error, "a connection was not handed over"),
+            }
+            drop(room);
+        });
+    }
 }
 
 #[cfg(test)]

@@ -209,7 +209,7 @@ async fn open(
     let reset = CancellationToken::new();
     let refusal = {
         let mut table = locked(&outgoing.table);
-        if stream % 2 == 0 || table.contains_key(&stream) {
+        if stream.is_multiple_of(2) || table.contains_key(&stream) {
             Some(INVALID_STREAM)
         } else if table.len() >= STREAMS_MAX {
             Some(REFUSED_STREAM)
