@@ -44,7 +44,7 @@ fn find_text(folder: &Path, texts: &[&str]) -> Result<Option<String>, Failed> {
             // A segment of the log may be put aside while this looks.
             let Ok(bytes) = fs::read(&path) else { continue };
             let held = |text: &&str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
-            if texts.iter().any(|text| held(&text)) {
+            if texts.iter().any(held) {
                 return Ok(Some(path.display().to_string()));
             }
         }
