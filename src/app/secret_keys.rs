@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::node::NodeError;
 use crate::base::chain::chain;
 use crate::install::apply::node_credentials;
 use crate::install::remote::HttpsRemote;
@@ -13,7 +12,7 @@ use crate::install::secret_keys::{KeyPeers, SecretKeyInput, SecretKeyService};
 use crate::model::node_config::{NodeConfig, Paths};
 use crate::model::secret_keys::SecretKey;
 use crate::objects::SealedKv;
-use crate::pki::{KeyRing, SECRET_KEYS_FILE, SecretKeys};
+use crate::pki::{KeyRing, PkiError, SECRET_KEYS_FILE, SecretKeys};
 use crate::store::{Kv, Store};
 use crate::sys::clock;
 
@@ -26,7 +25,7 @@ pub(super) struct Secrets {
 }
 
 /// Reads the file of keys, if there is one yet, and puts encryption before the store.
-pub(super) fn secrets(config: &NodeConfig, store: &Arc<Store>) -> Result<Secrets, NodeError> {
+pub(super) fn secrets(config: &NodeConfig, store: &Arc<Store>) -> Result<Secrets, PkiError> {
     let path = config.paths.pki().join(SECRET_KEYS_FILE);
     let keys = Arc::new(SecretKeys::new(KeyRing::load(&path)?));
     let sealed = Arc::new(SealedKv::new(store.clone(), keys.clone()));

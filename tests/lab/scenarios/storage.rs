@@ -30,9 +30,9 @@ const MANIFEST: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: vault, na
     vault, key: version}}}\n        volumeMounts:\n        - {name: vault, mountPath: /vault}\n        \
     - {name: data, mountPath: /data}\n";
 
-/// The first file below a folder that holds one of the texts.
+/// The first file below a folder that holds one of the texts; the folder may be absent.
 fn find_text(folder: &Path, texts: &[&str]) -> Result<Option<String>, Failed> {
-    let mut pending = vec![folder.to_owned()];
+    let mut pending: Vec<_> = folder.is_dir().then(|| folder.to_owned()).into_iter().collect();
     while let Some(next) = pending.pop() {
         let entries = fs::read_dir(&next).map_err(|error| failed(next.display(), error))?;
         for entry in entries {
@@ -44,7 +44,7 @@ fn find_text(folder: &Path, texts: &[&str]) -> Result<Option<String>, Failed> {
             // A segment of the log may be put aside while this looks.
             let Ok(bytes) = fs::read(&path) else { continue };
             let held = |text: &&str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
-            if texts.iter().any(|text| held(&text)) {
+            if texts.iter().any(held) {
                 return Ok(Some(path.display().to_string()));
             }
         }
