@@ -74,13 +74,16 @@ fn first_line(child: &mut Child) -> Result<String, Failed> {
     let mut line = String::new();
     let stdout = child.stdout.as_mut().ok_or("no output")?;
     // One byte at a time: what follows is the caller's.
-    for byte in stdout.bytes() {
-        match byte.map_err(|error| failed("output", error))? {
+    let mut byte = [0];
+    loop {
+        if stdout.read(&mut byte).map_err(|error| failed("output", error))? == 0 {
+            return Err(format!("the output ended with {line:?}").into());
+        }
+        match byte[0] {
             b'\n' => return Ok(line),
             byte => line.push(char::from(byte)),
         }
     }
-    Err(format!("the output ended with {line:?}").into())
 }
 
 /// Processes of the whole machine, the lab's among them, whose command line has `words`.
