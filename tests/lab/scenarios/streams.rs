@@ -117,7 +117,10 @@ pub(crate) fn into_pods(lab: &Lab) -> Outcome {
 }
 
 fn terminals(lab: &Lab) -> Outcome {
-    let command = lab.kubectl(&["exec", "-it", "box-b1", "--", "/bin/stty", "size"])?;
+    // The size comes when the command has begun, so it looks until there is one.
+    let look = "i=0; while [ $i -lt 300 ] && [ \"$(stty size)\" = \"0 0\" ]; do i=$((i+1)); \
+                sleep 0.1; done; stty size";
+    let command = lab.kubectl(&["exec", "-it", "box-b1", "--", "/bin/sh", "-c", look])?;
     let mut script = on_terminal("stty rows 33 cols 99; exec", &command);
     contains("the terminal's size", &succeed(script.stdin(Stdio::null()))?, &["33 99"])
 }
@@ -126,7 +129,7 @@ fn terminals(lab: &Lab) -> Outcome {
 fn on_terminal(before: &str, command: &Command) -> Command {
     let words: Vec<String> = std::iter::once(command.get_program())
         .chain(command.get_args())
-        .map(|word| word.to_string_lossy().into_owned())
+        .map(|word| format!("'{}'", word.to_string_lossy()))
         .collect();
     let mut script = Command::new("script");
     script.args(["-qec", &format!("{before} {}", words.join(" ")), "/dev/null"]);
