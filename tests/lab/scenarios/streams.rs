@@ -74,13 +74,16 @@ fn first_line(child: &mut Child) -> Result<String, Failed> {
     let mut line = String::new();
     let stdout = child.stdout.as_mut().ok_or("no output")?;
     // One byte at a time: what follows is the caller's.
-    for byte in stdout.bytes() {
-        match byte.map_err(|error| failed("output", error))? {
+    let mut byte = [0];
+    loop {
+        if stdout.read(&mut byte).map_err(|error| failed("output", error))? == 0 {
+            return Err(format!("the output ended with {line:?}").into());
+        }
+        match byte[0] {
             b'\n' => return Ok(line),
             byte => line.push(char::from(byte)),
         }
     }
-    Err(format!("the output ended with {line:?}").into())
 }
 
 /// Processes of the whole machine, the lab's among them, whose command line has `words`.
@@ -114,7 +117,10 @@ pub(crate) fn into_pods(lab: &Lab) -> Outcome {
 }
 
 fn terminals(lab: &Lab) -> Outcome {
-    let command = lab.kubectl(&["exec", "-it", "box-b1", "--", "/bin/stty", "size"])?;
+    // The size comes when the command has begun, so it looks until there is one.
+    let look = "i=0; while [ $i -lt 300 ] && [ \"$(stty size)\" = \"0 0\" ]; do i=$((i+1)); \
+                sleep 0.1; done; stty size";
+    let command = lab.kubectl(&["exec", "-it", "box-b1", "--", "/bin/sh", "-c", look])?;
     let mut script = on_terminal("stty rows 33 cols 99; exec", &command);
     contains("the terminal's size", &succeed(script.stdin(Stdio::null()))?, &["33 99"])
 }
@@ -123,7 +129,7 @@ fn terminals(lab: &Lab) -> Outcome {
 fn on_terminal(before: &str, command: &Command) -> Command {
     let words: Vec<String> = std::iter::once(command.get_program())
         .chain(command.get_args())
-        .map(|word| word.to_string_lossy().into_owned())
+        .map(|word| format!("'{}'", word.to_string_lossy()))
         .collect();
     let mut script = Command::new("script");
     script.args(["-qec", &format!("{before} {}", words.join(" ")), "/dev/null"]);
