@@ -86,7 +86,8 @@ impl Agent {
         images: Arc<dyn ImageSource>,
     ) -> Result<Self, AgentError> {
         let data = config.node.paths.data.clone();
-        pod_files::make_dir(&config.node.paths.pods(), 0o755)
+        // The engine mounts as root; what pods keep here is nobody else's on the host.
+        pod_files::make_dir(&config.node.paths.pods(), 0o700)
             .map_err(AgentError::files("make", config.node.paths.pods()))?;
         let host = host_facts::read(&data).map_err(AgentError::files("measure", &data))?;
         let http = handler::http_client()

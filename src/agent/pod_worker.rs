@@ -24,7 +24,6 @@ use super::AgentError;
 use super::context::Context;
 use super::downward::Downward;
 use super::events::Gravity;
-use super::host_ports::host_ports;
 use super::labels::PodIdentity;
 use super::pod_dns;
 use super::pod_source::DesiredPod;
@@ -357,7 +356,7 @@ impl PodWorker {
             let pid = self.seen.get(&sandbox.id).map_or(0, |container| container.pid);
             match self.context.network.attach(&self.identity.uid, pid).await {
                 Ok(ip) => {
-                    let ports = host_ports(spec, ip);
+                    let ports = self.published_ports(spec, ip);
                     self.context.network.publish(&self.identity.uid, ports).await;
                     ip.to_string()
                 }

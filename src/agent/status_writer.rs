@@ -126,7 +126,8 @@ impl PodWorker {
         let name = ended.labels.get(CONTAINER_NAME)?;
         let attempt = ended.labels.get(ATTEMPT)?.parse().ok()?;
         let path = self.dir.termination_log(name, attempt);
-        let mut content = pod_files::read_file(&path).ok().flatten().unwrap_or_default();
+        let mut content =
+            pod_files::read_end(&path, TERMINATION_MESSAGE_MAX_BYTES).unwrap_or_default();
         if content.is_empty() && ended.exit_code != 0 {
             let spec = spec?;
             let mut all = spec.init_containers.iter().flatten().chain(&spec.containers);

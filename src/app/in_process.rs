@@ -153,7 +153,8 @@ impl ObjectApi for InProcessApi {
             PatchKind::Merge => PatchType::Merge,
             PatchKind::Strategic => PatchType::Strategic,
             PatchKind::Apply => {
-                let request = ApplyRequest { config: patch.clone(), force: true };
+                let request =
+                    ApplyRequest { config: patch.clone(), force: true, may_create: Ok(()) };
                 let applied = self.objects.apply(&address, subresource, request, options).await?;
                 return Ok(applied.object);
             }

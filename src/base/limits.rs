@@ -131,6 +131,6 @@ pub const ACCOUNT_TOKEN_AFTER_POD_S: i64 = 60;
 /// How far the clocks of two control nodes may be apart before a new token is refused.
 pub const ACCOUNT_TOKEN_LEEWAY_S: i64 = 60;
 /// Commands, attachments and tunnels that a node carries at a time.
-pub const POD_STREAMS_MAX: usize = 1_024;
+pub const POD_STREAMS_MAX: usize = 512;
 /// Longest message or frame of such a stream, bytes (clients send 32 KiB at most at a time).
-pub const POD_STREAM_MESSAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
+pub const POD_STREAM_MESSAGE_MAX_BYTES: usize = 1024 * 1024;

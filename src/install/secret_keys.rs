@@ -156,7 +156,7 @@ impl SecretKeyService {
         // From here on values are encrypted with what the cluster agreed on.
         let active = seen.view.rotation.active;
         if self.input.keys.active() != active {
-            self.input.keys.set(self.input.keys.ring(), active);
+            self.input.keys.set_active(active);
         }
         let Some(step) = seen.view.next() else { return Ok(false) };
         match step {

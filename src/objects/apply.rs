@@ -22,6 +22,8 @@ pub struct ApplyRequest {
     pub config: Value,
     /// Takes fields that others own instead of refusing.
     pub force: bool,
+    /// Why the applier may not create the object, if it is not there.
+    pub may_create: Result<(), Status>,
 }
 
 /// The object after an apply.
@@ -53,6 +55,7 @@ impl Objects {
                 if part != Part::Main {
                     return Err(address.not_found());
                 }
+                request.may_create.clone()?;
                 match self.apply_new(address, &config, &applier, &options).await {
                     Err(status) if status.reason == "AlreadyExists" => continue,
                     outcome => return outcome.map(|object| Applied { object, created: true }),

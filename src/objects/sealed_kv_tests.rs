@@ -104,7 +104,7 @@ async fn every_way_through_the_api_sees_plain_text_and_the_store_never_does() {
     let config = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"},
         "data": {"user": base64_of("admin")}});
     let manager = WriteOptions { manager: "me".into(), ..NOW };
-    let request = ApplyRequest { config, force: true };
+    let request = ApplyRequest { config, force: true, may_create: Ok(()) };
     let applied = world.objects.apply(&at("db"), None, request, manager).await.unwrap();
     assert_eq!(applied.object["data"]["user"], base64_of("admin").as_str());
     world.objects.delete(&at("db"), &DeleteRequest::default()).await.unwrap();

@@ -59,6 +59,9 @@ impl Patch {
                         "the server rejected our request due to an error in our request: {text}"
                     ),
                 ),
+                patch::PatchError::TooMuch(_) => {
+                    Status::failure(413, "RequestEntityTooLarge", text)
+                }
                 patch::PatchError::NotOperations(_)
                 | patch::PatchError::NotAnObject
                 | patch::PatchError::Strategic { .. } => Status::bad_request(text),

@@ -33,6 +33,14 @@ impl SecretKeys {
         self.in_use.store(std::sync::Arc::new(InUse { ring, active }));
     }
 
+    /// Encrypts with this key of the ring from now on, whatever the ring gains meanwhile.
+    pub fn set_active(&self, active: Option<KeyId>) {
+        self.in_use.rcu(|now| {
+            let active = active.filter(|id| now.ring.contains(*id));
+            InUse { ring: now.ring.clone(), active }
+        });
+    }
+
     pub fn ring(&self) -> KeyRing {
         self.in_use.load().ring.clone()
     }

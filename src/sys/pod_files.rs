@@ -5,7 +5,7 @@
 //! (`pod_mounts`).
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -34,8 +34,10 @@ pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 }
 
 /// Writes into the same inode, because a bind mount of the file would keep the old one.
+/// Containers may write to it, so no more of it is read than is expected there.
 pub fn rewrite_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|old| old == content) {
+    let is_as_long = |found: fs::Metadata| found.len() == content.len() as u64;
+    if fs::metadata(path).is_ok_and(is_as_long) && read_end(path, content.len())? == content {
         return Ok(());
     }
     fs::write(path, content)?;
@@ -58,6 +60,21 @@ pub fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The end of a file, at most so many bytes; empty when there is no such file. For what
+/// containers write, which may be of any length.
+pub fn read_end(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let mut file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let length = file.metadata()?.len();
+    file.seek(io::SeekFrom::Start(length.saturating_sub(most as u64)))?;
+    let mut end = Vec::new();
+    file.take(most as u64).read_to_end(&mut end)?;
+    Ok(end)
 }
 
 /// Removes a file; that there is none is no error.
@@ -108,6 +125,21 @@ pub fn give_to_group(path: &Path, group: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_file_that_grew_without_bound_only_the_end_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("words");
+        assert_eq!(read_end(&path, 8).unwrap(), b"");
+        fs::write(&path, "the last words").unwrap();
+        assert_eq!(read_end(&path, 5).unwrap(), b"words");
+        assert_eq!(read_end(&path, 100).unwrap(), b"the last words");
+        // As large as a container can make it without taking any space.
+        fs::File::options().write(true).open(&path).unwrap().set_len(1 << 42).unwrap();
+        assert_eq!(read_end(&path, 4).unwrap(), [0; 4]);
+        rewrite_file(&path, b"short again", 0o644).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"short again");
+    }
 
     #[test]
     fn paths_stay_inside_their_volume() {

@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use nix::unistd::{Gid, Uid, chown};
@@ -50,7 +50,10 @@ pub fn publish_directory(
         if let Some(parent) = path.parent() {
             own_parents(&fresh, parent, group)?;
         }
-        fs::write(&path, &file.content)?;
+        // Nobody reads it before its owner and mode are set.
+        let mut made =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        made.write_all(&file.content)?;
         if file.owner.is_some() || group.is_some() {
             chown(&path, file.owner.map(Uid::from_raw), group.map(Gid::from_raw))?;
         }

@@ -55,7 +55,8 @@ pub(super) async fn files(
 }
 
 fn bits(mode: Option<i32>) -> Option<u32> {
-    mode.and_then(|mode| u32::try_from(mode).ok())
+    // No more than permissions: nobody gets a program of root's by naming other bits.
+    mode.and_then(|mode| u32::try_from(mode).ok()).map(|mode| mode & 0o777)
 }
 
 async fn one_projection(

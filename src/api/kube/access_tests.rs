@@ -38,7 +38,7 @@ impl Server {
     async fn user_token(&self, user: &str, groups: &[&str]) -> String {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
         let wish = NewUserToken { user: user.into(), groups, ttl_seconds: None };
-        let issuer = Identity::new("test", &[]);
+        let issuer = Identity::new("test", &["system:masters"]);
         self.objects.create_user_token(&wish, &issuer).await.unwrap().0
     }
 

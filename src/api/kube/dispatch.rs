@@ -73,7 +73,7 @@ async fn route(state: &KubeState, request: Request) -> Result<Response, Status> 
     };
     let entry = call.resource.subresource.and_then(streams::action);
     // Nobody enters a pod for a trial.
-    let dry_run = entry.is_none() && call.options.get("dryRun").is_some();
+    let dry_run = entry.is_none() && call.options.get("dryRun") == Some("All");
     let answered = match entry {
         Some(action) => call.stream(&parts.method, action, parts.uri.query(), upgrade).await,
         None => call.run(&parts.method, body).await,
@@ -229,6 +229,7 @@ impl Call<'_> {
             options: &self.options,
             query: query.unwrap_or_default(),
             headers: &self.headers,
+            author: self.author.as_deref(),
         };
         streams::serve(self.state, &self.address(name), request, upgrade).await
     }
@@ -370,6 +371,11 @@ impl Call<'_> {
 
     /// A token for a service account. A node may ask for its own pods.
     async fn token(&self, name: &str, body: Body) -> Result<Response, Status> {
+        if self.options.dry_run()? {
+            return Err(Status::bad_request(
+                "a token is not made for a trial: dryRun is not served",
+            ));
+        }
         let node = self.identity.node();
         if node.is_none() {
             self.authorize("create", name).await?;
@@ -401,7 +407,12 @@ impl Call<'_> {
         let eviction = body::object(&self.headers, body).await?;
         let wish = eviction.get("deleteOptions").unwrap_or(&Value::Null);
         let mut request = body::delete_request(wish, &self.options)?;
-        request.author = self.author.clone();
+        request.author = self.author.clone().filter(|author| {
+            if request.dry_run {
+                author.is_on_trial();
+            }
+            !request.dry_run
+        });
         self.state.objects.delete(&self.address(name), &request).await?;
         let done = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
@@ -467,7 +478,8 @@ impl Call<'_> {
         // A field that the type does not have is refused whatever this says.
         self.options.field_validation()?;
         let (address, write) = (self.address(name), self.write()?);
-        let request = ApplyRequest { config, force: self.options.flag("force")? };
+        let may_create = self.authorize("create", name).await;
+        let request = ApplyRequest { config, force: self.options.flag("force")?, may_create };
         let applied = self.state.objects.apply(&address, part, request, write).await?;
         let code = if applied.created { StatusCode::CREATED } else { StatusCode::OK };
         Ok(self.answer(code, applied.object))
@@ -477,7 +489,12 @@ impl Call<'_> {
         self.authorize("delete", name).await?;
         let wish = body::object(&self.headers, body).await?;
         let mut request = body::delete_request(&wish, &self.options)?;
-        request.author = self.author.clone();
+        request.author = self.author.clone().filter(|author| {
+            if request.dry_run {
+                author.is_on_trial();
+            }
+            !request.dry_run
+        });
         let kind = self.kind();
         let deletion = self.state.objects.delete(&self.address(name), &request).await?;
         if !deletion.gone {
@@ -492,7 +509,12 @@ impl Call<'_> {
         self.authorize("deletecollection", "").await?;
         let wish = body::object(&self.headers, body).await?;
         let mut request = body::delete_request(&wish, &self.options)?;
-        request.author = self.author.clone();
+        request.author = self.author.clone().filter(|author| {
+            if request.dry_run {
+                author.is_on_trial();
+            }
+            !request.dry_run
+        });
         let list = self.options.list(self.kind(), self.namespace())?;
         let gone = self.state.objects.delete_collection(&list, &request).await?;
         Ok(json_response(StatusCode::OK, &respond::list(self.kind(), gone)))

@@ -24,6 +24,7 @@ use crate::api::pod_streams::{Action, node_path, passed_headers};
 use crate::model::kinds::Subresource;
 use crate::model::status::Status;
 use crate::objects::Address;
+use crate::objects::access::Author;
 
 /// How long a client may take to close its side after the node has closed its own.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(10);
@@ -68,6 +69,8 @@ pub(super) struct StreamRequest<'r> {
     /// As it came: `command` occurs once for each word.
     pub(super) query: &'r str,
     pub(super) headers: &'r HeaderMap,
+    /// Who enters, for the audit log.
+    pub(super) author: Option<&'r Author>,
 }
 
 /// The action that a subresource stands for.
@@ -122,6 +125,10 @@ pub(super) async fn serve(
     }
     let node = text_at(&object, "/spec/nodeName");
     let headers = passed_headers(request.headers);
+    // Before and not after: the client could hang up as soon as its command runs.
+    if let Some(author) = request.author {
+        state.objects.record_apart(author, StatusCode::SWITCHING_PROTOCOLS.as_u16(), "").await?;
+    }
     let opened = state.streams.open(node, &path, headers).await?;
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -21,6 +21,17 @@ use crate::engine::session::{Session, SessionControl, SessionInput, SessionOutpu
 /// Pieces that may wait between a client and a process, in each direction.
 pub(super) const QUEUE: usize = 16;
 
+/// Most bytes of one piece.
+const PIECE_BYTES: usize = 32 * 1024;
+
+/// Cuts what may be long into pieces of their own, so that a queue of them has a bound in
+/// bytes, too: a part of a long message would keep all of it.
+pub(super) fn pieces(bytes: &Bytes) -> impl Iterator<Item = Bytes> {
+    let whole = (bytes.len() <= PIECE_BYTES && !bytes.is_empty()).then(|| bytes.clone());
+    let long = if whole.is_none() { &bytes[..] } else { &[] };
+    whole.into_iter().chain(long.chunks(PIECE_BYTES).map(Bytes::copy_from_slice))
+}
+
 /// What a client says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FromClient {
@@ -138,5 +149,21 @@ pub(super) fn end_status(ended: &Result<Option<i64>, EngineError>) -> Value {
             "reason": "InternalError",
             "code": 500,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_messages_become_pieces_of_their_own() {
+        assert_eq!(pieces(&Bytes::new()).count(), 0);
+        let short = Bytes::from_static(b"ls\n");
+        assert_eq!(pieces(&short).collect::<Vec<_>>(), [short]);
+        let long: Bytes = (0..=255).cycle().take(3 * PIECE_BYTES + 1).collect::<Vec<u8>>().into();
+        let cut: Vec<Bytes> = pieces(&long).collect();
+        assert_eq!(cut.iter().map(Bytes::len).max(), Some(PIECE_BYTES));
+        assert_eq!(cut.concat(), long);
     }
 }

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::io::ReaderStream;
 
 use super::channel::{END, FromChannel, Protocol, STDERR, STDOUT};
-use super::conversation::{FromClient, QUEUE, ToClient, converse};
+use super::conversation::{FromClient, QUEUE, ToClient, converse, pieces};
 use crate::base::limits::POD_STREAM_MESSAGE_MAX_BYTES;
 use crate::engine::session::Session;
 
@@ -73,7 +73,12 @@ async fn hear(
         let word = match protocol.decode(message) {
             Ok(None) => continue,
             Ok(Some(FromChannel::Gone)) => return,
-            Ok(Some(FromChannel::Stdin(bytes))) => FromClient::Stdin(bytes),
+            Ok(Some(FromChannel::Stdin(bytes))) => {
+                for piece in pieces(&bytes) {
+                    let _ = heard.send(FromClient::Stdin(piece)).await;
+                }
+                continue;
+            }
             Ok(Some(FromChannel::StdinClosed)) => FromClient::StdinClosed,
             Ok(Some(FromChannel::Resize { rows, columns })) => FromClient::Resize { rows, columns },
             Err(error) => {

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Identity, MASTERS};
+use super::{Identity, MASTERS, Request};
 use crate::model::kv::{Compare, Op, RangeRequest, TxnRequest};
 use crate::model::status::Status;
 use crate::objects::{Objects, refusal};
@@ -96,6 +96,27 @@ fn check(wish: &NewUserToken) -> Result<(), Status> {
 }
 
 impl Objects {
+    /// Nobody gives what he could not take: who is no administrator needs the right to act
+    /// as the user and as each group.
+    async fn may_stand_for(&self, issuer: &Identity, wish: &NewUserToken) -> Result<(), Status> {
+        if issuer.is_master() {
+            return Ok(());
+        }
+        let groups = wish.groups.iter().map(|group| ("groups", group));
+        for (resource, name) in [("users", &wish.user)].into_iter().chain(groups) {
+            let request = Request {
+                verb: "impersonate",
+                group: "",
+                resource,
+                subresource: None,
+                namespace: "",
+                name,
+            };
+            self.authorize(issuer, &request).await?;
+        }
+        Ok(())
+    }
+
     /// Makes a token for a user; the text is shown this once.
     pub async fn create_user_token(
         &self,
@@ -103,6 +124,7 @@ impl Objects {
         issuer: &Identity,
     ) -> Result<(String, UserTokenInfo), Status> {
         check(wish)?;
+        self.may_stand_for(issuer, wish).await?;
         let id = hex::encode(fresh::random_bytes::<6>());
         let secret = hex::encode(fresh::random_bytes::<32>());
         let created = Timestamp::from_second(clock::now().as_second()).unwrap_or_default();

@@ -20,11 +20,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::frame::{Codec, Frame, INVALID_STREAM, REFUSED_STREAM, SpdyError};
 use super::headers::HeaderList;
-use crate::api::pod_streams::conversation::QUEUE;
+use crate::api::pod_streams::conversation::{QUEUE, pieces};
 use crate::api::pod_streams::websocket::{FromBytes, ToBytes};
 
 /// Streams that one connection may have open; a tunnel has two for each connection.
-const STREAMS_MAX: usize = 1_024;
+const STREAMS_MAX: usize = 256;
+/// Pieces that wait on one of them: all streams of a connection hold 32 MiB at most.
+const STREAM_QUEUE: usize = 4;
 
 /// A stream that the client has opened.
 #[derive(Debug)]
@@ -161,9 +163,13 @@ async fn take(frame: Frame, opened: &mpsc::Sender<Stream>, outgoing: &Outgoing) 
                     return;
                 }
             };
-            if let Some(queue) = queue.filter(|_| !bytes.is_empty()) {
-                // Whoever does not read any more does not need it.
-                let _ = queue.send(bytes).await;
+            if let Some(queue) = queue {
+                for piece in pieces(&bytes) {
+                    // Whoever does not read any more does not need it.
+                    if queue.send(piece).await.is_err() {
+                        break;
+                    }
+                }
             }
             if fin {
                 end_of(&outgoing.table, stream);
@@ -205,7 +211,7 @@ async fn open(
     opened: &mpsc::Sender<Stream>,
     outgoing: &Outgoing,
 ) {
-    let (queue, data) = mpsc::channel(QUEUE);
+    let (queue, data) = mpsc::channel(STREAM_QUEUE);
     let reset = CancellationToken::new();
     let refusal = {
         let mut table = locked(&outgoing.table);
