@@ -44,7 +44,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_is_told_and_one_that_is_gone_is_no_error() {
-        let mut child = tokio::process::Command::new("sleep").arg("600").spawn().unwrap();
+        // Whoever runs the tests may ignore the signal, and children inherit that.
+        let mut child = tokio::process::Command::new("env")
+            .args(["--default-signal=HUP", "sleep", "600"])
+            .spawn()
+            .unwrap();
         let pid = i32::try_from(child.id().unwrap()).unwrap();
         hang_up(pid).unwrap();
         let status = child.wait().await.unwrap();
