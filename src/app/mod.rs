@@ -9,6 +9,7 @@ mod image_import;
 mod in_process;
 mod leadership;
 pub mod node;
+mod node_address;
 mod pod_logs;
 mod pod_streams;
 mod remote_images;

@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
+use super::node_address::node_address;
 use crate::agent::{self, Agent, AgentError};
 use crate::api::kube::{LogOptions, LogStream, PodLogs};
 use crate::base::chain::chain;
-use crate::model::kinds;
 use crate::model::status::Status;
-use crate::objects::{Address, Objects};
+use crate::objects::Objects;
 
 /// Routes a request for a log to the right agent.
 #[derive(Debug)]
@@ -65,16 +65,7 @@ impl RoutedLogs {
         pod: &Value,
         options: &LogOptions,
     ) -> Result<LogStream, Status> {
-        let kind = kinds::by_path("", "v1", "nodes")
-            .ok_or_else(|| Status::internal("the table of kinds lacks nodes"))?;
-        let object = self.objects.get(&Address::new(kind, None, node), None).await?;
-        let addresses = object.pointer("/status/addresses").and_then(Value::as_array);
-        let address = addresses
-            .into_iter()
-            .flatten()
-            .find(|address| address["type"] == "InternalIP")
-            .and_then(|address| address["address"].as_str())
-            .ok_or_else(|| Status::unavailable(format!("node {node:?} has told no address")))?;
+        let address = node_address(&self.objects, node).await?;
         let url = format!(
             "https://{address}:{}/api/v1/namespaces/{}/pods/{}/log",
             self.api_port,

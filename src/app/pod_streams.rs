@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
-use serde_json::Value;
 use tokio::net::TcpStream;
 
+use super::node_address::node_address;
 use crate::agent::{Agent, AgentError, SessionTarget};
 use crate::api::kube::{OpenedStream, PodStreams};
 use crate::api::pod_streams::{PodServices, PodTarget};
 use crate::base::chain::chain;
 use crate::engine::session::{Session, SessionStreams};
-use crate::model::kinds;
 use crate::model::node_config::NodeConfig;
 use crate::model::status::Status;
-use crate::objects::{Address, Objects};
+use crate::objects::Objects;
 
 /// How long a node may take to begin a conversation; its engine makes a process first.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
@@ -35,16 +34,7 @@ impl RoutedStreams {
         if node == self.config.node_name {
             return Ok(self.config.address.to_string());
         }
-        let kind = kinds::by_path("", "v1", "nodes")
-            .ok_or_else(|| Status::internal("the table of kinds lacks nodes"))?;
-        let object = self.objects.get(&Address::new(kind, None, node), None).await?;
-        let addresses = object.pointer("/status/addresses").and_then(Value::as_array);
-        addresses
-            .into_iter()
-            .flatten()
-            .find(|address| address["type"] == "InternalIP")
-            .and_then(|address| address["address"].as_str().map(str::to_owned))
-            .ok_or_else(|| Status::unavailable(format!("node {node:?} has told no address")))
+        node_address(&self.objects, node).await
     }
 }
 

@@ -11,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::chain::chain;
 use crate::bundle::{Bundle, TrustedKeys};
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, VerbError};
 use crate::cli::printer;
-use crate::install::apply::{InstallError, Places, Progress, ProgressSink, Tools};
+use crate::install::apply::{
+    InstallError, Places, Progress, ProgressSink, Tools, admin_credentials, read_config,
+};
 use crate::install::bundle_source::OpenedBundle;
 use crate::install::init::InstallReport;
-use crate::install::ports::{BundleSource, RemoteError};
+use crate::install::ports::{BundleSource, Credentials, RemoteError};
 use crate::install::remote::HttpsRemote;
 use crate::model::node_config::Paths;
 use crate::playbook::Event;
@@ -52,6 +54,26 @@ impl PathArgs {
             data: self.data_dir.clone(),
             run: self.run_dir.clone(),
         }
+    }
+
+    /// The administrator's credentials of this node, and the API to ask: its own unless
+    /// another is named. `place` says where the verb runs if this is none.
+    pub(crate) fn administrator(
+        &self,
+        server: Option<SocketAddr>,
+        place: &str,
+    ) -> Result<(Credentials, SocketAddr), VerbError> {
+        let elsewhere = |error: InstallError| {
+            VerbError::Usage(format!(
+                "{}; run this on {place}, or say with --config-dir where its configuration is",
+                chain(&error)
+            ))
+        };
+        let paths = self.paths();
+        let own = admin_credentials(&paths).map_err(elsewhere)?;
+        let config = read_config(&paths.node_config()).map_err(elsewhere)?;
+        let own_api = SocketAddr::new(config.address, config.ports.api);
+        Ok((own, server.unwrap_or(own_api)))
     }
 }
 

@@ -8,10 +8,9 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 
 use crate::base::chain::chain;
-use crate::cli::exit::{Exit, VerbError};
+use crate::cli::exit::Exit;
 use crate::cli::install_tools::{PathArgs, parse_server, remote_exit};
 use crate::cli::printer;
-use crate::install::apply::{InstallError, admin_credentials, read_config};
 use crate::install::remote::HttpsRemote;
 use crate::model::secret_keys::{KeyId, SecretKeysStatus};
 use crate::pki::SECRET_KEYS_FILE;
@@ -45,16 +44,7 @@ enum Action {
 
 /// Runs the verb.
 pub async fn run(args: SecretsArgs) -> anyhow::Result<Exit> {
-    let paths = args.paths.paths();
-    let elsewhere = |error: InstallError| {
-        VerbError::Usage(format!(
-            "{}; run this on a control node, or say with --config-dir where its configuration is",
-            chain(&error)
-        ))
-    };
-    let own = admin_credentials(&paths).map_err(elsewhere)?;
-    let config = read_config(&paths.node_config()).map_err(elsewhere)?;
-    let server = args.server.unwrap_or_else(|| SocketAddr::new(config.address, config.ports.api));
+    let (own, server) = args.paths.administrator(args.server, "a control node")?;
     let json = args.output == "json";
     let remote = HttpsRemote;
     let result = match args.action {

@@ -7,11 +7,10 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 
 use crate::base::chain::chain;
-use crate::cli::exit::{Exit, VerbError};
+use crate::cli::exit::Exit;
 use crate::cli::install_tools::{PathArgs, parse_server, remote_exit};
 use crate::cli::join::parse_role;
 use crate::cli::printer;
-use crate::install::apply::{InstallError, admin_credentials, read_config};
 use crate::install::remote::HttpsRemote;
 use crate::model::join::TokenRequest;
 use crate::model::node_config::Role;
@@ -55,16 +54,7 @@ enum Action {
 
 /// Runs the verb.
 pub async fn run(args: TokenArgs) -> anyhow::Result<Exit> {
-    let paths = args.paths.paths();
-    let elsewhere = |error: InstallError| {
-        VerbError::Usage(format!(
-            "{}; run this on a master, or say with --config-dir where its configuration is",
-            chain(&error)
-        ))
-    };
-    let own = admin_credentials(&paths).map_err(elsewhere)?;
-    let config = read_config(&paths.node_config()).map_err(elsewhere)?;
-    let server = args.server.unwrap_or_else(|| SocketAddr::new(config.address, config.ports.api));
+    let (own, server) = args.paths.administrator(args.server, "a master")?;
     let json = args.output == "json";
     let remote = HttpsRemote;
     let result = match args.action {

@@ -7,15 +7,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// The value in thousandths; `None` when it is not a quantity.
-pub fn milli(text: &str) -> Option<i128> {
-    let text = text.trim();
-    let digits_end = text
-        .char_indices()
-        .find(|(index, c)| !(c.is_ascii_digit() || *c == '.' || (*index == 0 && "+-".contains(*c))))
-        .map_or(text.len(), |(index, _)| index);
-    let (number, suffix) = text.split_at(digits_end);
-    let (numerator, denominator): (i128, i128) = match suffix {
+/// What a suffix of Kubernetes' multiplies and divides by; `None` for an exponent and what
+/// is no suffix.
+pub(super) fn suffix_scale(suffix: &str) -> Option<(i128, i128)> {
+    Some(match suffix {
         "" => (1, 1),
         "n" => (1, 1_000_000_000),
         "u" => (1, 1_000_000),
@@ -32,8 +27,22 @@ pub fn milli(text: &str) -> Option<i128> {
         "Ti" => (1 << 40, 1),
         "Pi" => (1 << 50, 1),
         "Ei" => (1 << 60, 1),
-        exponent => {
-            let power: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
+        _ => return None,
+    })
+}
+
+/// The value in thousandths; `None` when it is not a quantity.
+pub fn milli(text: &str) -> Option<i128> {
+    let text = text.trim();
+    let digits_end = text
+        .char_indices()
+        .find(|(index, c)| !(c.is_ascii_digit() || *c == '.' || (*index == 0 && "+-".contains(*c))))
+        .map_or(text.len(), |(index, _)| index);
+    let (number, suffix) = text.split_at(digits_end);
+    let (numerator, denominator) = match suffix_scale(suffix) {
+        Some(scale) => scale,
+        None => {
+            let power: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
             let scale = 10_i128.checked_pow(power.unsigned_abs())?;
             if power >= 0 { (scale, 1) } else { (1, scale) }
         }

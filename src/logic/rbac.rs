@@ -216,7 +216,8 @@ fn names_resource(own: &str, resource: &str, subresource: &str) -> bool {
     }
 }
 
-fn names_url(own: &str, path: &str) -> bool {
+/// Whether a rule's path, which may end in `*`, means this one.
+pub fn names_url(own: &str, path: &str) -> bool {
     match own.strip_suffix('*') {
         Some(prefix) => path.starts_with(prefix),
         None => own == path,

@@ -7,6 +7,8 @@
 use k8s_openapi::api::core::v1::{Container, Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::amount::suffix_scale;
+
 /// CPU and memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
@@ -69,25 +71,10 @@ fn parse_scaled(text: &str, scale: i128) -> Option<i64> {
     let text = text.trim();
     let split = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')));
     let (number, suffix) = text.split_at(split.unwrap_or(text.len()));
-    let (multiplier, divisor): (i128, i128) = match suffix {
-        "" => (1, 1),
-        "n" => (1, 1_000_000_000),
-        "u" => (1, 1_000_000),
-        "m" => (1, 1_000),
-        "k" => (1_000, 1),
-        "M" => (1_000_000, 1),
-        "G" => (1_000_000_000, 1),
-        "T" => (1_000_000_000_000, 1),
-        "P" => (1_000_000_000_000_000, 1),
-        "E" => (1_000_000_000_000_000_000, 1),
-        "Ki" => (1 << 10, 1),
-        "Mi" => (1 << 20, 1),
-        "Gi" => (1 << 30, 1),
-        "Ti" => (1 << 40, 1),
-        "Pi" => (1 << 50, 1),
-        "Ei" => (1 << 60, 1),
-        exponent => {
-            let digits = exponent.strip_prefix(['e', 'E'])?;
+    let (multiplier, divisor) = match suffix_scale(suffix) {
+        Some(scale) => scale,
+        None => {
+            let digits = suffix.strip_prefix(['e', 'E'])?;
             let power: i32 = digits.parse().ok()?;
             let ten = 10_i128.checked_pow(power.unsigned_abs().min(18))?;
             if power >= 0 { (ten, 1) } else { (1, ten) }

@@ -35,7 +35,7 @@ pub use user_tokens::{NewUserToken, UserTokenInfo};
 
 use super::{Address, Objects, str_at};
 use crate::logic::pod_references::Referred;
-use crate::logic::rbac::{Asked, Who};
+use crate::logic::rbac::{Asked, Who, names_url};
 use crate::model::kinds::by_path;
 use crate::model::rbac::Rule;
 use crate::model::status::Status;
@@ -184,11 +184,8 @@ pub const OPEN_URLS: &[&str] = &[
 ];
 
 fn may_node_get(identity: &Identity, verb: &str, path: &str) -> bool {
-    let open = |pattern: &&str| match pattern.strip_suffix('*') {
-        Some(prefix) => path.starts_with(prefix),
-        None => path == *pattern,
-    };
-    identity.node().is_some() && verb == "get" && OPEN_URLS.iter().any(open)
+    let open = OPEN_URLS.iter().any(|pattern| names_url(pattern, path));
+    identity.node().is_some() && verb == "get" && open
 }
 
 /// Kubernetes' refusal.

@@ -21,7 +21,7 @@ use crate::api::pod_streams::Action;
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
 use crate::objects::access::{self, Author, Identity};
-use crate::objects::{Address, ApplyRequest, WriteOptions, fields};
+use crate::objects::{Address, ApplyRequest, DeleteRequest, WriteOptions, fields};
 
 /// Answers every path under `/api` and `/apis`.
 pub(super) async fn handle(State(state): State<KubeState>, request: Request) -> Response {
@@ -406,13 +406,7 @@ impl Call<'_> {
         self.authorize("create", name).await?;
         let eviction = body::object(&self.headers, body).await?;
         let wish = eviction.get("deleteOptions").unwrap_or(&Value::Null);
-        let mut request = body::delete_request(wish, &self.options)?;
-        request.author = self.author.clone().filter(|author| {
-            if request.dry_run {
-                author.is_on_trial();
-            }
-            !request.dry_run
-        });
+        let request = self.delete_request(wish)?;
         self.state.objects.delete(&self.address(name), &request).await?;
         let done = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
@@ -478,23 +472,32 @@ impl Call<'_> {
         // A field that the type does not have is refused whatever this says.
         self.options.field_validation()?;
         let (address, write) = (self.address(name), self.write()?);
-        let may_create = self.authorize("create", name).await;
+        // A part is never made by itself, so nobody needs to be asked.
+        let may_create = match part {
+            None => self.authorize("create", name).await,
+            Some(_) => Ok(()),
+        };
         let request = ApplyRequest { config, force: self.options.flag("force")?, may_create };
         let applied = self.state.objects.apply(&address, part, request, write).await?;
         let code = if applied.created { StatusCode::CREATED } else { StatusCode::OK };
         Ok(self.answer(code, applied.object))
     }
 
+    /// What a body with delete options asks for; a trial has no record.
+    fn delete_request(&self, wish: &Value) -> Result<DeleteRequest, Status> {
+        let mut request = body::delete_request(wish, &self.options)?;
+        if !request.dry_run {
+            request.author = self.author.clone();
+        } else if let Some(author) = &self.author {
+            author.is_on_trial();
+        }
+        Ok(request)
+    }
+
     async fn delete(&self, name: &str, body: Body) -> Result<Response, Status> {
         self.authorize("delete", name).await?;
         let wish = body::object(&self.headers, body).await?;
-        let mut request = body::delete_request(&wish, &self.options)?;
-        request.author = self.author.clone().filter(|author| {
-            if request.dry_run {
-                author.is_on_trial();
-            }
-            !request.dry_run
-        });
+        let request = self.delete_request(&wish)?;
         let kind = self.kind();
         let deletion = self.state.objects.delete(&self.address(name), &request).await?;
         if !deletion.gone {
@@ -508,13 +511,7 @@ impl Call<'_> {
     async fn delete_collection(&self, body: Body) -> Result<Response, Status> {
         self.authorize("deletecollection", "").await?;
         let wish = body::object(&self.headers, body).await?;
-        let mut request = body::delete_request(&wish, &self.options)?;
-        request.author = self.author.clone().filter(|author| {
-            if request.dry_run {
-                author.is_on_trial();
-            }
-            !request.dry_run
-        });
+        let request = self.delete_request(&wish)?;
         let list = self.options.list(self.kind(), self.namespace())?;
         let gone = self.state.objects.delete_collection(&list, &request).await?;
         Ok(json_response(StatusCode::OK, &respond::list(self.kind(), gone)))

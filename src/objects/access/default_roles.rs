@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::OPEN_URLS;
 use crate::model::rbac::{GROUP, RoleRef, Rule, Subject};
 
 /// Says that a role is ours to keep up.
@@ -137,22 +138,7 @@ pub(super) fn roles() -> Vec<DefaultRole> {
         ),
         DefaultRole::new(
             "system:discovery",
-            vec![Rule::urls(
-                &["get"],
-                &[
-                    "/api",
-                    "/api/*",
-                    "/apis",
-                    "/apis/*",
-                    "/healthz",
-                    "/livez",
-                    "/openapi",
-                    "/openapi/*",
-                    "/readyz",
-                    "/version",
-                    "/version/",
-                ],
-            )],
+            vec![Rule::urls(&["get"], &[OPEN_URLS, &["/version/"]].concat())],
         ),
         DefaultRole::new(
             "system:public-info-viewer",
