@@ -8,6 +8,7 @@ use super::account_tokens::AccountTokens;
 use super::events::EventSink;
 use super::ports::{ImageSource, PodNetwork};
 use super::references::References;
+use super::usage::UsageBoard;
 use crate::client::api::SharedApi;
 use crate::engine::Engine;
 use crate::model::node_config::NodeConfig;
@@ -65,6 +66,7 @@ pub(crate) struct Context {
     pub http: reqwest::Client,
     pub host: HostFacts,
     pub local: Mutex<BTreeMap<String, LocalPod>>,
+    pub usage: UsageBoard,
 }
 
 impl Context {

@@ -39,6 +39,7 @@ mod sessions;
 mod status_writer;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,7 @@ pub use logs::{LogBytes, LogOptions};
 pub use sessions::SessionTarget;
 
 use crate::client::api::SharedApi;
+use crate::client::usage::NodeReport;
 use crate::engine::Engine;
 use crate::engine::session::{Session, SessionStreams};
 use crate::sys::{host_facts, pod_files};
@@ -108,6 +110,7 @@ impl Agent {
             http,
             host,
             local: Mutex::new(BTreeMap::new()),
+            usage: usage::UsageBoard::default(),
         };
         Ok(Self { context: Arc::new(context), writer: Mutex::new(Some(writer)) })
     }
@@ -123,6 +126,7 @@ impl Agent {
         tasks.spawn(NodeReporter::new(Arc::clone(context)).run(cancel.child_token()));
         tasks.spawn(NodeLease::new(Arc::clone(context)).run(cancel.child_token()));
         tasks.spawn(reclaim::run(Arc::clone(context), cancel.child_token()));
+        tasks.spawn(usage::run(Arc::clone(context), cancel.child_token()));
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             tasks.spawn(writer.run(cancel.child_token()));
@@ -174,6 +178,11 @@ impl Agent {
         port: u16,
     ) -> Result<tokio::net::TcpStream, AgentError> {
         sessions::dial(&self.context, target, port).await
+    }
+
+    /// What the node and its containers use, as measured last.
+    pub fn usage(&self) -> NodeReport {
+        self.context.usage.report()
     }
 
     /// The pods on this node as last seen; works without the API.

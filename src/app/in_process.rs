@@ -190,8 +190,8 @@ impl ObjectApi for InProcessApi {
             propagation,
             uid: options.uid.clone(),
             resource_version: options.resource_version.clone(),
-            dry_run: false,
             author: WriteOptions::server("delete", kind).author,
+            ..DeleteRequest::default()
         };
         self.objects.delete(&address, &request).await?;
         Ok(())

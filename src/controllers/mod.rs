@@ -7,6 +7,7 @@
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpointslice;
 mod event_ttl;
 mod expectations;
@@ -20,6 +21,7 @@ mod ownership;
 mod pod_cleanup;
 mod pod_control;
 mod pod_volumes;
+mod preemption;
 mod replicaset;
 mod revisions;
 mod role_aggregation;

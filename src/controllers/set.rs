@@ -22,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 use super::cronjob::CronJobs;
 use super::daemonset::DaemonSets;
 use super::deployment::Deployments;
+use super::disruption::Disruptions;
 use super::endpointslice::EndpointSlices;
 use super::event_ttl::EventTtl;
 use super::gc::Collector;
 use super::graph::Graph;
-use super::informers::Informers;
+use super::informers::{BUDGETS, Informers};
 use super::job::Jobs;
 use super::namespace::Namespaces;
 use super::node_life::{NodeLife, Patience};
@@ -77,6 +78,7 @@ impl Default for ControllerOptions {
             ResourceRef::of::<Role>(true),
             ResourceRef::of::<RoleBinding>(true),
             EndpointSlice::REF,
+            BUDGETS,
         ];
         Self { collected, host: String::new() }
     }
@@ -151,6 +153,8 @@ impl ControllerSet {
         spawn(TaintEviction::new(api, &informers, events), tasks, stop);
         let events = recorder("default-scheduler", tasks);
         spawn(Scheduler::new(api, &informers, events), tasks, stop);
+        let events = recorder("controllermanager", tasks);
+        spawn(Disruptions::new(api, &informers, events), tasks, stop);
         let events = recorder("persistentvolume-controller", tasks);
         spawn(Volumes::new(api, &informers, events), tasks, stop);
         let events = recorder("node-controller", tasks);

@@ -8,6 +8,7 @@ pub mod availability;
 pub mod balance;
 pub mod daemon;
 pub mod departure;
+pub mod disruption;
 pub mod dns_records;
 pub mod endpoints;
 pub mod gc;

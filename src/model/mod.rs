@@ -20,6 +20,7 @@ pub mod lease;
 pub mod located;
 pub mod node_config;
 pub mod node_list;
+pub mod priority;
 pub mod rbac;
 pub mod recovery;
 pub mod refusal;

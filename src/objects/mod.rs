@@ -24,12 +24,14 @@ mod bootstrap;
 mod create;
 mod delete;
 mod ephemeral;
+mod eviction;
 pub mod fields;
 mod key;
 #[cfg(test)]
 pub(crate) mod memory_kv;
 mod node_reads;
 mod ownership;
+mod priority;
 mod read;
 mod refusal;
 mod scale;

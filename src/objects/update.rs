@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::fields::{self, FieldValidation};
 use super::stored::{self, Found};
 use super::{
-    Address, Objects, WriteOptions, admission, ephemeral, key, ownership, refusal, str_at,
+    Address, Objects, WriteOptions, admission, ephemeral, key, ownership, priority, refusal, str_at,
 };
 use crate::logic::patch;
 use crate::model::kinds::{Kind, Subresource};
@@ -205,6 +205,9 @@ impl Objects {
             return Ok(Some(found.object.clone()));
         }
         let author = options.author.as_ref();
+        if !gone {
+            self.admit_default(address, &next).await?;
+        }
         self.admit_rights(address, Some(&found.object), &next, author.map(AsRef::as_ref)).await?;
         let bytes = stored::encode(&next)?;
         stored::set_version(&mut next, found.revision);
@@ -320,6 +323,7 @@ pub(super) fn next_object(
                 next["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
             }
             keep_cluster_ip(kind, &old, &mut next);
+            priority::keep(kind, &old, &mut next);
             next
         }
         Part::Status => {

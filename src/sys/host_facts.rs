@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
-use procfs::Current;
+use procfs::{Current, CurrentSI};
 
 /// What does not change while the host runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,6 +102,32 @@ pub fn headroom(data: &Path) -> io::Result<HostHeadroom> {
     })
 }
 
+/// What the host uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostUsage {
+    /// CPU time that was not idle since the start, nanoseconds, all processors together.
+    pub cpu_total_ns: u64,
+    /// Memory in use without what the kernel may take back first, as runc counts it for the
+    /// root of all control groups.
+    pub memory_working_set_bytes: u64,
+}
+
+/// Reads what the host uses.
+pub fn usage() -> io::Result<HostUsage> {
+    let memory = procfs::Meminfo::current().map_err(io::Error::other)?;
+    let stat = procfs::KernelStats::current().map_err(io::Error::other)?;
+    let cpu = &stat.total;
+    let more = |time: Option<u64>| time.unwrap_or_default();
+    // Guests' time is part of user and nice.
+    let busy = cpu.user + cpu.nice + cpu.system + more(cpu.irq) + more(cpu.softirq);
+    let tick_ns = 1_000_000_000 / procfs::ticks_per_second().max(1);
+    let used = memory.mem_total.saturating_sub(memory.mem_free);
+    Ok(HostUsage {
+        cpu_total_ns: (busy + more(cpu.steal)) * tick_ns,
+        memory_working_set_bytes: used.saturating_sub(memory.inactive_file.unwrap_or_default()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +138,8 @@ mod tests {
         assert!(facts.cpus > 0 && facts.memory_bytes > 0 && facts.disk_bytes > 0);
         assert!(!facts.kernel.is_empty());
         assert!(headroom(Path::new("/")).unwrap().memory_available_bytes > 0);
+        let used = usage().unwrap();
+        assert!(used.cpu_total_ns > 0 && used.memory_working_set_bytes < facts.memory_bytes);
     }
 
     #[test]

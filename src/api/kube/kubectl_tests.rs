@@ -404,7 +404,10 @@ async fn what_is_served_is_listed() {
             "batch/v1",
             "coordination.k8s.io/v1",
             "discovery.k8s.io/v1",
+            "metrics.k8s.io/v1beta1",
+            "policy/v1",
             "rbac.authorization.k8s.io/v1",
+            "scheduling.k8s.io/v1",
             "storage.k8s.io/v1",
             "v1"
         ]

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::api::{DeleteOptions, PatchKind, ResourceRef, SharedApi};
 use crate::client::fake::FakeApi;
 use crate::client::typed::Kind;
+use crate::controllers::informers::BUDGETS;
 use crate::controllers::node_life::Patience;
 use crate::controllers::{ControllerOptions, ControllerSet};
 
@@ -54,6 +55,7 @@ fn resource(plural: &str) -> ResourceRef {
         "persistentvolumes" => PersistentVolume::REF,
         "persistentvolumeclaims" => PersistentVolumeClaim::REF,
         "storageclasses" => StorageClass::REF,
+        "poddisruptionbudgets" => BUDGETS,
         other => panic!("unknown resource {other}"),
     }
 }

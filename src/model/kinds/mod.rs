@@ -57,7 +57,7 @@ pub enum Subresource {
     EphemeralContainers,
     /// Sets a pod's node, once.
     Binding,
-    /// A delete that asks first; without disruption budgets it is a delete.
+    /// A delete that asks the pod's disruption budget first.
     Eviction,
     /// Writes a namespace's `spec.finalizers`.
     Finalize,

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 mod access;
 mod reviews;
+mod scaling;
 mod storage;
 mod workload;
 
@@ -268,6 +269,8 @@ pub static KINDS: &[Kind] = &[
         validate: validate::service::endpoint_slice,
         ..PLAIN
     },
+    scaling::DISRUPTION_BUDGET,
+    scaling::PRIORITY_CLASS,
     access::SERVICE_ACCOUNT,
     access::CLUSTER_ROLE_BINDING,
     access::CLUSTER_ROLE,
@@ -279,4 +282,6 @@ pub static KINDS: &[Kind] = &[
     workload::JOB,
     workload::CRON_JOB,
     storage::CLASS,
+    scaling::NODE_METRICS,
+    scaling::POD_METRICS,
 ];

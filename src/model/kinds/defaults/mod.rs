@@ -6,6 +6,7 @@
 pub(super) mod access;
 pub(super) mod batch;
 pub(super) mod pod;
+pub(super) mod scaling;
 pub(super) mod sets;
 pub(super) mod storage;
 

@@ -9,6 +9,7 @@ pub(super) mod network;
 pub(super) mod node;
 pub(super) mod objects;
 pub(super) mod pod;
+pub(super) mod scaling;
 pub(super) mod sets;
 pub(super) mod storage;
 pub(super) mod workload;

@@ -8,6 +8,7 @@ pub(super) mod batch;
 pub(super) mod meta;
 pub(super) mod objects;
 pub(super) mod pod;
+pub(super) mod scaling;
 pub(super) mod secret;
 pub(super) mod service;
 pub(super) mod sets;
