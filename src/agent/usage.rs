@@ -11,7 +11,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -216,6 +215,8 @@ async fn sample(context: &Context) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn reading(at: Instant, seconds: u64, cpu_total_ns: u64) -> Reading {

@@ -219,3 +219,7 @@ impl ObjectApi for InProcessApi {
         Ok(changes.map(event_of).boxed())
     }
 }
+
+#[cfg(test)]
+#[path = "in_process_tests.rs"]
+mod tests;

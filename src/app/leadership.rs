@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::base::chain::chain;
 use crate::base::limits::AUDIT_CHAIN_DELAY;
 use crate::client::SharedApi;
+use crate::client::usage::SharedUsage;
 use crate::controllers::{ControllerOptions, ControllerSet};
 use crate::model::kv::Revision;
 use crate::objects::Objects;
@@ -35,6 +36,7 @@ pub(super) struct Leadership {
     pub store: Arc<Store>,
     pub objects: Arc<Objects>,
     pub api: SharedApi,
+    pub usage: SharedUsage,
 }
 
 impl Leadership {
@@ -94,6 +96,7 @@ impl Leadership {
         }
         let set = ControllerSet::new(ControllerOptions {
             host: self.node_name.clone(),
+            usage: Some(self.usage.clone()),
             ..ControllerOptions::default()
         });
         let controllers = set.run(self.api.clone(), term.clone());

@@ -316,6 +316,7 @@ async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeEr
         store: parts.store.clone(),
         objects: parts.objects.clone(),
         api: Arc::new(InProcessApi::new(parts.objects.clone())),
+        usage: parts.usage.clone(),
     };
     supervisor.start("leadership", move |cancel| leadership.run(cancel));
     let node_api = node_api(config)?;

@@ -134,6 +134,8 @@ pub const ACCOUNT_TOKEN_LEEWAY_S: i64 = 60;
 pub const POD_STREAMS_MAX: usize = 512;
 /// Longest message or frame of such a stream, bytes (clients send 32 KiB at most at a time).
 pub const POD_STREAM_MESSAGE_MAX_BYTES: usize = 1024 * 1024;
+/// How often an autoscaler is looked at (Kubernetes').
+pub const AUTOSCALER_PERIOD: Duration = Duration::from_secs(15);
 /// How often a node looks which containers run, to measure what they use.
 pub const USAGE_TICK: Duration = Duration::from_secs(4);
 /// How often a container that is known is measured.

@@ -4,6 +4,9 @@
 //! start, restart and failover are one code path. They run on the leader only; whoever
 //! starts [`ControllerSet::run`] cancels it when leadership is lost.
 
+mod autoscaler;
+mod autoscaler_metrics;
+mod autoscaler_status;
 mod cronjob;
 mod daemonset;
 mod deployment;

@@ -19,6 +19,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::autoscaler::{AUTOSCALERS, Autoscalers};
 use super::cronjob::CronJobs;
 use super::daemonset::DaemonSets;
 use super::deployment::Deployments;
@@ -44,6 +45,7 @@ use crate::client::api::{ListOptions, ResourceRef, SharedApi};
 use crate::client::events::EventRecorder;
 use crate::client::informer::TypedInformer;
 use crate::client::typed::Kind;
+use crate::client::usage::SharedUsage;
 
 /// What the set works with.
 #[derive(Clone, Debug)]
@@ -53,6 +55,8 @@ pub struct ControllerOptions {
     pub collected: Vec<ResourceRef>,
     /// The host's name, for the events' source.
     pub host: String,
+    /// Who knows what pods use; without one autoscalers have nothing to go by.
+    pub usage: Option<SharedUsage>,
 }
 
 impl Default for ControllerOptions {
@@ -79,8 +83,9 @@ impl Default for ControllerOptions {
             ResourceRef::of::<RoleBinding>(true),
             EndpointSlice::REF,
             BUDGETS,
+            AUTOSCALERS,
         ];
-        Self { collected, host: String::new() }
+        Self { collected, host: String::new(), usage: None }
     }
 }
 
@@ -155,6 +160,11 @@ impl ControllerSet {
         spawn(Scheduler::new(api, &informers, events), tasks, stop);
         let events = recorder("controllermanager", tasks);
         spawn(Disruptions::new(api, &informers, events), tasks, stop);
+        let events = recorder("horizontal-pod-autoscaler", tasks);
+        let usage = self.options.usage.clone();
+        let autoscalers = Autoscalers::new(api, &informers, events, usage);
+        tasks.spawn(autoscalers.autoscalers.clone().run(stop.clone()));
+        spawn(autoscalers, tasks, stop);
         let events = recorder("persistentvolume-controller", tasks);
         spawn(Volumes::new(api, &informers, events), tasks, stop);
         let events = recorder("node-controller", tasks);

@@ -4,6 +4,7 @@ pub mod amount;
 pub mod apply;
 pub mod audit_chain;
 pub mod auth;
+pub mod autoscale;
 pub mod availability;
 pub mod balance;
 pub mod daemon;

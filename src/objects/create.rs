@@ -91,7 +91,7 @@ impl Objects {
             compare.push(Compare::mod_revision(key::object(&home), found.revision));
         }
         compare.extend(addresses.compare);
-        let mut success = vec![Op::put(object_key.clone(), stored::encode(&object)?)];
+        let mut success = vec![Op::put(object_key.clone(), stored::encode(address.kind, &object)?)];
         success.extend(addresses.ops);
         success.extend(service_account::with_namespace(address)?);
         success.extend(options.author.as_ref().and_then(|author| author.op(address, 201)));

@@ -34,7 +34,7 @@ pub(super) fn with_namespace(address: &Address) -> Result<Option<Op>, Status> {
         },
     });
     let place = Address::new(served, Some(&address.name), DEFAULT);
-    Ok(Some(Op::put(Bytes::from(key::object(&place)), stored::encode(&account)?)))
+    Ok(Some(Op::put(Bytes::from(key::object(&place)), stored::encode(served, &account)?)))
 }
 
 impl Objects {

@@ -209,7 +209,7 @@ impl Objects {
             self.admit_default(address, &next).await?;
         }
         self.admit_rights(address, Some(&found.object), &next, author.map(AsRef::as_ref)).await?;
-        let bytes = stored::encode(&next)?;
+        let bytes = stored::encode(address.kind, &next)?;
         stored::set_version(&mut next, found.revision);
         if options.dry_run {
             return Ok(Some(next));

@@ -87,6 +87,8 @@ const PLAIN: Kind = Kind {
     fields: &[NAME, NAMESPACE],
     immutable: &[],
     decode: Ok,
+    from_stored: keep,
+    to_stored: keep,
     default: keep,
     validate: accept,
     validate_update: accept_update,
@@ -269,6 +271,8 @@ pub static KINDS: &[Kind] = &[
         validate: validate::service::endpoint_slice,
         ..PLAIN
     },
+    scaling::AUTOSCALER,
+    scaling::AUTOSCALER_V1,
     scaling::DISRUPTION_BUDGET,
     scaling::PRIORITY_CLASS,
     access::SERVICE_ACCOUNT,

@@ -19,6 +19,7 @@ mod recovery;
 mod replaced;
 mod replication;
 mod reset;
+mod scaling;
 mod storage;
 mod streams;
 mod teardown;
@@ -75,6 +76,10 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t35_rollouts_are_driven_by_kubectl", workloads::rollout_verbs),
         on("t36_secrets_stay_sealed_and_volumes_come_back", storage::secrets_and_volumes),
         on("t37_people_get_into_pods_through_every_master", streams::into_pods),
+        on(
+            "t39_budgets_hold_drains_priorities_make_room_and_load_scales",
+            scaling::budgets_priorities_and_load,
+        ),
         on("t30_killed_agent_restarts_no_container", containers::killed_agent),
         on("t31_killed_daemon_restarts_no_container", containers::killed_daemon),
         on("t32_failing_container_is_restarted_with_back_off", containers::failing_container),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::access::shaped;
 use super::{Kind, PLAIN, Subresource};
-use crate::model::kinds::{defaults, print, validate};
+use crate::model::kinds::{convert, defaults, print, validate};
 
 pub(super) const DISRUPTION_BUDGET: Kind = Kind {
     group: "policy",
@@ -24,6 +24,38 @@ pub(super) const DISRUPTION_BUDGET: Kind = Kind {
         });
     },
     ..PLAIN
+};
+
+/// What is stored.
+pub(super) const AUTOSCALER: Kind = Kind {
+    group: "autoscaling",
+    version: "v2",
+    kind: "HorizontalPodAutoscaler",
+    plural: "horizontalpodautoscalers",
+    singular: "horizontalpodautoscaler",
+    short_names: &["hpa"],
+    categories: &["all"],
+    subresources: &[Subresource::Status],
+    columns: print::scaling::AUTOSCALER,
+    decode: |value| shaped("autoscaling/v2", "HorizontalPodAutoscaler", value),
+    default: defaults::scaling::autoscaler,
+    validate: validate::scaling::autoscaler,
+    on_create: |autoscaler: &mut Value| {
+        autoscaler["status"] = serde_json::json!({"currentReplicas": 0, "desiredReplicas": 0});
+    },
+    ..PLAIN
+};
+
+/// The same objects as older clients write them.
+pub(super) const AUTOSCALER_V1: Kind = Kind {
+    version: "v1",
+    columns: print::scaling::AUTOSCALER_V1,
+    decode: |value| shaped("autoscaling/v1", "HorizontalPodAutoscaler", value),
+    from_stored: convert::to_v1,
+    to_stored: convert::to_v2,
+    default: defaults::scaling::autoscaler_v1,
+    validate: validate::scaling::autoscaler_v1,
+    ..AUTOSCALER
 };
 
 pub(super) const PRIORITY_CLASS: Kind = Kind {
