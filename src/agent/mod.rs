@@ -32,6 +32,7 @@ mod pod_end;
 mod pod_source;
 mod pod_worker;
 pub mod ports;
+mod pressure;
 mod prober;
 mod reclaim;
 mod references;
@@ -111,6 +112,7 @@ impl Agent {
             host,
             local: Mutex::new(BTreeMap::new()),
             usage: usage::UsageBoard::default(),
+            pressure: pressure::PressureBoard::default(),
         };
         Ok(Self { context: Arc::new(context), writer: Mutex::new(Some(writer)) })
     }
@@ -131,6 +133,8 @@ impl Agent {
         if let Some(writer) = writer {
             tasks.spawn(writer.run(cancel.child_token()));
         }
+        let watch = pressure::run(Arc::clone(context), desired.clone(), cancel.child_token());
+        tasks.spawn(watch);
         let dispatcher = Dispatcher::new(Arc::clone(context), desired, cancel.child_token());
         tasks.spawn(dispatcher.run());
         while let Some(ended) = tasks.join_next().await {

@@ -117,15 +117,6 @@ impl UsageBoard {
             pods: pods.into_values().collect(),
         }
     }
-
-    /// Memory of each pod, for the choice of whom to end.
-    pub(crate) fn pod_memory(&self) -> HashMap<String, u64> {
-        let mut sums = HashMap::new();
-        for pod in self.report().pods {
-            sums.insert(pod.uid, pod.containers.values().map(|one| one.memory_bytes).sum());
-        }
-        sums
-    }
 }
 
 /// Measures until cancelled.

@@ -169,6 +169,18 @@ async fn an_autoscaler_of_either_version_scales_its_deployment_by_what_pods_use(
     })
     .await;
     assert!(running(4)().await);
+
+    // Two of the same pods would pull them both ways.
+    let second = json!({"metadata": {"name": "again"}, "spec": {
+        "maxReplicas": 10, "scaleTargetRef": target}});
+    create(&objects, "autoscaling", "v2", "horizontalpodautoscalers", second).await;
+    let second = Address { name: "again".into(), ..address };
+    eventually_async("the second says so", || async {
+        let held = objects.get(&second, None).await.unwrap();
+        condition(&held, "ScalingActive") == ("False".into(), "AmbiguousSelector".into())
+    })
+    .await;
+    assert!(running(4)().await);
     cancel.cancel();
     controllers.await.unwrap();
     agent.await.unwrap();

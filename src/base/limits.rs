@@ -147,3 +147,9 @@ pub const USAGE_STALE_AFTER: Duration = Duration::from_secs(60);
 pub const USAGE_ASK_DEADLINE: Duration = Duration::from_secs(3);
 pub const USAGE_ASKED_AT_ONCE: usize = 32;
 pub const USAGE_KEPT: Duration = Duration::from_secs(3);
+/// How often a node looks what is left of memory, disk and process ids, and how long it says
+/// that it lacked some (the kubelet's).
+pub const PRESSURE_PERIOD: Duration = Duration::from_secs(10);
+pub const PRESSURE_HELD: Duration = Duration::from_secs(5 * 60);
+/// How long an evicted pod's processes get.
+pub const EVICTION_GRACE_S: i64 = 1;

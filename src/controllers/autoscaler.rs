@@ -7,7 +7,7 @@
 //! version that was looked at; when nothing is known nothing is done.
 //! Not here: how many (`logic/autoscale`), who measures (`client/usage`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -43,6 +43,8 @@ pub(super) struct Autoscalers {
     /// Nobody measures where there is none.
     usage: Option<SharedUsage>,
     memory: Mutex<HashMap<ObjectKey, Memory>>,
+    /// Of all targets, to notice those that share pods.
+    selectors: Mutex<BTreeMap<ObjectKey, LabelSelector>>,
     epoch: Instant,
 }
 
@@ -53,6 +55,9 @@ struct Target {
     /// `autoscaling/v1` `Scale`.
     scale: Value,
 }
+
+/// An event's reason, the condition's, and the message of both.
+type Wrong = (&'static str, &'static str, String);
 
 /// What a look at an autoscaler came to.
 struct Outcome {
@@ -78,6 +83,7 @@ impl Autoscalers {
             events,
             usage,
             memory: Mutex::default(),
+            selectors: Mutex::default(),
             epoch: Instant::now(),
         }
     }
@@ -204,6 +210,38 @@ impl Autoscalers {
         Some(Outcome { desired, rescaled: true })
     }
 
+    /// The pods of the target, or what is wrong with its selector: an event's reason, the
+    /// condition's, and the message of both.
+    fn pods_of(&self, key: &ObjectKey, text: &str) -> (Vec<Arc<Pod>>, Option<Wrong>) {
+        if text.is_empty() {
+            let text = "the HPA target's scale is missing a selector".to_owned();
+            return (Vec::new(), Some(("SelectorRequired", "InvalidSelector", text)));
+        }
+        let Ok(selector) = LabelSelector::parse(text) else {
+            let text = format!(
+                "couldn't convert selector into a corresponding internal selector object: {text}"
+            );
+            return (Vec::new(), Some(("InvalidSelector", "InvalidSelector", text)));
+        };
+        let mut pods: Vec<Arc<Pod>> = self.informers.pods.list_namespace(&key.namespace);
+        pods.retain(|pod| selects(&selector, pod));
+        let mut selectors = self.selectors.lock().unwrap_or_else(PoisonError::into_inner);
+        selectors.insert(key.clone(), selector);
+        let shares = |(other, selector): &(&ObjectKey, &LabelSelector)| {
+            other.namespace == key.namespace && pods.iter().any(|pod| selects(selector, pod))
+        };
+        let sharing: Vec<String> =
+            selectors.iter().filter(shares).map(|(other, _)| other.to_string()).collect();
+        if sharing.len() < 2 {
+            return (pods, None);
+        }
+        let text = format!(
+            "pods by selector {text} are controlled by multiple HPAs: [{}]",
+            sharing.join(" ")
+        );
+        (pods, Some(("AmbiguousSelector", "AmbiguousSelector", text)))
+    }
+
     /// The highest of the metrics' proposals and its metric's name.
     async fn proposal(
         &self,
@@ -217,27 +255,12 @@ impl Autoscalers {
         let failed = |draft: &mut Draft, reason: &str, message: &str| {
             draft.condition("ScalingActive", false, reason, message);
         };
-        if selector.is_empty() {
-            self.say(
-                autoscaler,
-                Severity::Warning,
-                "SelectorRequired",
-                "selector is required".into(),
-            );
-            let text = "the HPA target's scale is missing a selector";
-            failed(draft, "InvalidSelector", text);
+        let (pods, wrong) = self.pods_of(key, selector);
+        if let Some((event, reason, message)) = wrong {
+            self.say(autoscaler, Severity::Warning, event, message.clone());
+            failed(draft, reason, &message);
             return None;
         }
-        let Ok(selector) = LabelSelector::parse(selector) else {
-            let text = format!(
-                "couldn't convert selector into a corresponding internal selector object: {selector}"
-            );
-            self.say(autoscaler, Severity::Warning, "InvalidSelector", text.clone());
-            failed(draft, "InvalidSelector", &text);
-            return None;
-        };
-        let mut pods: Vec<Arc<Pod>> = self.informers.pods.list_namespace(&key.namespace);
-        pods.retain(|pod| selects(&selector, pod));
         let usage = metrics::usage_of(self.usage.as_ref(), &pods).await;
         let context = MetricContext {
             pods: &pods,
@@ -285,6 +308,7 @@ impl Controller for Autoscalers {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ControllerError> {
         let Some(autoscaler) = self.autoscalers.get_key(key) else {
             self.memory().remove(key);
+            self.selectors.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
             return Ok(Requeue::Done);
         };
         let mut draft = Draft::of(&autoscaler, clock::now());

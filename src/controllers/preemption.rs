@@ -111,12 +111,20 @@ impl Preemptor {
         promised.or_else(said).filter(|node| !node.is_empty())
     }
 
-    /// Ends the victims; each with its own grace.
+    /// Ends the victims; each with its own grace. What could not be done is no promise.
     pub(super) async fn carry_out(
         &self,
         pod: &Pod,
         preemption: &Preemption,
     ) -> Result<(), ControllerError> {
+        let done = self.end_victims(pod, preemption).await;
+        if done.is_err() {
+            self.promises().remove(pod.uid());
+        }
+        done
+    }
+
+    async fn end_victims(&self, pod: &Pod, preemption: &Preemption) -> Result<(), ControllerError> {
         for victim in preemption.victims.iter().filter(|victim| !victim.is_terminating()) {
             self.say_why(victim).await?;
             let key = victim.key();

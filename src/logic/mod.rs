@@ -12,6 +12,7 @@ pub mod departure;
 pub mod disruption;
 pub mod dns_records;
 pub mod endpoints;
+pub mod eviction;
 pub mod gc;
 pub mod generation;
 pub mod ipam;

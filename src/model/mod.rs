@@ -27,4 +27,5 @@ pub mod refusal;
 pub mod schema;
 pub mod secret_keys;
 pub mod status;
+pub mod threshold;
 pub mod time_zone;

@@ -401,6 +401,8 @@ async fn what_is_served_is_listed() {
             "apps/v1",
             "authentication.k8s.io/v1",
             "authorization.k8s.io/v1",
+            "autoscaling/v1",
+            "autoscaling/v2",
             "batch/v1",
             "coordination.k8s.io/v1",
             "discovery.k8s.io/v1",
