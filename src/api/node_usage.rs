@@ -43,3 +43,43 @@ async fn serve(
         None => (StatusCode::UNAUTHORIZED, Json(Status::unauthorized())).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::pki::CONTROL_UNIT;
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl NodeUsages for Nothing {
+        fn report(&self) -> NodeReport {
+            NodeReport::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn control_nodes_alone_are_told() {
+        for (groups, code) in [
+            (None, 401),
+            (Some(vec!["system:masters"]), 403),
+            (Some(vec!["system:nodes"]), 403),
+            (Some(vec!["system:nodes", CONTROL_UNIT]), 200),
+        ] {
+            let mut request = Request::get(USAGE_PATH).body(Body::empty()).unwrap();
+            if let Some(groups) = groups {
+                request.extensions_mut().insert(PeerIdentity {
+                    user: "somebody".into(),
+                    groups: groups.into_iter().map(str::to_owned).collect(),
+                    key_fingerprint: String::new(),
+                });
+            }
+            let answer = router(Arc::new(Nothing)).oneshot(request).await.unwrap();
+            assert_eq!(answer.status().as_u16(), code);
+        }
+    }
+}
