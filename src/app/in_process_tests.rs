@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -110,8 +111,9 @@ async fn an_autoscaler_of_either_version_scales_its_deployment_by_what_pods_use(
     });
     let api = Arc::new(InProcessApi::new(objects.clone()));
     let stop = cancel.clone();
-    let controllers = tokio::spawn(async move { set.run(api, stop).await });
-    let agent = tokio::spawn(pretend_agent(objects.clone(), cancel.clone()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { set.run(api, stop).await });
+    tasks.spawn(pretend_agent(objects.clone(), cancel.clone()));
     create(&objects, "apps", "v1", "deployments", deployment()).await;
     let running = |count: usize| {
         let objects = objects.clone();
@@ -182,6 +184,5 @@ async fn an_autoscaler_of_either_version_scales_its_deployment_by_what_pods_use(
     .await;
     assert!(running(4)().await);
     cancel.cancel();
-    controllers.await.unwrap();
-    agent.await.unwrap();
+    tasks.join_all().await;
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::model::kinds;
 use crate::model::status::Status;
@@ -61,20 +62,20 @@ async fn evict(objects: &Objects, name: &str) -> Result<(), Status> {
     objects.evict(&at("", "pods", name), &DeleteRequest::default()).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn evictions_at_once_take_no_more_than_is_allowed() {
     let objects = Arc::new(world().await);
     for name in ["p0", "p1", "p2", "p3", "p4"] {
         pod(&objects, name, true).await;
     }
     budget(&objects, "web", json!({"minAvailable": 2}), status(2)).await;
-    let tries = (0..5).map(|at| {
+    let mut tries = JoinSet::new();
+    for at in 0..5 {
         let objects = Arc::clone(&objects);
-        tokio::spawn(async move { evict(&objects, &format!("p{at}")).await })
-    });
-    let outcomes = futures::future::join_all(tries).await;
-    let refused: Vec<Status> =
-        outcomes.into_iter().filter_map(|outcome| outcome.unwrap().err()).collect();
+        tries.spawn(async move { evict(&objects, &format!("p{at}")).await });
+    }
+    let outcomes = tries.join_all().await;
+    let refused: Vec<Status> = outcomes.into_iter().filter_map(Result::err).collect();
     assert_eq!(refused.len(), 3, "{refused:?}");
     for status in &refused {
         assert_eq!((status.code, status.reason.as_str()), (429, "TooManyRequests"));
