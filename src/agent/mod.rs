@@ -33,6 +33,7 @@ mod pod_source;
 mod pod_worker;
 pub mod ports;
 mod pressure;
+mod pressure_board;
 mod prober;
 mod reclaim;
 mod references;
@@ -41,6 +42,7 @@ mod status_writer;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod usage_board;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -111,8 +113,8 @@ impl Agent {
             http,
             host,
             local: Mutex::new(BTreeMap::new()),
-            usage: usage::UsageBoard::default(),
-            pressure: pressure::PressureBoard::default(),
+            usage: usage_board::UsageBoard::default(),
+            pressure: pressure_board::PressureBoard::default(),
         };
         Ok(Self { context: Arc::new(context), writer: Mutex::new(Some(writer)) })
     }

@@ -5,20 +5,18 @@
 //!                                           └─► its worker kills it: Failed, reason Evicted
 //! ```
 //! Invariants: one pod at a time, the next only after another look at what is left; what is
-//! critical stays; who was chosen is remembered until his pod is gone from this node.
+//! critical stays.
 //! Not here: whom to choose (`logic/eviction`), the taints (`controllers/node_life`).
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::events::Gravity;
 use super::pod_source::{DesiredPod, DesiredPods};
-use crate::base::limits::{PRESSURE_HELD, PRESSURE_PERIOD};
+use crate::base::limits::PRESSURE_PERIOD;
 use crate::logic::amount;
 use crate::logic::eviction::{
     Candidate, Level, Share, Signal, choose, is_critical, is_met, message,
@@ -26,52 +24,6 @@ use crate::logic::eviction::{
 use crate::logic::pod_phase::final_phase;
 use crate::model::threshold::Threshold;
 use crate::sys::{host_facts, pod_files};
-
-/// What the node lacks, and who goes for it; shared by all of the agent.
-#[derive(Debug)]
-pub(crate) struct PressureBoard {
-    /// When a condition's threshold was met last.
-    met: Mutex<BTreeMap<&'static str, Instant>>,
-    /// What each chosen pod says of its end, by uid.
-    evicted: watch::Sender<BTreeMap<String, String>>,
-}
-
-impl Default for PressureBoard {
-    fn default() -> Self {
-        Self { met: Mutex::default(), evicted: watch::Sender::new(BTreeMap::new()) }
-    }
-}
-
-impl PressureBoard {
-    /// Whether the node's condition holds now.
-    pub(crate) fn holds(&self, condition: &str) -> bool {
-        let met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-        met.get(condition).is_some_and(|at| at.elapsed() < PRESSURE_HELD)
-    }
-
-    fn note(&self, signal: Signal) {
-        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-        met.insert(signal.condition(), Instant::now());
-    }
-
-    /// What the pod says if it has to go.
-    pub(crate) fn evicted(&self, uid: &str) -> Option<String> {
-        self.evicted.borrow().get(uid).cloned()
-    }
-
-    /// Wakes whenever somebody is chosen.
-    pub(crate) fn choices(&self) -> watch::Receiver<BTreeMap<String, String>> {
-        self.evicted.subscribe()
-    }
-
-    pub(crate) fn forget(&self, uid: &str) {
-        self.evicted.send_if_modified(|all| {
-            all.remove(uid);
-            // Nobody waits for this.
-            false
-        });
-    }
-}
 
 /// Watches until cancelled.
 pub(crate) async fn run(
@@ -181,9 +133,7 @@ async fn relieve(
     if let Some(pod) = alive.iter().find(|pod| pod.identity.uid == chosen.uid) {
         context.events.send(&pod.identity, None, Gravity::Warning, "Evicted", text.clone());
     }
-    context.pressure.evicted.send_modify(|all| {
-        all.insert(chosen.uid, text);
-    });
+    context.pressure.choose(chosen.uid, text);
 }
 
 /// What a pod's volumes here take of the disk.
