@@ -32,6 +32,8 @@ pub(crate) struct ControllersEnded;
 #[derive(Clone, Debug)]
 pub(super) struct Leadership {
     pub node_name: String,
+    /// The cluster's authority, PEM.
+    pub authority: String,
     pub store: Arc<Store>,
     pub objects: Arc<Objects>,
     pub api: SharedApi,
@@ -94,6 +96,7 @@ impl Leadership {
         }
         let set = ControllerSet::new(ControllerOptions {
             host: self.node_name.clone(),
+            authority: self.authority.clone(),
             ..ControllerOptions::default()
         });
         let controllers = set.run(self.api.clone(), term.clone());

@@ -23,6 +23,7 @@ mod pod_volumes;
 mod replicaset;
 mod revisions;
 mod role_aggregation;
+mod root_ca;
 mod runner;
 mod scheduler;
 mod service_account;

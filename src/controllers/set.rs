@@ -33,6 +33,7 @@ use super::node_life::{NodeLife, Patience};
 use super::pod_cleanup::PodCleanup;
 use super::replicaset::ReplicaSets;
 use super::role_aggregation::{CLUSTER_ROLES, RoleAggregation};
+use super::root_ca::RootCa;
 use super::runner::{self, Controller};
 use super::scheduler::Scheduler;
 use super::service_account::{ACCOUNTS, ServiceAccounts};
@@ -52,6 +53,8 @@ pub struct ControllerOptions {
     pub collected: Vec<ResourceRef>,
     /// The host's name, for the events' source.
     pub host: String,
+    /// The cluster's authority, PEM, that every namespace is told; none where it is empty.
+    pub authority: String,
 }
 
 impl Default for ControllerOptions {
@@ -78,7 +81,7 @@ impl Default for ControllerOptions {
             ResourceRef::of::<RoleBinding>(true),
             EndpointSlice::REF,
         ];
-        Self { collected, host: String::new() }
+        Self { collected, host: String::new(), authority: String::new() }
     }
 }
 
@@ -164,6 +167,11 @@ impl ControllerSet {
         spawn(event_ttl, tasks, stop);
         tasks.spawn(accounts.accounts.clone().run(stop.clone()));
         spawn(accounts, tasks, stop);
+        if !self.options.authority.is_empty() {
+            let publisher = RootCa::new(api, &namespaces, &self.options.authority);
+            tasks.spawn(publisher.maps.clone().run(stop.clone()));
+            spawn(publisher, tasks, stop);
+        }
         tasks.spawn(aggregation.roles.clone().run(stop.clone()));
         spawn(aggregation, tasks, stop);
         informers.start(tasks, stop);
