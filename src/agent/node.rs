@@ -27,6 +27,8 @@ use crate::sys::host_facts::{self, HostHeadroom};
 const NODES: ResourceRef = ResourceRef::of::<Node>(false);
 /// Silence after which the node says that it is not ready.
 const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(15);
+/// How soon a registration that failed is tried again.
+const REGISTER_RETRY: Duration = Duration::from_secs(1);
 const MEMORY_PRESSURE_BYTES: u64 = 100 * 1024 * 1024;
 const DISK_PRESSURE_PERCENT: u64 = 10;
 const INODE_PRESSURE_PERCENT: u64 = 5;
@@ -82,6 +84,11 @@ impl NodeReporter {
                 Err(error) => {
                     self.registered &= !error.is_not_found();
                     tracing::debug!(%error, "cannot report this node");
+                    if !self.registered {
+                        // Nobody knows the node yet; that should not last for a heartbeat.
+                        tokio::time::sleep(REGISTER_RETRY).await;
+                        tick.reset_immediately();
+                    }
                 }
             }
         }

@@ -105,7 +105,23 @@ impl Leadership {
             () = &mut controllers => {}
             () = self.compact(term.clone()) => controllers.await,
             () = self.chain_audit(term.clone()) => controllers.await,
+            () = self.keep_signing(term.clone()) => controllers.await,
         }
+    }
+
+    /// Makes the first key for signing tokens as soon as it can be encrypted; then waits.
+    async fn keep_signing(&self, term: CancellationToken) {
+        let made = async {
+            while let Err(error) = self.objects.ensure_signing_key().await {
+                tracing::debug!(error = chain(&error), "cannot make a key for tokens yet");
+                tokio::time::sleep(BOOTSTRAP_RETRY).await;
+            }
+        };
+        tokio::select! {
+            () = term.cancelled() => return,
+            () = made => {}
+        }
+        term.cancelled().await;
     }
 
     /// Brings what was done into the audit log's chain.

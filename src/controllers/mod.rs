@@ -20,6 +20,7 @@ mod ownership;
 mod pod_cleanup;
 mod pod_control;
 mod pod_volumes;
+mod quota;
 mod replicaset;
 mod revisions;
 mod role_aggregation;

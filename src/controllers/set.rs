@@ -12,7 +12,7 @@ use k8s_openapi::api::apps::v1::{
 };
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
+    ConfigMap, LimitRange, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
@@ -31,6 +31,7 @@ use super::job::Jobs;
 use super::namespace::Namespaces;
 use super::node_life::{NodeLife, Patience};
 use super::pod_cleanup::PodCleanup;
+use super::quota::{QUOTAS, Quotas};
 use super::replicaset::ReplicaSets;
 use super::role_aggregation::{CLUSTER_ROLES, RoleAggregation};
 use super::root_ca::RootCa;
@@ -75,6 +76,8 @@ impl Default for ControllerOptions {
             CronJob::REF,
             Job::REF,
             ACCOUNTS,
+            QUOTAS,
+            ResourceRef::of::<LimitRange>(true),
             CLUSTER_ROLES,
             ResourceRef::of::<ClusterRoleBinding>(false),
             ResourceRef::of::<Role>(true),
@@ -137,6 +140,7 @@ impl ControllerSet {
         let event_ttl = EventTtl::new(api);
         let accounts = ServiceAccounts::new(api, &namespaces);
         let aggregation = RoleAggregation::new(api);
+        let quotas = Quotas::new(api, &informers, &graph);
 
         let events = recorder("deployment-controller", tasks);
         spawn(Deployments::new(api, &informers, events), tasks, stop);
@@ -165,6 +169,8 @@ impl ControllerSet {
 
         tasks.spawn(event_ttl.events.clone().run(stop.clone()));
         spawn(event_ttl, tasks, stop);
+        tasks.spawn(quotas.quotas.clone().run(stop.clone()));
+        spawn(quotas, tasks, stop);
         tasks.spawn(accounts.accounts.clone().run(stop.clone()));
         spawn(accounts, tasks, stop);
         if !self.options.authority.is_empty() {

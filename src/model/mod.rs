@@ -20,6 +20,7 @@ pub mod lease;
 pub mod located;
 pub mod node_config;
 pub mod node_list;
+pub mod quantity;
 pub mod rbac;
 pub mod recovery;
 pub mod refusal;

@@ -29,6 +29,7 @@ pub use audit_log::AuditRead;
 pub use author::{Author, Origin};
 pub(in crate::objects) use rights::RightsCache;
 pub use signing_keys::KeyInfo;
+pub(in crate::objects) use signing_keys::KEY as SIGNING_KEYS;
 pub use token_request::Issued;
 pub use tokens::{API_AUDIENCE, Authenticated};
 pub use user_tokens::{NewUserToken, UserTokenInfo};

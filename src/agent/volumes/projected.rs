@@ -241,6 +241,15 @@ mod tests {
     }
 
     #[test]
+    fn files_get_permissions_and_no_other_bits() {
+        assert_eq!(bits(Some(0o4755)), Some(0o755));
+        assert_eq!(bits(Some(0o7777)), Some(0o777));
+        assert_eq!(bits(Some(-1)), None);
+        let items = json!([{"key": "a", "path": "x", "mode": 0o6777}]);
+        assert_eq!(chosen(items, false).unwrap()["x"].mode, 0o777);
+    }
+
+    #[test]
     fn a_missing_key_is_an_error_unless_optional() {
         let items = json!([{"key": "z", "path": "z"}]);
         let error = chosen(items.clone(), false).unwrap_err().to_string();
