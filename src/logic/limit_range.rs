@@ -55,7 +55,8 @@ pub fn fill_pod(range: &Value, pod: &mut Value) -> bool {
     let (requests, limits) = defaults(range);
     let mut notes = Vec::new();
     for (list, word) in [("containers", "container"), ("initContainers", "init container")] {
-        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+        let containers = pod["spec"].get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
             let name = container["name"].as_str().unwrap_or_default().to_owned();
             for (side, given, what) in
                 [("requests", &requests, "request"), ("limits", &limits, "limit")]
@@ -242,6 +243,9 @@ mod tests {
             "initContainers": [{"name": "i", "resources": {}}],
             "containers": [{"name": "a"},
                 {"name": "b", "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "2", "memory": "1Gi"}}}]}});
+        let mut bare = json!({"metadata": {}, "spec": {"containers": []}});
+        assert!(!fill_pod(&range, &mut bare));
+        assert_eq!(bare, json!({"metadata": {}, "spec": {"containers": []}}));
         assert!(fill_pod(&range, &mut pod));
         let of = |pod: &Value, at: &str| pod.pointer(at).cloned().unwrap_or_default();
         assert_eq!(

@@ -46,7 +46,8 @@ fn mount_token(spec: &mut Value, suffix: &str) {
     let name = given.clone().unwrap_or_else(|| format!("{VOLUME}{suffix}"));
     let mut needed = false;
     for list in ["initContainers", "containers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
             let mounts = container["volumeMounts"].as_array();
             if mounts.into_iter().flatten().any(|mount| mount["mountPath"] == MOUNT_PATH) {
                 continue;
@@ -137,7 +138,8 @@ mod tests {
         let mount = json!([{"name": "own", "mountPath": MOUNT_PATH}]);
         let mut all_own = json!({"spec": {"containers": [{"name": "a", "volumeMounts": mount}]}});
         run_as(&mut all_own, "default", &json!({}), "aaaaa");
-        assert!(all_own["spec"].get("volumes").is_none_or(|volumes| volumes.is_null()));
+        assert!(all_own["spec"].get("volumes").is_none());
+        assert!(all_own["spec"].get("initContainers").is_none(), "nothing is left behind");
         let mut copied = json!({"spec": {"containers": [{"name": "a"}],
             "volumes": [{"name": "kube-api-access-old", "projected": {}}]}});
         run_as(&mut copied, "default", &json!({}), "aaaaa");
