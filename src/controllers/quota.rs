@@ -68,7 +68,8 @@ fn resource(kind: &'static Kind) -> ResourceRef {
 /// The quotas of a namespace that bound a kind.
 fn concerned(quotas: &Informer<Bounds>, namespace: &str, counted: &Counted<'_>) -> Vec<ObjectKey> {
     let all = quotas.entries();
-    let own = all.iter().filter(|(key, quota)| *key.namespace == *namespace && quota.bounds(counted));
+    let own =
+        all.iter().filter(|(key, quota)| *key.namespace == *namespace && quota.bounds(counted));
     own.map(|(key, _)| key.clone()).collect()
 }
 
@@ -78,7 +79,11 @@ impl Quotas {
         Self { api: api.clone(), informers: informers.clone(), graph: graph.clone(), quotas }
     }
 
-    async fn objects(&self, kind: &'static Kind, namespace: &str) -> Result<Vec<Value>, ControllerError> {
+    async fn objects(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+    ) -> Result<Vec<Value>, ControllerError> {
         let mut options = ListOptions { limit: Some(PAGE), ..ListOptions::default() };
         let mut objects = Vec::new();
         loop {
@@ -120,9 +125,13 @@ impl Controller for Quotas {
             }
             let (quotas, group, plural) = (self.quotas.clone(), resource.group, resource.plural);
             // Only that there is one more or one less is a difference.
-            inputs.push(Input::on_difference(informer, |_, _| false, move |key, _: &Tracked| {
-                concerned(&quotas, &key.namespace, &Counted { group, plural })
-            }));
+            inputs.push(Input::on_difference(
+                informer,
+                |_, _| false,
+                move |key, _: &Tracked| {
+                    concerned(&quotas, &key.namespace, &Counted { group, plural })
+                },
+            ));
         }
         inputs
     }

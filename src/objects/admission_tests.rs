@@ -198,7 +198,8 @@ async fn another_image_or_a_debugger_is_judged_anew_and_a_label_is_not() {
         world.objects.update(&address, None, pod, by(&author)).await
     };
     change(json!({"metadata": {"labels": {"a": "b"}}})).await.unwrap();
-    let mut containers = world.objects.get(&address, None).await.unwrap()["spec"]["containers"].clone();
+    let mut containers =
+        world.objects.get(&address, None).await.unwrap()["spec"]["containers"].clone();
     containers[0]["image"] = "c:2".into();
     let refused = change(json!({"spec": {"containers": containers}})).await.unwrap_err();
     assert!(refused.message.contains("violates PodSecurity \"baseline:latest\""), "{refused}");
@@ -244,7 +245,8 @@ async fn a_quota_holds_through_several_masters_at_once() {
         "spec": {"hard": {"pods": 7, "requests.cpu": "2", "count/configmaps": "3"}}});
     world.create("", "resourcequotas", quota).await.unwrap();
     let asking = |name: &str| {
-        let cpu = json!([{"name": "c", "image": "c:1", "resources": {"requests": {"cpu": "250m"}}}]);
+        let cpu =
+            json!([{"name": "c", "image": "c:1", "resources": {"requests": {"cpu": "250m"}}}]);
         pod(name, json!({"spec": {"containers": cpu}}))
     };
     let early = world.create("", "pods", asking("early")).await.unwrap_err();
@@ -272,7 +274,9 @@ async fn a_quota_holds_through_several_masters_at_once() {
     assert_eq!(made, 7, "{outcomes:?}");
     for refused in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
         assert!(
-            refused.message.ends_with("is forbidden: exceeded quota: q, requested: pods=1, used: pods=7, limited: pods=7"),
+            refused.message.ends_with(
+                "is forbidden: exceeded quota: q, requested: pods=1, used: pods=7, limited: pods=7"
+            ),
             "{refused}"
         );
     }
@@ -294,11 +298,8 @@ async fn a_quota_that_comes_between_look_and_write_turns_the_write_away() {
     let address = at("", "configmaps", "m");
     let map = json!({"metadata": {"name": "m"}});
     let plan = world.objects.plan_quota(&address, None, &map, false).await.unwrap();
-    let write = |compare| TxnRequest {
-        compare,
-        success: vec![Op::put("/test", "x")],
-        failure: Vec::new(),
-    };
+    let write =
+        |compare| TxnRequest { compare, success: vec![Op::put("/test", "x")], failure: Vec::new() };
     assert!(world.kv.txn(write(plan.compare.clone())).await.unwrap().succeeded);
     let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"count/configmaps": "0"}}});
     world.create("", "resourcequotas", quota).await.unwrap();
@@ -312,11 +313,18 @@ async fn bad_quotas_and_ranges_are_refused_field_by_field() {
         let object = json!({"metadata": {"name": "x"}, "spec": spec});
         let status = world.create("", plural, object).await.unwrap_err();
         let causes = status.details.unwrap().causes;
-        causes.into_iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect::<Vec<_>>()
+        causes
+            .into_iter()
+            .map(|cause| format!("{}: {}", cause.field, cause.message))
+            .collect::<Vec<_>>()
     };
     assert_eq!(
-        of("resourcequotas", json!({"hard": {"wood": "1", "pods": "-1", "secrets": "500m"},
-            "scopes": ["BestEffort", "NotBestEffort"]})).await,
+        of(
+            "resourcequotas",
+            json!({"hard": {"wood": "1", "pods": "-1", "secrets": "500m"},
+            "scopes": ["BestEffort", "NotBestEffort"]})
+        )
+        .await,
         [
             "spec.hard[wood]: Invalid value: \"wood\": must be a standard resource for quota",
             "spec.hard[pods]: Invalid value: \"-1\": must be greater than or equal to 0",
@@ -327,9 +335,13 @@ async fn bad_quotas_and_ranges_are_refused_field_by_field() {
         ]
     );
     assert_eq!(
-        of("limitranges", json!({"limits": [
+        of(
+            "limitranges",
+            json!({"limits": [
             {"type": "Pod", "min": {"cpu": "2"}, "max": {"cpu": "1"}, "default": {"cpu": "1"}},
-            {"type": "PersistentVolumeClaim"}]})).await,
+            {"type": "PersistentVolumeClaim"}]})
+        )
+        .await,
         [
             "spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod'",
             "spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1",
@@ -349,7 +361,8 @@ async fn a_node_says_of_itself_what_a_kubelet_may() {
     let node = Identity::new("system:node:w1", &["system:nodes"]).authenticated();
     let address = at("", "nodes", "w1");
     let kind = address.kind;
-    let labelled = |labels: Value| json!({"metadata": {"name": "w1", "labels": labels}, "spec": {}});
+    let labelled =
+        |labels: Value| json!({"metadata": {"name": "w1", "labels": labels}, "spec": {}});
     let create = async |labels: Value| {
         let options = by(&author(node.clone(), "create", kind));
         world.objects.create(kind, None, labelled(labels), options).await
@@ -370,7 +383,9 @@ async fn a_node_says_of_itself_what_a_kubelet_may() {
         world.objects.update(&address, None, object, options).await.map_err(|status| status.message)
     };
     let labels = |labels: Value| json!({"metadata": {"labels": labels}});
-    change(&node, labels(json!({"example.com/rack": "8", "node.kubernetes.io/x": "y"}))).await.unwrap();
+    change(&node, labels(json!({"example.com/rack": "8", "node.kubernetes.io/x": "y"})))
+        .await
+        .unwrap();
     for label in [
         "node-restriction.kubernetes.io/secret",
         "a.node-restriction.kubernetes.io/secret",

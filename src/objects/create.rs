@@ -143,11 +143,8 @@ impl Objects {
         author: Option<&Author>,
     ) -> Result<Value, Status> {
         let kind = address.kind;
-        let ranges = if limits::are_about(address) {
-            self.limit_ranges(address).await?
-        } else {
-            Vec::new()
-        };
+        let ranges =
+            if limits::are_about(address) { self.limit_ranges(address).await? } else { Vec::new() };
         let filled = limits::fill(&ranges, address, &mut object);
         self.admit_service_account(address, &mut object).await?;
         if filled {

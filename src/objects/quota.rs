@@ -66,9 +66,10 @@ impl Objects {
         let prefix = key::prefix(quotas_kind(), Some(namespace));
         let request = RangeRequest { serializable: stale, ..RangeRequest::prefix(prefix) };
         let answer = self.kv.range(request).await.map_err(refusal::of)?;
-        let found = answer.kvs.iter().map(|kv| {
-            Ok(Found { object: stored::decode(kv)?, revision: kv.mod_revision })
-        });
+        let found = answer
+            .kvs
+            .iter()
+            .map(|kv| Ok(Found { object: stored::decode(kv)?, revision: kv.mod_revision }));
         Ok((found.collect::<Result<_, Status>>()?, answer.revision))
     }
 
@@ -93,9 +94,9 @@ impl Objects {
         let namespace = &address.namespace;
         let (mut quotas, mut revision) = self.quotas(namespace, true).await?;
         let mut turn = None;
-        let bounds = quotas.iter().any(|found| {
-            quota::hard(&found.object).keys().any(|name| counted.handles(name))
-        });
+        let bounds = quotas
+            .iter()
+            .any(|found| quota::hard(&found.object).keys().any(|name| counted.handles(name)));
         if bounds {
             turn = Some(self.turns.take(namespace).await);
             (quotas, revision) = self.quotas(namespace, false).await?;
@@ -103,7 +104,8 @@ impl Objects {
         let objects: Vec<Value> = quotas.iter().map(|found| found.object.clone()).collect();
         let charges = quota::charge(&objects, &counted, old, new, now)
             .map_err(|why| Status::forbidden(kind.plural, kind.group, &address.name, &why))?;
-        let mut plan = Plan { compare: vec![unchanged_since(namespace, revision)], ..Plan::default() };
+        let mut plan =
+            Plan { compare: vec![unchanged_since(namespace, revision)], ..Plan::default() };
         if dry_run || charges.is_empty() {
             return Ok(plan);
         }

@@ -258,7 +258,8 @@ async fn every_write_is_recorded_whatever_became_of_it() {
 async fn an_apply_that_creates_needs_the_right_to_create() {
     let server = Server::start_as(None).await;
     let jane = server.user_token("jane", &[]).await;
-    let rule = |verb: &str| json!([{"verbs": [verb], "apiGroups": [""], "resources": ["configmaps"]}]);
+    let rule =
+        |verb: &str| json!([{"verbs": [verb], "apiGroups": [""], "resources": ["configmaps"]}]);
     server.grant(user("jane"), Some("default"), rule("patch")).await;
     let path = "/api/v1/namespaces/default/configmaps/m?fieldManager=test";
     let apply = || async {

@@ -84,6 +84,9 @@ mod tests {
                 {"type": "Container", "max": {"cpu": "2"}, "default": {"cpu": "1"}}]}}),
         );
         let page = sheet.render();
-        assert!(page.contains("Container  cpu       -    2    -                1              -"), "{page}");
+        assert!(
+            page.contains("Container  cpu       -    2    -                1              -"),
+            "{page}"
+        );
     }
 }

@@ -157,10 +157,12 @@ fn app_armor(pod: &Pod<'_>) -> Option<Violation> {
     if setters.is_empty() {
         return None;
     }
-    let reason =
-        plural("forbidden AppArmor profile", "forbidden AppArmor profiles", values.len());
-    let detail =
-        format!("{} must not set AppArmor profile type to {}", setters.join(" and "), quoted(values));
+    let reason = plural("forbidden AppArmor profile", "forbidden AppArmor profiles", values.len());
+    let detail = format!(
+        "{} must not set AppArmor profile type to {}",
+        setters.join(" and "),
+        quoted(values)
+    );
     violation(reason, detail)
 }
 
@@ -234,10 +236,8 @@ fn host_ports(pod: &Pod<'_>) -> Option<Violation> {
     if bad.is_empty() {
         return None;
     }
-    let (verb, word) = (
-        plural("uses", "use", bad.len()),
-        plural("hostPort", "hostPorts", forbidden.len()),
-    );
+    let (verb, word) =
+        (plural("uses", "use", bad.len()), plural("hostPort", "hostPorts", forbidden.len()));
     let ports = forbidden.into_iter().collect::<Vec<_>>().join(", ");
     violation("hostPort", format!("{} {verb} {word} {ports}", containers(&bad)))
 }

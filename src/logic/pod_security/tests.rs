@@ -43,7 +43,10 @@ fn labels_say_three_policies_and_bad_ones_are_named() {
         (policy.enforce.to_string(), policy.audit.to_string(), policy.warn.to_string(), bad)
     };
     let (enforce, audit, warn, bad) = of(&[]);
-    assert_eq!((&*enforce, &*audit, &*warn), ("privileged:latest", "privileged:latest", "privileged:latest"));
+    assert_eq!(
+        (&*enforce, &*audit, &*warn),
+        ("privileged:latest", "privileged:latest", "privileged:latest")
+    );
     assert!(bad.is_empty());
     let (enforce, audit, warn, _) = of(&[
         ("enforce", "baseline"),
@@ -51,11 +54,18 @@ fn labels_say_three_policies_and_bad_ones_are_named() {
         ("audit", "restricted"),
         ("warn", "privileged"),
     ]);
-    assert_eq!((&*enforce, &*audit, &*warn), ("baseline:v1.24", "restricted:latest", "privileged:latest"));
+    assert_eq!(
+        (&*enforce, &*audit, &*warn),
+        ("baseline:v1.24", "restricted:latest", "privileged:latest")
+    );
     let (_, _, warn, _) = of(&[("enforce", "restricted"), ("enforce-version", "v1.24")]);
     assert_eq!(warn, "restricted:v1.24", "who enforces warns");
-    let (enforce, audit, warn, bad) = of(&[("enforce", "strict"), ("audit", "x"), ("warn-version", "1.2")]);
-    assert_eq!((&*enforce, &*audit, &*warn), ("restricted:latest", "privileged:latest", "privileged:latest"));
+    let (enforce, audit, warn, bad) =
+        of(&[("enforce", "strict"), ("audit", "x"), ("warn-version", "1.2")]);
+    assert_eq!(
+        (&*enforce, &*audit, &*warn),
+        ("restricted:latest", "privileged:latest", "privileged:latest")
+    );
     assert_eq!(
         bad,
         [
@@ -85,7 +95,10 @@ fn an_ordinary_pod_is_told_what_restricted_wants() {
 #[test]
 fn every_rule_of_baseline_refuses_what_it_is_for() {
     for (spec, text) in [
-        (json!({"hostNetwork": true, "hostIPC": true}), "host namespaces (hostNetwork=true, hostIPC=true)"),
+        (
+            json!({"hostNetwork": true, "hostIPC": true}),
+            "host namespaces (hostNetwork=true, hostIPC=true)",
+        ),
         (
             json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}),
             "hostPath volumes (volume \"v\")",
@@ -176,7 +189,8 @@ fn older_releases_have_their_own_rules() {
         judged(Level::Restricted, Some(7), &raw),
         "non-default capabilities (container \"a\" must not include \"NET_RAW\" in securityContext.capabilities.add)"
     );
-    let windows = changed(json!({"os": {"name": "windows"}, "securityContext": {"seccompProfile": null},
+    let windows =
+        changed(json!({"os": {"name": "windows"}, "securityContext": {"seccompProfile": null},
         "containers": [{"name": "a"}]}));
     assert_eq!(judged(Level::Restricted, Some(25), &windows), "");
     assert_ne!(judged(Level::Restricted, Some(24), &windows), "");

@@ -20,12 +20,7 @@ fn scopes(quota: &Value) -> Vec<Scope<'_>> {
     let selected = selected.map(|one| Scope {
         name: one["scopeName"].as_str().unwrap_or_default(),
         operator: one["operator"].as_str().unwrap_or_default(),
-        values: one["values"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect(),
+        values: one["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect(),
     });
     plain.chain(selected).collect()
 }

@@ -34,7 +34,8 @@ fn charged(quota: &Value, kind: &Counted<'_>, object: &Value) -> Result<Value, S
 #[test]
 fn a_pod_is_charged_for_all_that_the_quota_bounds() {
     let hard = json!({"requests.cpu": "1", "limits.memory": "1Gi", "pods": "2", "count/pods": "5"});
-    let used = json!({"requests.cpu": "500m", "limits.memory": "512Mi", "pods": "1", "count/pods": "3"});
+    let used =
+        json!({"requests.cpu": "500m", "limits.memory": "512Mi", "pods": "1", "count/pods": "3"});
     let quota = quota(hard, used);
     let small = pod(json!({"cpu": "500m"}), json!({"memory": "512Mi"}));
     assert_eq!(
@@ -63,7 +64,8 @@ fn a_quota_that_is_not_counted_yet_allows_nothing_that_it_bounds() {
         "status unknown for quota: q, resources: pods"
     );
     assert_eq!(charged(&young, &CLAIMS, &json!({"spec": {}})).unwrap(), Value::Null);
-    let full = quota(json!({"count/deployments.apps": "1"}), json!({"count/deployments.apps": "1"}));
+    let full =
+        quota(json!({"count/deployments.apps": "1"}), json!({"count/deployments.apps": "1"}));
     assert_eq!(
         charged(&full, &DEPLOYMENTS, &json!({})).unwrap_err(),
         "exceeded quota: q, requested: count/deployments.apps=1, used: count/deployments.apps=1, limited: count/deployments.apps=1"
@@ -77,9 +79,7 @@ fn claims_are_charged_altogether_and_by_class() {
         json!({"requests.storage": "10Gi", gold: "1Gi", "persistentvolumeclaims": "2"}),
         json!({"requests.storage": "0", gold: "0", "persistentvolumeclaims": "0"}),
     );
-    let claim = |class: &str, size: &str| {
-        json!({"spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}})
-    };
+    let claim = |class: &str, size: &str| json!({"spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}});
     assert_eq!(
         charged(&quota, &CLAIMS, &claim("silver", "5Gi")).unwrap(),
         json!({gold: "0", "persistentvolumeclaims": "1", "requests.storage": "5Gi"})
@@ -98,7 +98,10 @@ fn only_growth_is_charged() {
     let resized = |from: &str, to: &str| {
         charge(std::slice::from_ref(&quota), &CLAIMS, Some(&claim(from)), &claim(to), now())
     };
-    assert_eq!(to_json(&resized("1Gi", "2Gi").unwrap()[0].used), json!({"requests.storage": "3Gi"}));
+    assert_eq!(
+        to_json(&resized("1Gi", "2Gi").unwrap()[0].used),
+        json!({"requests.storage": "3Gi"})
+    );
     assert!(resized("1Gi", "3Gi").is_err());
     assert!(resized("2Gi", "1Gi").unwrap().is_empty());
     assert!(resized("9Gi", "9Gi").unwrap().is_empty());
@@ -131,7 +134,10 @@ fn scopes_choose_the_pods_that_count() {
         assert!(!counts(&quota, no), "{scope}");
     }
     let select = |operator: &str, values: Value| {
-        of(json!([]), json!([{"scopeName": "PriorityClass", "operator": operator, "values": values}]))
+        of(
+            json!([]),
+            json!([{"scopeName": "PriorityClass", "operator": operator, "values": values}]),
+        )
     };
     assert!(counts(&select("In", json!(["high"])), &dear));
     assert!(!counts(&select("In", json!(["low"])), &dear));

@@ -70,7 +70,8 @@ impl Counted<'_> {
                 || asked.starts_with("hugepages-")
                 || (asked != name && is_extended(asked) && !name.contains(OF_CLASS));
         }
-        if self.is_core("services") && ["services.nodeports", "services.loadbalancers"].contains(&name)
+        if self.is_core("services")
+            && ["services.nodeports", "services.loadbalancers"].contains(&name)
         {
             return true;
         }
@@ -151,9 +152,7 @@ fn claim(claim: &Value) -> Amounts {
 
 fn service(service: &Value) -> Amounts {
     let spec = &service["spec"];
-    let count = |number: usize| {
-        Quantity::parse(&number.to_string()).unwrap_or(Quantity::ZERO)
-    };
+    let count = |number: usize| Quantity::parse(&number.to_string()).unwrap_or(Quantity::ZERO);
     let ports = spec["ports"].as_array().map_or(0, Vec::len);
     let kind = spec["type"].as_str().unwrap_or_default();
     let balanced = kind == "LoadBalancer";

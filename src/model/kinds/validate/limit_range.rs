@@ -69,11 +69,15 @@ fn check(item: &Value, kind: &str, at: &str, problems: &mut Problems) {
     let maps = [&min, &max, &default, &request, &ratio];
     let names: BTreeSet<&str> = maps.iter().flat_map(|map| map.keys().copied()).collect();
     for name in names {
-        let mut above = |field: &str, low: Option<&Quantity>, high: Option<&Quantity>, words: [&str; 2]| {
+        let mut above = |field: &str,
+                         low: Option<&Quantity>,
+                         high: Option<&Quantity>,
+                         words: [&str; 2]| {
             if let (Some(low), Some(high)) = (low, high)
                 && low > high
             {
-                let text = format!("{} value {low} is greater than {} value {high}", words[0], words[1]);
+                let text =
+                    format!("{} value {low} is greater than {} value {high}", words[0], words[1]);
                 let value = Value::from(low.to_string());
                 problems.invalid(&format!("{at}.{field}[{name}]"), &value, &text);
             }

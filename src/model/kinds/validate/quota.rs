@@ -126,9 +126,9 @@ fn scopes(spec: &Value, problems: &mut Problems) {
     let best_effort = named.contains(&"BestEffort");
     for (name, _) in hard {
         let about_pods = name == "pods"
-            || ["cpu", "memory", "ephemeral-storage"]
-                .iter()
-                .any(|resource| name.trim_start_matches("requests.").trim_start_matches("limits.") == *resource)
+            || ["cpu", "memory", "ephemeral-storage"].iter().any(|resource| {
+                name.trim_start_matches("requests.").trim_start_matches("limits.") == *resource
+            })
             || name.contains("hugepages-")
             || name == "count/pods"
             || (name.starts_with("requests.") && name.contains('/'));
