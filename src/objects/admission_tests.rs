@@ -354,6 +354,12 @@ async fn bad_quotas_and_ranges_are_refused_field_by_field() {
 #[tokio::test]
 async fn a_node_says_of_itself_what_a_kubelet_may() {
     let world = World::new().await;
+    // The seed of a cluster registers before anything is written down of it.
+    let seed = Identity::new("system:node:a1", &["system:nodes"]).authenticated();
+    let roles = json!({"metadata": {"name": "a1",
+        "labels": {"node-role.kubernetes.io/control-plane": ""}}, "spec": {}});
+    let options = by(&author(seed, "create", kind("", "nodes")));
+    world.objects.create(kind("", "nodes"), None, roles, options).await.unwrap();
     let record = json!({"name": "w1", "address": "10.0.0.1", "site": "s", "center": "a",
         "roles": ["worker"], "podRange": "10.244.0.0/24", "keyFingerprint": "x", "joined": true});
     let put = Op::put("/holdfast/nodes/w1", record.to_string());

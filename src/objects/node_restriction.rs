@@ -118,13 +118,18 @@ impl Objects {
         Ok(())
     }
 
-    /// The roles that a node joined with, as labels name them.
+    /// The roles that a node joined with, as labels name them. While no node is known at
+    /// all, the first one of the cluster is being made: it is what it says.
     async fn roles_of(&self, node: &str) -> Result<Vec<&'static str>, Status> {
         let request = RangeRequest::key(format!("{NODES_PREFIX}{node}"));
         let answer = self.kv.range(request).await.map_err(refusal::of)?;
-        let Some(kv) = answer.kvs.first() else { return Ok(Vec::new()) };
-        let record: NodeRecord = serde_json::from_slice(&kv.value)
-            .map_err(|error| Status::internal(format!("the record of {node}: {error}")))?;
-        Ok(record.roles.into_iter().map(label_of).collect())
+        if let Some(kv) = answer.kvs.first() {
+            let record: NodeRecord = serde_json::from_slice(&kv.value)
+                .map_err(|error| Status::internal(format!("the record of {node}: {error}")))?;
+            return Ok(record.roles.into_iter().map(label_of).collect());
+        }
+        let any = RangeRequest { limit: 1, keys_only: true, ..RangeRequest::prefix(NODES_PREFIX) };
+        let known = !self.kv.range(any).await.map_err(refusal::of)?.kvs.is_empty();
+        Ok(if known { Vec::new() } else { [Role::Control, Role::Worker].map(label_of).to_vec() })
     }
 }
