@@ -26,6 +26,8 @@ use crate::sys::clock;
 const NODES: ResourceRef = ResourceRef::of::<Node>(false);
 /// Silence after which the node says that it is not ready.
 const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(15);
+/// How soon a registration that failed is tried again.
+const REGISTER_RETRY: Duration = Duration::from_secs(1);
 
 /// What is known of the engine.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +79,11 @@ impl NodeReporter {
                 Err(error) => {
                     self.registered &= !error.is_not_found();
                     tracing::debug!(%error, "cannot report this node");
+                    if !self.registered {
+                        // Nobody knows the node yet; that should not last for a heartbeat.
+                        tokio::time::sleep(REGISTER_RETRY).await;
+                        tick.reset_immediately();
+                    }
                 }
             }
         }

@@ -33,6 +33,8 @@ pub(crate) struct ControllersEnded;
 #[derive(Clone, Debug)]
 pub(super) struct Leadership {
     pub node_name: String,
+    /// The cluster's authority, PEM.
+    pub authority: String,
     pub store: Arc<Store>,
     pub objects: Arc<Objects>,
     pub api: SharedApi,
@@ -97,6 +99,7 @@ impl Leadership {
         let set = ControllerSet::new(ControllerOptions {
             host: self.node_name.clone(),
             usage: Some(self.usage.clone()),
+            authority: self.authority.clone(),
             ..ControllerOptions::default()
         });
         let controllers = set.run(self.api.clone(), term.clone());
@@ -105,7 +108,23 @@ impl Leadership {
             () = &mut controllers => {}
             () = self.compact(term.clone()) => controllers.await,
             () = self.chain_audit(term.clone()) => controllers.await,
+            () = self.keep_signing(term.clone()) => controllers.await,
         }
+    }
+
+    /// Makes the first key for signing tokens as soon as it can be encrypted; then waits.
+    async fn keep_signing(&self, term: CancellationToken) {
+        let made = async {
+            while let Err(error) = self.objects.ensure_signing_key().await {
+                tracing::debug!(error = chain(&error), "cannot make a key for tokens yet");
+                tokio::time::sleep(BOOTSTRAP_RETRY).await;
+            }
+        };
+        tokio::select! {
+            () = term.cancelled() => return,
+            () = made => {}
+        }
+        term.cancelled().await;
     }
 
     /// Brings what was done into the audit log's chain.

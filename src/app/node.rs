@@ -313,6 +313,7 @@ async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeEr
     supervisor.start("image collection", move |cancel| collection.run(cancel));
     let leadership = Leadership {
         node_name: config.node_name.clone(),
+        authority: files::read_text(&config.paths.pki().join("ca.crt"))?,
         store: parts.store.clone(),
         objects: parts.objects.clone(),
         api: Arc::new(InProcessApi::new(parts.objects.clone())),

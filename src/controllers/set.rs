@@ -12,7 +12,7 @@ use k8s_openapi::api::apps::v1::{
 };
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
+    ConfigMap, LimitRange, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
@@ -33,8 +33,10 @@ use super::job::Jobs;
 use super::namespace::Namespaces;
 use super::node_life::{NodeLife, Patience};
 use super::pod_cleanup::PodCleanup;
+use super::quota::{QUOTAS, Quotas};
 use super::replicaset::ReplicaSets;
 use super::role_aggregation::{CLUSTER_ROLES, RoleAggregation};
+use super::root_ca::RootCa;
 use super::runner::{self, Controller};
 use super::scheduler::Scheduler;
 use super::service_account::{ACCOUNTS, ServiceAccounts};
@@ -57,6 +59,8 @@ pub struct ControllerOptions {
     pub host: String,
     /// Who knows what pods use; without one autoscalers have nothing to go by.
     pub usage: Option<SharedUsage>,
+    /// The cluster's authority, PEM, that every namespace is told; none where it is empty.
+    pub authority: String,
 }
 
 impl Default for ControllerOptions {
@@ -77,6 +81,8 @@ impl Default for ControllerOptions {
             CronJob::REF,
             Job::REF,
             ACCOUNTS,
+            QUOTAS,
+            ResourceRef::of::<LimitRange>(true),
             CLUSTER_ROLES,
             ResourceRef::of::<ClusterRoleBinding>(false),
             ResourceRef::of::<Role>(true),
@@ -85,7 +91,7 @@ impl Default for ControllerOptions {
             BUDGETS,
             AUTOSCALERS,
         ];
-        Self { collected, host: String::new(), usage: None }
+        Self { collected, host: String::new(), usage: None, authority: String::new() }
     }
 }
 
@@ -141,6 +147,7 @@ impl ControllerSet {
         let event_ttl = EventTtl::new(api);
         let accounts = ServiceAccounts::new(api, &namespaces);
         let aggregation = RoleAggregation::new(api);
+        let quotas = Quotas::new(api, &informers, &graph);
 
         let events = recorder("deployment-controller", tasks);
         spawn(Deployments::new(api, &informers, events), tasks, stop);
@@ -176,8 +183,15 @@ impl ControllerSet {
 
         tasks.spawn(event_ttl.events.clone().run(stop.clone()));
         spawn(event_ttl, tasks, stop);
+        tasks.spawn(quotas.quotas.clone().run(stop.clone()));
+        spawn(quotas, tasks, stop);
         tasks.spawn(accounts.accounts.clone().run(stop.clone()));
         spawn(accounts, tasks, stop);
+        if !self.options.authority.is_empty() {
+            let publisher = RootCa::new(api, &namespaces, &self.options.authority);
+            tasks.spawn(publisher.maps.clone().run(stop.clone()));
+            spawn(publisher, tasks, stop);
+        }
         tasks.spawn(aggregation.roles.clone().run(stop.clone()));
         spawn(aggregation, tasks, stop);
         informers.start(tasks, stop);

@@ -21,6 +21,7 @@ pub mod located;
 pub mod node_config;
 pub mod node_list;
 pub mod priority;
+pub mod quantity;
 pub mod rbac;
 pub mod recovery;
 pub mod refusal;

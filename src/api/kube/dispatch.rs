@@ -74,13 +74,16 @@ async fn route(state: &KubeState, request: Request) -> Result<Response, Status> 
     let entry = call.resource.subresource.and_then(streams::action);
     // Nobody enters a pod for a trial.
     let dry_run = entry.is_none() && call.options.get("dryRun") == Some("All");
-    let answered = match entry {
+    let mut answered = match entry {
         Some(action) => call.stream(&parts.method, action, parts.uri.query(), upgrade).await,
         None => call.run(&parts.method, body).await,
     };
     if !dry_run {
         let outcome = answered.as_ref().map(|response| response.status());
         settle(state, author.as_deref(), &outcome).await?;
+    }
+    if let (Ok(response), Some(author)) = (&mut answered, &author) {
+        respond::warn(response, &author.warnings());
     }
     answered
 }

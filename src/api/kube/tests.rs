@@ -23,7 +23,7 @@ use crate::objects::{Objects, ObjectsOptions};
 
 /// Gives lines that say what was asked for.
 #[derive(Debug)]
-struct EchoLogs;
+pub(super) struct EchoLogs;
 
 #[async_trait]
 impl PodLogs for EchoLogs {

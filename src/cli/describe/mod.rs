@@ -6,6 +6,7 @@
 mod batch;
 mod events;
 mod generic;
+mod limits;
 mod network;
 mod node;
 mod pod;
@@ -115,6 +116,8 @@ async fn page(
             let pods = list(client, &pods_beside(object), &[]).await?;
             sets::daemon_set(&mut sheet, object, &pods);
         }
+        ("", "ResourceQuota") => limits::quota(&mut sheet, object),
+        ("", "LimitRange") => limits::range(&mut sheet, object),
         ("batch", "Job") => batch::job(&mut sheet, object, now),
         ("batch", "CronJob") => batch::cron_job(&mut sheet, object),
         _ => generic::describe(&mut sheet, served, object),

@@ -92,7 +92,11 @@ impl Lab {
 
     pub(super) fn start_controllers(&mut self) {
         let patience = Patience { dead_after: DEAD_AFTER, grace: Duration::from_millis(50) };
-        let set = ControllerSet::new(ControllerOptions::default()).with_patience(patience);
+        let set = ControllerSet::new(ControllerOptions {
+            authority: "PEM".into(),
+            ..ControllerOptions::default()
+        });
+        let set = set.with_patience(patience);
         let (api, cancel) = (self.fake.shared(), self.cancel.child_token());
         let stop = cancel.clone();
         let mut tasks = JoinSet::new();

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 mod access;
+mod limits;
 mod reviews;
 mod scaling;
 mod storage;
@@ -187,6 +188,8 @@ pub static KINDS: &[Kind] = &[
     storage::VOLUME,
     storage::CLAIM,
     storage::SECRET,
+    limits::QUOTA,
+    limits::RANGE,
     Kind {
         kind: "Service",
         plural: "services",

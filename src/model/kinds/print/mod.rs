@@ -5,6 +5,7 @@
 
 pub(super) mod access;
 pub(super) mod batch;
+pub(super) mod limits;
 pub(super) mod network;
 pub(super) mod node;
 pub(super) mod objects;

@@ -5,10 +5,12 @@
 
 pub(super) mod access;
 pub(super) mod batch;
+pub(super) mod limit_range;
 pub(super) mod meta;
 pub(super) mod objects;
 pub(super) mod pod;
 pub(super) mod scaling;
+pub(super) mod quota;
 pub(super) mod secret;
 pub(super) mod service;
 pub(super) mod sets;
