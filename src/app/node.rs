@@ -45,7 +45,7 @@ use crate::api::admin::{self, AdminBackend};
 use crate::api::etcd::{EtcdApi, EtcdStore};
 use crate::api::join::{self, JoinRoutes};
 use crate::api::kube::{self, KubeState};
-use crate::api::peer::{self, HttpPeers, PeerClientError};
+use crate::api::peer::{self, PeerClient, PeerClientError};
 use crate::api::{listener, node_usage, nodes, oci, pod_streams, secret_keys, store_upkeep};
 use crate::base::limits::SHUTDOWN_DEADLINE;
 use crate::client::SharedApi;
@@ -165,7 +165,7 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
     }
     let own_record = recover::own_record(&config.paths)?;
     let identity = TlsIdentity::load(config::tls_files(&config))?;
-    let peers = HttpPeers::new(identity.client()?)?;
+    let peers = PeerClient::new(identity.client()?)?;
     let http = http_client(&identity)?;
     let store = Store::open(
         StoreConfig {
