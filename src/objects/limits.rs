@@ -24,7 +24,7 @@ impl Objects {
         let prefix = key::prefix(kind, Some(&address.namespace));
         let request = RangeRequest { serializable: true, ..RangeRequest::prefix(prefix) };
         let answer = self.kv.range(request).await.map_err(refusal::of)?;
-        answer.kvs.iter().map(stored::decode).collect()
+        answer.kvs.iter().map(|kv| stored::decode(kind, kv)).collect()
     }
 }
 

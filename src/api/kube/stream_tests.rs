@@ -399,6 +399,7 @@ async fn who_enters_a_pod_is_recorded_before_the_door_opens() {
     let state = KubeState {
         objects: server.objects.clone(),
         logs: Arc::new(EchoLogs),
+        usage: server.usage.clone(),
         streams: keeper.clone(),
         conversations: TaskTracker::new(),
     };

@@ -38,7 +38,7 @@ pub enum PeerClientError {
 #[derive(Clone, Debug)]
 pub struct PeerClient {
     /// By address.
-    links: Arc<Mutex<HashMap<String, Link>>>,
+    pub(super) links: Arc<Mutex<HashMap<String, Link>>>,
     /// For the links.
     tls: Arc<ClientConfig>,
     /// Connections of its own, so that no message of the store stands behind an image.
