@@ -258,7 +258,8 @@ impl Host {
         files::write_atomic(&program, b"program", 0o755).expect("writes");
         files::create_dir(&dir.path().join("etc"), 0o755).expect("creates");
         let socket = dir.path().join("run/engine.sock");
-        let services = Arc::new(Services { socket, running: Mutex::default(), waiting: Mutex::default() });
+        let services =
+            Arc::new(Services { socket, running: Mutex::default(), waiting: Mutex::default() });
         Self { dir, services, remote: Arc::clone(remote) }
     }
 

@@ -66,10 +66,9 @@ impl Objects {
         let prefix = key::prefix(quotas_kind(), Some(namespace));
         let request = RangeRequest { serializable: stale, ..RangeRequest::prefix(prefix) };
         let answer = self.kv.range(request).await.map_err(refusal::of)?;
-        let found = answer
-            .kvs
-            .iter()
-            .map(|kv| Ok(Found { object: stored::decode(quotas_kind(), kv)?, revision: kv.mod_revision }));
+        let found = answer.kvs.iter().map(|kv| {
+            Ok(Found { object: stored::decode(quotas_kind(), kv)?, revision: kv.mod_revision })
+        });
         Ok((found.collect::<Result<_, Status>>()?, answer.revision))
     }
 
