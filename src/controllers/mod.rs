@@ -14,6 +14,7 @@ mod gc;
 mod graph;
 mod informers;
 mod job;
+mod load_balancer;
 mod namespace;
 mod node_life;
 mod ownership;

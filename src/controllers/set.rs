@@ -28,6 +28,7 @@ use super::gc::Collector;
 use super::graph::Graph;
 use super::informers::Informers;
 use super::job::Jobs;
+use super::load_balancer::LoadBalancers;
 use super::namespace::Namespaces;
 use super::node_life::{NodeLife, Patience};
 use super::pod_cleanup::PodCleanup;
@@ -155,6 +156,10 @@ impl ControllerSet {
         spawn(Volumes::new(api, &informers, events), tasks, stop);
         let events = recorder("node-controller", tasks);
         spawn(NodeLife::new(api, &informers, events, self.patience), tasks, stop);
+        let events = recorder("service-controller", tasks);
+        let balancers = LoadBalancers::new(api, &informers, events);
+        tasks.spawn(balancers.pools.clone().run(stop.clone()));
+        spawn(balancers, tasks, stop);
         spawn(EndpointSlices::new(api, &informers), tasks, stop);
         spawn(Collector::new(api, &graph), tasks, stop);
         spawn(Namespaces::new(api, &namespaces, &graph), tasks, stop);

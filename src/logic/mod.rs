@@ -1,5 +1,6 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
+pub mod address_pools;
 pub mod amount;
 pub mod apply;
 pub mod audit_chain;
@@ -40,6 +41,7 @@ pub mod schedule;
 pub mod schedule_filter;
 pub mod schedule_resources;
 pub mod selector;
+pub mod service_ports;
 pub mod stateful;
 pub mod taints;
 pub mod volume_binding;

@@ -15,6 +15,7 @@
 //! Not here: choosing the nodes' pod ranges (install), endpoints (controllers). IPv4
 //! only: a node configuration with IPv6 ranges is refused.
 
+mod announce;
 mod clean_up;
 mod dns;
 mod error;
@@ -25,6 +26,7 @@ mod pod_net;
 mod ruleset;
 mod services;
 mod source;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -120,14 +122,16 @@ impl Network {
         parts.spawn(services.run(cancel.clone()));
         parts.spawn(slices.run(cancel.clone()));
         parts.spawn(host::run(self.plan.clone(), cancel.clone()));
-        parts.spawn(node_routes::run(self.plan.clone(), node_view, cancel.clone()));
-        parts.spawn(services::run(
-            self.plan.clone(),
-            service_view.clone(),
-            slice_view.clone(),
-            self.pods.published(),
-            cancel.clone(),
-        ));
+        parts.spawn(node_routes::run(self.plan.clone(), node_view.clone(), cancel.clone()));
+        let inputs = services::Inputs {
+            services: service_view.clone(),
+            slices: slice_view.clone(),
+            nodes: node_view.clone(),
+            published: self.pods.published(),
+        };
+        parts.spawn(services::run(self.plan.clone(), inputs, cancel.clone()));
+        let (plan, api) = (self.plan.clone(), self.api.clone());
+        parts.spawn(announce::run(plan, api, service_view.clone(), cancel.clone()));
         parts.spawn(dns::run(self.plan.clone(), service_view, slice_view, cancel.clone()));
         while let Some(ended) = parts.join_next().await {
             if let Err(error) = ended

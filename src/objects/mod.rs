@@ -35,7 +35,9 @@ mod refusal;
 mod scale;
 mod sealed_kv;
 mod service_account;
+mod service_balancer;
 mod service_ip;
+mod service_ports;
 mod stored;
 mod update;
 mod watch;
@@ -134,5 +136,7 @@ fn str_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
+#[cfg(test)]
+mod service_tests;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 mod access;
+mod network;
 mod reviews;
 mod storage;
 mod workload;
@@ -268,6 +269,9 @@ pub static KINDS: &[Kind] = &[
         validate: validate::service::endpoint_slice,
         ..PLAIN
     },
+    network::INGRESS_CLASS,
+    network::INGRESS,
+    network::POLICY,
     access::SERVICE_ACCOUNT,
     access::CLUSTER_ROLE_BINDING,
     access::CLUSTER_ROLE,

@@ -80,6 +80,12 @@ fn ip(pid: i32, arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Connects a namespace to the segment by its link `wire`.
+fn plug(switch: i32, pid: i32, index: u8) {
+    ip(switch, &format!("link add port{index} type veth peer name wire netns {pid}"));
+    ip(switch, &format!("link set port{index} master switch up"));
+}
+
 pub(super) struct Pod {
     pub(super) name: String,
     pub(super) pid: i32,
@@ -92,6 +98,7 @@ pub(super) struct Hosts {
     tasks: JoinSet<()>,
     cancel: CancellationToken,
     nodes: Vec<Sandbox>,
+    segment: Sandbox,
     pods: Vec<Sandbox>,
     _data: tempfile::TempDir,
 }
@@ -107,8 +114,13 @@ impl Hosts {
     pub(super) async fn start() -> Self {
         let nodes = vec![Sandbox::start(), Sandbox::start()];
         let (a, b) = (nodes[0].pid(), nodes[1].pid());
-        ip(a, &format!("link add wire type veth peer name wire netns {b}"));
+        // The segment: a switch in a namespace of its own.
+        let segment = Sandbox::start();
+        let switch = segment.pid();
+        ip(switch, "link add switch type bridge");
+        ip(switch, "link set switch up");
         for (index, pid) in [(1, a), (2, b)] {
+            plug(switch, pid, index);
             ip(pid, "link set lo up");
             ip(pid, &format!("addr add 192.168.77.{index}/24 dev wire"));
             ip(pid, "link set wire up");
@@ -145,7 +157,7 @@ impl Hosts {
             let (netns, cancel) = (NetNs::of_process(node.pid()).unwrap(), cancel.clone());
             tasks.spawn(async move { netns.run(|| network.run(cancel)).await.unwrap() });
         }
-        Self { api, nets, tasks, cancel, nodes, pods: Vec::new(), _data: data }
+        Self { api, nets, tasks, cancel, nodes, segment, pods: Vec::new(), _data: data }
     }
 
     pub(super) fn pid(&self, node: usize) -> i32 {
@@ -158,6 +170,25 @@ impl Hosts {
 
     pub(super) fn net(&self, node: usize) -> Arc<PodNet> {
         self.nets[node].clone()
+    }
+
+    /// A machine of the segment that is no part of the cluster, with many addresses.
+    pub(super) async fn outsider(&mut self) -> i32 {
+        let pid = self.sandbox();
+        plug(self.segment.pid(), pid, 9);
+        ip(pid, "link set lo up");
+        ip(pid, "link set wire up");
+        for index in std::iter::once(9).chain(20..40) {
+            ip(pid, &format!("addr add 192.168.77.{index}/24 dev wire"));
+        }
+        pid
+    }
+
+    /// A node's addresses on the segment.
+    pub(super) fn addresses(&self, node: usize) -> Vec<String> {
+        let text = ip(self.pid(node), "-o -4 addr show dev wire");
+        let words = text.lines().filter_map(|line| line.split_whitespace().nth(3));
+        words.filter_map(|word| word.split('/').next()).map(str::to_owned).collect()
     }
 
     /// A new, unconnected pod sandbox.
@@ -186,6 +217,25 @@ impl Hosts {
         let text = ip(self.pid(node), "-o link show");
         let names = text.lines().filter_map(|line| line.split(": ").nth(1));
         names.filter(|name| name.starts_with("hf")).map(str::to_owned).collect()
+    }
+
+    /// Answers datagrams on port 8080 of the pod with its name.
+    pub(super) fn serve_udp(&mut self, pod: &Pod) {
+        let (name, cancel) = (pod.name.clone(), self.cancel.clone());
+        let netns = NetNs::of_process(pod.pid).unwrap();
+        let serve = async move || {
+            let socket = tokio::net::UdpSocket::bind("0.0.0.0:8080").await.unwrap();
+            let mut buffer = [0; 64];
+            loop {
+                let (_, peer) = tokio::select! {
+                    () = cancel.cancelled() => return,
+                    received = socket.recv_from(&mut buffer) => received.unwrap(),
+                };
+                // A client that went away is its own affair.
+                let _ = socket.send_to(name.as_bytes(), peer).await;
+            }
+        };
+        self.tasks.spawn(async move { netns.run(serve).await.unwrap() });
     }
 
     /// Answers on port 8080 of the pod with its name and who asked.
