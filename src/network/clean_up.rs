@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use crate::network::pod_net::is_host_link;
-use crate::network::{NetworkError, ruleset, table};
+use crate::network::{NetworkError, policy_rules, ruleset, table};
 use crate::sys::rtnl::{Rtnl, RtnlError};
 use crate::sys::{files, nft, routes};
 
@@ -17,7 +17,7 @@ use crate::sys::{files, nft, routes};
 /// where it was never installed there is none. `dns` is the address that stands on `lo`.
 pub async fn clean_up(nft: &Path, dns: Option<Ipv4Addr>) -> Result<(), NetworkError> {
     if files::inspect(nft)?.is_some() {
-        for name in [ruleset::TABLE] {
+        for name in [ruleset::TABLE, policy_rules::TABLE] {
             nft::apply(nft, &table::removal(name)).await?;
         }
     }

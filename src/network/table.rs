@@ -6,7 +6,7 @@
 //! Invariant: everything that is written into the text is a number, an address or a name
 //! that this program made; nothing of a user's words.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::sys::nft::Names;
@@ -16,13 +16,15 @@ use crate::sys::nft::Names;
 pub(super) struct TableText {
     name: &'static str,
     chains: String,
+    sets: BTreeMap<String, String>,
     rules: String,
     names: Names,
 }
 
 impl TableText {
     pub(super) fn new(name: &'static str) -> Self {
-        Self { name, chains: String::new(), rules: String::new(), names: Names::default() }
+        let sets = BTreeMap::new();
+        Self { name, chains: String::new(), sets, rules: String::new(), names: Names::default() }
     }
 
     /// A chain that others jump to.
@@ -47,11 +49,10 @@ impl TableText {
         );
     }
 
-    /// A set that the kernel fills; what defines it belongs into its name.
+    /// A set; what defines it belongs into its name, as one that is there stays as it is.
     pub(super) fn set(&mut self, name: &str, definition: &str) {
         if self.names.sets.insert(name.to_owned()) {
-            let table = self.name;
-            push(&mut self.chains, format_args!("add set ip {table} {name} {{ {definition} }}"));
+            self.sets.insert(name.to_owned(), definition.to_owned());
         }
     }
 
@@ -71,6 +72,10 @@ impl TableText {
         }
         for set in stale(&before.sets, &self.names.sets) {
             push(&mut text, format_args!("delete set ip {table} {set}"));
+        }
+        for (name, definition) in self.sets.iter().filter(|(name, _)| !before.sets.contains(*name))
+        {
+            push(&mut text, format_args!("add set ip {table} {name} {{ {definition} }}"));
         }
         text.push_str(&self.chains);
         text.push_str(&self.rules);
