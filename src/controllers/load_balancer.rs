@@ -26,8 +26,8 @@ use crate::client::informer::Informer;
 use crate::client::key::ObjectKey;
 use crate::client::typed::{Kind, Typed};
 use crate::logic::address_pools::{
-    ANNOUNCED_BY, Asked, POOL, POOLS_NAME, POOLS_NAMESPACE, Pool, choose_address,
-    choose_announcer, is_ours, parse_pools,
+    ANNOUNCED_BY, Asked, POOL, POOLS_NAME, POOLS_NAMESPACE, Pool, choose_address, choose_announcer,
+    is_ours, parse_pools,
 };
 use crate::logic::balance::{SERVICE_NAME_LABEL, is_ready as is_endpoint_ready};
 use crate::logic::schedule::CENTER_LABEL;

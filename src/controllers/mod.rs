@@ -13,6 +13,7 @@ mod expectations;
 mod gc;
 mod graph;
 mod informers;
+mod ingress_status;
 mod job;
 mod load_balancer;
 mod namespace;

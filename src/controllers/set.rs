@@ -27,6 +27,7 @@ use super::event_ttl::EventTtl;
 use super::gc::Collector;
 use super::graph::Graph;
 use super::informers::Informers;
+use super::ingress_status::{INGRESSES, IngressStatus};
 use super::job::Jobs;
 use super::load_balancer::LoadBalancers;
 use super::namespace::Namespaces;
@@ -78,6 +79,8 @@ impl Default for ControllerOptions {
             ResourceRef::of::<Role>(true),
             ResourceRef::of::<RoleBinding>(true),
             EndpointSlice::REF,
+            INGRESSES,
+            ResourceRef { kind: "NetworkPolicy", plural: "networkpolicies", ..INGRESSES },
         ];
         Self { collected, host: String::new() }
     }
@@ -160,6 +163,10 @@ impl ControllerSet {
         let balancers = LoadBalancers::new(api, &informers, events);
         tasks.spawn(balancers.pools.clone().run(stop.clone()));
         spawn(balancers, tasks, stop);
+        let ingress = IngressStatus::new(api, &informers);
+        tasks.spawn(ingress.ingresses.clone().run(stop.clone()));
+        tasks.spawn(ingress.classes.clone().run(stop.clone()));
+        spawn(ingress, tasks, stop);
         spawn(EndpointSlices::new(api, &informers), tasks, stop);
         spawn(Collector::new(api, &graph), tasks, stop);
         spawn(Namespaces::new(api, &namespaces, &graph), tasks, stop);

@@ -12,7 +12,6 @@ use ipnet::Ipv4Net;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-
 /// The class of load balancers that are served here; Services without a class too.
 pub const CLASS: &str = "holdfast.io/layer2";
 /// Where the pools stand: a config map in this namespace, each entry a pool.
@@ -187,7 +186,10 @@ mod tests {
     fn pools() -> Vec<Pool> {
         let data = BTreeMap::from([
             ("a".to_owned(), "addresses: [192.0.2.10-192.0.2.11]".to_owned()),
-            ("b".to_owned(), "addresses: [192.0.2.20/32]\nautoAssign: false\ncenters: [x]".to_owned()),
+            (
+                "b".to_owned(),
+                "addresses: [192.0.2.20/32]\nautoAssign: false\ncenters: [x]".to_owned(),
+            ),
             ("c".to_owned(), "addresses: [192.0.2.300]".to_owned()),
             ("d".to_owned(), "address: [192.0.2.30]".to_owned()),
         ]);

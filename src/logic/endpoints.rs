@@ -253,10 +253,8 @@ mod tests {
         let pods = [pod("a", "10.0.0.1", true, false), pod("b", "10.0.0.2", false, false)];
         let slices = slices(&near, &pods, zone, 100);
         let hints: Vec<_> = slices[0].endpoints.iter().map(|one| one.hints.clone()).collect();
-        let own = EndpointHints {
-            for_nodes: None,
-            for_zones: Some(vec![ForZone { name: "a".into() }]),
-        };
+        let own =
+            EndpointHints { for_nodes: None, for_zones: Some(vec![ForZone { name: "a".into() }]) };
         assert_eq!(hints, [Some(own), None]);
     }
 

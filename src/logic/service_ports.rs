@@ -13,7 +13,7 @@
 //! Not here: the ruleset's text (network/ruleset.rs), the hints (logic/endpoints.rs).
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -122,6 +122,21 @@ pub fn local_count(service: &Service, slices: &[Arc<EndpointSlice>], node: &str)
     here.filter_map(|one| one.addresses.first()).collect::<BTreeSet<_>>().len()
 }
 
+/// Who answers at a Service's TCP port, wherever in the cluster.
+pub fn ready_addresses(
+    service: &Service,
+    port: &ApiPort,
+    slices: &[Arc<EndpointSlice>],
+) -> Vec<SocketAddr> {
+    let named = |text: &Option<String>| text.clone().unwrap_or_default();
+    let key = (named(&service.metadata.namespace), named(&service.metadata.name));
+    let grouped = by_service(slices);
+    let own = grouped.get(&key).map(Vec::as_slice).unwrap_or_default();
+    let unready_too = service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses);
+    let found = usable(own, port, Transport::Tcp, unready_too);
+    targets(&found).into_iter().map(SocketAddr::from).collect()
+}
+
 fn affinity(spec: &ServiceSpec) -> Option<u32> {
     if spec.session_affinity.as_deref() != Some("ClientIP") {
         return None;
@@ -149,8 +164,10 @@ fn outside(service: &Service, spec: &ServiceSpec, port: &ApiPort) -> Option<Outs
         return None;
     }
     let ranges = spec.load_balancer_source_ranges.iter().flatten();
-    let mut source_ranges: Vec<Ipv4Net> =
-        ranges.filter_map(|text| text.trim().parse::<Ipv4Net>().ok()).map(|net| net.trunc()).collect();
+    let mut source_ranges: Vec<Ipv4Net> = ranges
+        .filter_map(|text| text.trim().parse::<Ipv4Net>().ok())
+        .map(|net| net.trunc())
+        .collect();
     // One that means everybody is no bound, and ranges that overlap are no set.
     source_ranges = Ipv4Net::aggregate(&source_ranges);
     if source_ranges.iter().any(|range| range.prefix_len() == 0) {

@@ -46,10 +46,10 @@ fn only_ready_endpoints_of_the_named_port_are_balanced() {
     )];
     let found = service_ports(&services, &slices, HERE);
     assert_eq!(found.len(), 2);
-    assert_eq!(found[0].endpoints, [
-        (Ipv4Addr::new(10, 1, 0, 2), 8080),
-        (Ipv4Addr::new(10, 1, 0, 9), 8080)
-    ]);
+    assert_eq!(
+        found[0].endpoints,
+        [(Ipv4Addr::new(10, 1, 0, 2), 8080), (Ipv4Addr::new(10, 1, 0, 9), 8080)]
+    );
     assert_eq!((found[1].transport, found[1].endpoints.len()), (Transport::Udp, 0));
     assert_eq!(found[0].outside, None);
 }
@@ -108,9 +108,7 @@ fn local_policies_choose_among_this_nodes_endpoints() {
 
 #[test]
 fn hints_count_when_every_endpoint_has_one_and_one_is_for_here() {
-    let for_zone = |address: &str, zone: &str| {
-        json!({"addresses": [address], "zone": zone, "hints": {"forZones": [{"name": zone}]}})
-    };
+    let for_zone = |address: &str, zone: &str| json!({"addresses": [address], "zone": zone, "hints": {"forZones": [{"name": zone}]}});
     let spec = json!({"clusterIP": "10.96.0.20", "ports": [{"port": 80}]});
     let near = json!([for_zone("10.1.0.2", "a"), for_zone("10.2.0.2", "b")]);
     assert_eq!(addresses(&only(spec.clone(), near).endpoints), ["10.1.0.2"]);

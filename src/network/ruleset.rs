@@ -73,7 +73,14 @@ pub(super) fn render(plan: &Plan, balanced: &Balanced, before: &Names) -> (Strin
     for port in &balanced.published {
         let key = (port.address, port.transport, port.port);
         let suffix = suffix(key);
-        add_choice(&mut text, &format!("svc-{suffix}"), &suffix, None, port.transport, &port.endpoints);
+        add_choice(
+            &mut text,
+            &format!("svc-{suffix}"),
+            &suffix,
+            None,
+            port.transport,
+            &port.endpoints,
+        );
         lookup.fronts.entry(key).or_insert(format!("goto svc-{suffix}"));
     }
     add_lookup(&mut text, &lookup);
@@ -228,10 +235,9 @@ fn add_lookup(text: &mut TableText, lookup: &Lookup) {
         text.rule(LOOKUP, &format!("ip daddr . meta l4proto . th dport {map}"));
     }
     if !lookup.node_ports.is_empty() {
-        let entries = lookup
-            .node_ports
-            .iter()
-            .map(|((transport, port), verdict)| format!("{} . {port} : {verdict}", transport.name()));
+        let entries = lookup.node_ports.iter().map(|((transport, port), verdict)| {
+            format!("{} . {port} : {verdict}", transport.name())
+        });
         let map = format!("vmap {{ {} }}", verdicts(entries));
         let here = "fib daddr type local ip daddr != 127.0.0.0/8";
         text.rule(LOOKUP, &format!("{here} meta l4proto . th dport {map}"));

@@ -75,6 +75,7 @@ impl Objects {
     ) -> Result<Outcome, Status> {
         let namespace = self.admit_namespace(address).await?;
         self.admit_service_account(address, &mut object).await?;
+        self.admit_ingress(address, &mut object).await?;
         self.admit_rights(address, None, &object, options.author.as_deref()).await?;
         let addresses = self.plan_service(address, None, Some(&mut object)).await?;
         let object_key = Bytes::from(key::object(address));

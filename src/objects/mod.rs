@@ -25,6 +25,7 @@ mod create;
 mod delete;
 mod ephemeral;
 pub mod fields;
+mod ingress_class;
 mod key;
 #[cfg(test)]
 pub(crate) mod memory_kv;

@@ -184,8 +184,7 @@ impl Objects {
             return Ok(asked);
         }
         let used = self.used_ports().await?;
-        let mut chooser =
-            Chooser { used, before: before.clone(), problems: Problems::default() };
+        let mut chooser = Chooser { used, before: before.clone(), problems: Problems::default() };
         chooser.settle(&mut service["spec"])?;
         if !chooser.problems.is_empty() {
             let causes = chooser.problems.into_causes();
@@ -303,7 +302,8 @@ mod tests {
         assert_eq!(back["spec"]["ports"][0].get("nodePort"), None);
         assert_eq!(back["spec"].get("externalTrafficPolicy"), None);
         assert_eq!(back["spec"]["clusterIP"], "10.96.0.7");
-        let mut again = json!({"spec": {"type": "NodePort", "ports": [{"port": 80}, {"port": 81}]}});
+        let mut again =
+            json!({"spec": {"type": "NodePort", "ports": [{"port": 80}, {"port": 81}]}});
         carry_over(&old, &mut again);
         assert_eq!(again["spec"]["ports"][0]["nodePort"], 30080);
         assert_eq!(again["spec"]["ports"][1].get("nodePort"), None);

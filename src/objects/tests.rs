@@ -19,7 +19,8 @@ use crate::model::kinds::{self, Kind, Subresource};
 use crate::model::status::Status;
 use crate::store::Kv;
 
-pub(super) const NOW: WriteOptions = WriteOptions { dry_run: false, manager: String::new(), author: None };
+pub(super) const NOW: WriteOptions =
+    WriteOptions { dry_run: false, manager: String::new(), author: None };
 
 pub(super) fn kind(group: &str, plural: &str) -> &'static Kind {
     kinds::by_path(group, "v1", plural).unwrap()
@@ -44,7 +45,12 @@ impl World {
         Self { kv, objects }
     }
 
-    pub(super) async fn create(&self, group: &str, plural: &str, object: Value) -> Result<Value, Status> {
+    pub(super) async fn create(
+        &self,
+        group: &str,
+        plural: &str,
+        object: Value,
+    ) -> Result<Value, Status> {
         let kind = kind(group, plural);
         let namespace = kind.namespaced.then_some("default");
         self.objects.create(kind, namespace, object, NOW).await

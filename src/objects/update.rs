@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::fields::{self, FieldValidation};
 use super::stored::{self, Found};
 use super::{
-    Address, Objects, WriteOptions, admission, ephemeral, key, ownership, refusal, service_ports, str_at,
+    Address, Objects, WriteOptions, admission, ephemeral, key, ownership, refusal, service_ports,
+    str_at,
 };
 use crate::logic::patch;
 use crate::model::kinds::{Kind, Subresource};

@@ -42,9 +42,7 @@ pub(crate) async fn segment_of(
     let action = || format!("look for the segment of {address}");
     let mut addresses = rtnl.handle.address().get().execute();
     let (mut holding, mut own) = (None, None);
-    while let Some(found) =
-        addresses.try_next().await.map_err(|error| failed(action(), error))?
-    {
+    while let Some(found) = addresses.try_next().await.map_err(|error| failed(action(), error))? {
         if found.header.family != Family::Inet {
             continue;
         }

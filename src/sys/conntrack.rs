@@ -64,8 +64,7 @@ pub(crate) fn forget_udp(gone: &BTreeSet<(Ipv4Addr, u16)>) -> Result<usize, Errn
 
 fn open() -> Result<OwnedFd, Errno> {
     let protocol = SockProtocol::NetlinkNetFilter;
-    let kernel =
-        socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    let kernel = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
     bind(kernel.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     Ok(kernel)
 }

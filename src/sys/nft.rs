@@ -56,9 +56,8 @@ pub(crate) async fn names(program: &Path, table: &str) -> Result<Names, NftError
         let missing = String::from_utf8_lossy(&output.stderr).contains("No such file");
         return if missing { Ok(Names::default()) } else { Err(refused(program, &output)) };
     }
-    let listed: Value = serde_json::from_slice(&output.stdout).map_err(|source| {
-        NftError::Listing { program: program.display().to_string(), source }
-    })?;
+    let listed: Value = serde_json::from_slice(&output.stdout)
+        .map_err(|source| NftError::Listing { program: program.display().to_string(), source })?;
     let mut names = Names::default();
     for entry in listed["nftables"].as_array().into_iter().flatten() {
         let name = |kind: &str| entry[kind]["name"].as_str().map(str::to_owned);

@@ -24,7 +24,11 @@ pub(super) struct FakeApi {
 
 impl FakeApi {
     pub(super) fn new() -> Self {
-        Self { objects: Mutex::default(), changes: broadcast::channel(100).0, silent: AtomicBool::new(false) }
+        Self {
+            objects: Mutex::default(),
+            changes: broadcast::channel(100).0,
+            silent: AtomicBool::new(false),
+        }
     }
 
     /// Answers no more questions about single objects, like a network that is cut.

@@ -135,6 +135,7 @@ impl Hosts {
                            {"type": "InternalIP", "address": format!("192.168.77.{index}")}]}}),
             );
         }
+        api.put("namespaces", json!({"metadata": {"name": "shop", "labels": {"kind": "shops"}}}));
         let data = tempfile::tempdir().unwrap();
         let cancel = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -184,6 +185,13 @@ impl Hosts {
         pid
     }
 
+    /// Lets a machine of the segment send to pods directly, as the bank's routers would.
+    pub(super) fn route_pods(&self, pid: i32) {
+        for index in [1, 2] {
+            ip(pid, &format!("route add 10.1.{index}.0/24 via 192.168.77.{index}"));
+        }
+    }
+
     /// A node's addresses on the segment.
     pub(super) fn addresses(&self, node: usize) -> Vec<String> {
         let text = ip(self.pid(node), "-o -4 addr show dev wire");
@@ -199,11 +207,17 @@ impl Hosts {
 
     pub(super) async fn attach(&self, node: usize, uid: &str, pid: i32) -> IpAddr {
         let (net, uid) = (self.net(node), uid.to_owned());
-        self.netns(node)
-            .run(move || async move { net.attach(&uid, pid).await })
-            .await
-            .unwrap()
-            .unwrap()
+        let mut object = json!({
+            "metadata": {"name": uid, "namespace": "shop", "uid": uid, "labels": {"app": uid}},
+            "spec": {"nodeName": format!("n{}", node + 1), "containers": [{"ports": [
+                {"name": "http", "containerPort": 8080, "protocol": "TCP"}]}]}});
+        self.api.put("pods", object.clone());
+        let netns = self.netns(node);
+        let attached = netns.run(move || async move { net.attach(&uid, pid).await }).await;
+        let address = attached.unwrap().unwrap();
+        object["status"] = json!({"podIP": address.to_string(), "phase": "Running"});
+        self.api.put("pods", object);
+        address
     }
 
     pub(super) async fn pod(&mut self, node: usize, name: &str) -> Pod {
@@ -217,6 +231,22 @@ impl Hosts {
         let text = ip(self.pid(node), "-o link show");
         let names = text.lines().filter_map(|line| line.split(": ").nth(1));
         names.filter(|name| name.starts_with("hf")).map(str::to_owned).collect()
+    }
+
+    /// Runs something in a pod until it ends or the test does.
+    pub(super) fn in_pod<W, F>(&mut self, pod: &Pod, work: W)
+    where
+        W: FnOnce() -> F + Send + 'static,
+        F: Future<Output = ()>,
+    {
+        let (netns, cancel) = (NetNs::of_process(pod.pid).unwrap(), self.cancel.clone());
+        let bounded = move || async move {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = work() => {}
+            }
+        };
+        self.tasks.spawn(async move { netns.run(bounded).await.unwrap() });
     }
 
     /// Answers datagrams on port 8080 of the pod with its name.

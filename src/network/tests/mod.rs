@@ -6,10 +6,13 @@
 
 mod fake_api;
 mod hosts;
+mod ingress;
 mod outside;
+mod policies;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
@@ -17,7 +20,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
-use hosts::{Hosts, eventually, is_root};
+use hosts::{Hosts, Pod, eventually, is_root};
 
 fn service(name: &str, address: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "shop"},

@@ -11,7 +11,8 @@ fn put(hosts: &Hosts, spec: Value, ingress: Value, endpoints: &[(IpAddr, &str)])
             {"name": "http", "port": 80, "nodePort": 30080, "protocol": "TCP"},
             {"name": "udp", "port": 80, "nodePort": 30081, "protocol": "UDP"}]},
         "status": {"loadBalancer": {"ingress": ingress}}});
-    for (field, value) in spec.as_object().unwrap().iter().filter(|(field, _)| *field != "announced")
+    for (field, value) in
+        spec.as_object().unwrap().iter().filter(|(field, _)| *field != "announced")
     {
         object["spec"][field] = value.clone();
     }
@@ -53,10 +54,8 @@ async fn ports_of_nodes_keep_or_hide_the_client_as_the_policy_says() {
     put(&hosts, json!({"type": "NodePort", "externalTrafficPolicy": "Local"}), json!([]), &ends);
     for (node, pod) in [(first, "p1"), (second, "p2")] {
         let only = set(&[&format!("{pod} saw 192.168.77.9")]);
-        eventually("the own pod sees the client", async || {
-            answers(outside, node, 6).await == only
-        })
-        .await;
+        eventually("the own pod sees the client", async || answers(outside, node, 6).await == only)
+            .await;
     }
     // A node without an endpoint takes nothing; its own programs are led on all the same.
     let local = json!({"type": "NodePort", "externalTrafficPolicy": "Local"});

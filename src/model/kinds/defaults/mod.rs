@@ -82,7 +82,8 @@ pub(super) fn service(service: &mut Value) {
         set(spec, "ipFamilyPolicy", "SingleStack");
     }
     let kind = spec["type"].clone();
-    let named = spec.get("externalIPs").and_then(Value::as_array).is_some_and(|ips| !ips.is_empty());
+    let named =
+        spec.get("externalIPs").and_then(Value::as_array).is_some_and(|ips| !ips.is_empty());
     if kind == "NodePort" || kind == "LoadBalancer" || named {
         set(spec, "externalTrafficPolicy", "Cluster");
     }

@@ -98,8 +98,7 @@ fn selector(selector: Option<&Value>) -> Value {
     }
     for term in list_at(selector, "/matchExpressions") {
         let key = str_at(term, "/key");
-        let values: Vec<&str> =
-            list_at(term, "/values").iter().filter_map(Value::as_str).collect();
+        let values: Vec<&str> = list_at(term, "/values").iter().filter_map(Value::as_str).collect();
         let values = values.join(",");
         terms.push(match str_at(term, "/operator") {
             "In" => format!("{key} in ({values})"),

@@ -8,7 +8,11 @@ use crate::model::rbac::GROUP;
 use crate::model::schema;
 
 /// Through the table of types, where a kind needs no code of its own.
-pub(super) fn shaped(api_version: &str, kind: &str, value: Value) -> Result<Value, serde_json::Error> {
+pub(super) fn shaped(
+    api_version: &str,
+    kind: &str,
+    value: Value,
+) -> Result<Value, serde_json::Error> {
     let shape = schema::by_kind(api_version, kind).expect("a test finds every kind's type");
     schema::decode(shape, value)
 }

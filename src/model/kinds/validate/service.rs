@@ -14,8 +14,7 @@ const ONLY_BALANCED: &str = "may only be used when `type` is 'LoadBalancer'";
 /// Longest time that a client may be kept with one endpoint, seconds.
 const AFFINITY_MAX_S: i64 = 86_400;
 const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-pub(super) const ADDRESS: &str =
-    "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+pub(super) const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 
 pub(super) fn set(value: Option<&Value>) -> bool {
     value.is_some_and(|value| !value.is_null() && *value != "" && *value != 0)
@@ -116,7 +115,8 @@ fn check_outside(spec: &Value, kind: &str, problems: &mut Problems) {
     if let Some(port) = spec.get("healthCheckNodePort").filter(|port| set(Some(port)))
         && !checked
     {
-        let text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        let text =
+            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         problems.invalid("spec.healthCheckNodePort", port, text);
     }
 }
@@ -222,9 +222,7 @@ pub(in super::super) fn service_update(old: &Value, new: &Value, problems: &mut 
         let text = "may not change once set";
         problems.invalid("spec.clusterIPs[0]", &new["spec"]["clusterIPs"], text);
     }
-    let both = |kind: &str| {
-        str_at(old, "/spec/type") == kind && str_at(new, "/spec/type") == kind
-    };
+    let both = |kind: &str| str_at(old, "/spec/type") == kind && str_at(new, "/spec/type") == kind;
     if !both("LoadBalancer") {
         return;
     }
