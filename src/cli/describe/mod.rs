@@ -7,6 +7,7 @@ mod batch;
 mod events;
 mod generic;
 mod network;
+mod networking;
 mod node;
 mod pod;
 mod pod_spec;
@@ -115,6 +116,9 @@ async fn page(
             let pods = list(client, &pods_beside(object), &[]).await?;
             sets::daemon_set(&mut sheet, object, &pods);
         }
+        ("networking.k8s.io", "Ingress") => networking::ingress(&mut sheet, object),
+        ("networking.k8s.io", "IngressClass") => networking::ingress_class(&mut sheet, object),
+        ("networking.k8s.io", "NetworkPolicy") => networking::policy(&mut sheet, object),
         ("batch", "Job") => batch::job(&mut sheet, object, now),
         ("batch", "CronJob") => batch::cron_job(&mut sheet, object),
         _ => generic::describe(&mut sheet, served, object),

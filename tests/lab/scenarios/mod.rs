@@ -13,6 +13,7 @@ mod import_kills;
 mod interrupted;
 mod kubernetes;
 mod masters;
+mod network;
 mod outbound;
 mod quorum;
 mod recovery;
@@ -75,6 +76,9 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t35_rollouts_are_driven_by_kubectl", workloads::rollout_verbs),
         on("t36_secrets_stay_sealed_and_volumes_come_back", storage::secrets_and_volumes),
         on("t37_people_get_into_pods_through_every_master", streams::into_pods),
+        on("t39_services_answer_from_outside_and_an_address_moves", network::from_outside),
+        on("t46_network_policies_hold_between_pods_of_all_nodes", network::policies),
+        on("t47_an_ingress_with_tls_loses_no_request_in_a_rollout", network::ingress),
         on("t30_killed_agent_restarts_no_container", containers::killed_agent),
         on("t31_killed_daemon_restarts_no_container", containers::killed_daemon),
         on("t32_failing_container_is_restarted_with_back_off", containers::failing_container),
