@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::account_tokens::AccountTokens;
 use super::events::EventSink;
 use super::ports::{ImageSource, PodNetwork};
+use super::pressure_board::PressureBoard;
 use super::references::References;
+use super::usage_board::UsageBoard;
 use crate::client::api::SharedApi;
 use crate::engine::Engine;
 use crate::model::node_config::NodeConfig;
@@ -65,6 +67,8 @@ pub(crate) struct Context {
     pub http: reqwest::Client,
     pub host: HostFacts,
     pub local: Mutex<BTreeMap<String, LocalPod>>,
+    pub usage: UsageBoard,
+    pub pressure: PressureBoard,
 }
 
 impl Context {
@@ -81,8 +85,15 @@ impl Context {
         local.insert(pod.uid.clone(), pod);
     }
 
+    /// Whether the pod is over as this node knows, whatever the API has heard of it.
+    pub(crate) fn has_failed(&self, uid: &str) -> bool {
+        let local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        local.get(uid).is_some_and(|pod| pod.phase == "Failed")
+    }
+
     pub(crate) fn forget_local(&self, uid: &str) {
         self.local.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         self.tokens.forget(uid);
+        self.pressure.forget(uid);
     }
 }

@@ -78,6 +78,13 @@ pub(crate) async fn environment(
     let (host, port) = context.api_service;
     env.set("KUBERNETES_SERVICE_HOST", host.to_owned());
     env.set("KUBERNETES_SERVICE_PORT", port.to_string());
+    env.set("KUBERNETES_SERVICE_PORT_HTTPS", port.to_string());
+    env.set("KUBERNETES_PORT", format!("tcp://{host}:{port}"));
+    let name = format!("KUBERNETES_PORT_{port}_TCP");
+    env.set(&name, format!("tcp://{host}:{port}"));
+    env.set(&format!("{name}_ADDR"), host.to_owned());
+    env.set(&format!("{name}_PORT"), port.to_string());
+    env.set(&format!("{name}_PROTO"), "tcp".to_owned());
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
         let (what, name, optional) = match (&source.config_map_ref, &source.secret_ref) {

@@ -32,6 +32,8 @@ mod pod_end;
 mod pod_source;
 mod pod_worker;
 pub mod ports;
+mod pressure;
+mod pressure_board;
 mod prober;
 mod reclaim;
 mod references;
@@ -39,6 +41,8 @@ mod sessions;
 mod status_writer;
 #[cfg(test)]
 mod tests;
+mod usage;
+mod usage_board;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -54,6 +58,7 @@ pub use logs::{LogBytes, LogOptions};
 pub use sessions::SessionTarget;
 
 use crate::client::api::SharedApi;
+use crate::client::usage::NodeReport;
 use crate::engine::Engine;
 use crate::engine::session::{Session, SessionStreams};
 use crate::sys::{host_facts, pod_files};
@@ -108,6 +113,8 @@ impl Agent {
             http,
             host,
             local: Mutex::new(BTreeMap::new()),
+            usage: usage_board::UsageBoard::default(),
+            pressure: pressure_board::PressureBoard::default(),
         };
         Ok(Self { context: Arc::new(context), writer: Mutex::new(Some(writer)) })
     }
@@ -123,10 +130,13 @@ impl Agent {
         tasks.spawn(NodeReporter::new(Arc::clone(context)).run(cancel.child_token()));
         tasks.spawn(NodeLease::new(Arc::clone(context)).run(cancel.child_token()));
         tasks.spawn(reclaim::run(Arc::clone(context), cancel.child_token()));
+        tasks.spawn(usage::run(Arc::clone(context), cancel.child_token()));
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             tasks.spawn(writer.run(cancel.child_token()));
         }
+        let watch = pressure::run(Arc::clone(context), desired.clone(), cancel.child_token());
+        tasks.spawn(watch);
         let dispatcher = Dispatcher::new(Arc::clone(context), desired, cancel.child_token());
         tasks.spawn(dispatcher.run());
         while let Some(ended) = tasks.join_next().await {
@@ -174,6 +184,11 @@ impl Agent {
         port: u16,
     ) -> Result<tokio::net::TcpStream, AgentError> {
         sessions::dial(&self.context, target, port).await
+    }
+
+    /// What the node and its containers use, as measured last.
+    pub fn usage(&self) -> NodeReport {
+        self.context.usage.report()
     }
 
     /// The pods on this node as last seen; works without the API.

@@ -22,15 +22,12 @@ use crate::engine::port::EngineVersion;
 use crate::logic::volume_binding::VOLUMES_DIRECTORY;
 use crate::model::node_config::Role;
 use crate::sys::clock;
-use crate::sys::host_facts::{self, HostHeadroom};
 
 const NODES: ResourceRef = ResourceRef::of::<Node>(false);
 /// Silence after which the node says that it is not ready.
 const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(15);
-const MEMORY_PRESSURE_BYTES: u64 = 100 * 1024 * 1024;
-const DISK_PRESSURE_PERCENT: u64 = 10;
-const INODE_PRESSURE_PERCENT: u64 = 5;
-const PID_PRESSURE_PERCENT: u64 = 5;
+/// How soon a registration that failed is tried again.
+const REGISTER_RETRY: Duration = Duration::from_secs(1);
 
 /// What is known of the engine.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +79,11 @@ impl NodeReporter {
                 Err(error) => {
                     self.registered &= !error.is_not_found();
                     tracing::debug!(%error, "cannot report this node");
+                    if !self.registered {
+                        // Nobody knows the node yet; that should not last for a heartbeat.
+                        tokio::time::sleep(REGISTER_RETRY).await;
+                        tick.reset_immediately();
+                    }
                 }
             }
         }
@@ -191,8 +193,8 @@ impl NodeReporter {
 
     fn conditions(&mut self, health: &EngineHealth) -> Value {
         let now = Timestamp::from_second(clock::now().as_second()).unwrap_or_default();
-        let left = host_facts::headroom(&self.context.config.node.paths.data).unwrap_or_default();
-        let list: Vec<Value> = condition_words(health, left)
+        let board = &self.context.pressure;
+        let list: Vec<Value> = condition_words(health, |condition| board.holds(condition))
             .into_iter()
             .map(|(type_, status, reason, message)| {
                 let since = self.since(type_, status, now);
@@ -221,13 +223,11 @@ impl NodeReporter {
 
 type Words = (&'static str, &'static str, &'static str, String);
 
-fn condition_words(health: &EngineHealth, left: HostHeadroom) -> Vec<Words> {
-    let pressure = |type_, is_low: bool, low: (&'static str, &str), fine: (&'static str, &str)| {
-        let (status, words) = if is_low { ("True", low) } else { ("False", fine) };
+fn condition_words(health: &EngineHealth, under: impl Fn(&str) -> bool) -> Vec<Words> {
+    let pressure = |type_, low: (&'static str, &str), fine: (&'static str, &str)| {
+        let (status, words) = if under(type_) { ("True", low) } else { ("False", fine) };
         (type_, status, words.0, words.1.to_owned())
     };
-    let disk_low = left.disk_available_percent < DISK_PRESSURE_PERCENT
-        || left.inodes_available_percent < INODE_PRESSURE_PERCENT;
     let answers = health.answered_at.is_some_and(|at| at.elapsed() < ENGINE_SILENCE_MAX);
     let ready = if answers {
         ("Ready", "True", "AgentReady", "the agent is posting ready status".to_owned())
@@ -238,19 +238,16 @@ fn condition_words(health: &EngineHealth, left: HostHeadroom) -> Vec<Words> {
     vec![
         pressure(
             "MemoryPressure",
-            left.memory_available_bytes < MEMORY_PRESSURE_BYTES,
             ("AgentHasInsufficientMemory", "the node has insufficient memory available"),
             ("AgentHasSufficientMemory", "the node has sufficient memory available"),
         ),
         pressure(
             "DiskPressure",
-            disk_low,
             ("AgentHasDiskPressure", "the node's disk is nearly full"),
             ("AgentHasNoDiskPressure", "the node has no disk pressure"),
         ),
         pressure(
             "PIDPressure",
-            left.tasks_available_percent < PID_PRESSURE_PERCENT,
             ("AgentHasInsufficientPID", "the node has insufficient process ids available"),
             ("AgentHasSufficientPID", "the node has sufficient process ids available"),
         ),
@@ -284,21 +281,14 @@ mod tests {
 
     #[test]
     fn a_silent_engine_makes_the_node_unready() {
-        let left = HostHeadroom {
-            memory_available_bytes: 1 << 30,
-            disk_available_percent: 50,
-            inodes_available_percent: 50,
-            tasks_available_percent: 50,
-        };
         let words = |health: &EngineHealth| {
-            let all = condition_words(health, left);
+            let all = condition_words(health, |condition| condition == "DiskPressure");
             all.iter().map(|(type_, status, ..)| format!("{type_}={status}")).collect::<Vec<_>>()
         };
         let silent = words(&EngineHealth::default());
         assert_eq!(silent.last().map(String::as_str), Some("Ready=False"));
         let health = EngineHealth { answered_at: Some(Instant::now()), ..EngineHealth::default() };
-        let fine =
-            ["MemoryPressure=False", "DiskPressure=False", "PIDPressure=False", "Ready=True"];
+        let fine = ["MemoryPressure=False", "DiskPressure=True", "PIDPressure=False", "Ready=True"];
         assert_eq!(words(&health), fine);
     }
 }

@@ -29,7 +29,7 @@ use super::pod_dns;
 use super::pod_source::DesiredPod;
 use super::prober::Prober;
 use super::volumes::{self, PodDir, Sources};
-use crate::base::limits::POD_RESYNC;
+use crate::base::limits::{EVICTION_GRACE_S, POD_RESYNC};
 use crate::engine::port::{Container as EngineContainer, RunState};
 use crate::logic::pod_phase::{
     DEADLINE_MESSAGE, DEADLINE_REASON, deadline, final_phase, is_overdue,
@@ -114,6 +114,7 @@ impl PodWorker {
 
     /// Runs until the pod is gone or the agent stops; returns the pod's uid.
     pub(crate) async fn run(mut self, cancel: CancellationToken) -> String {
+        let mut choices = self.context.pressure.choices();
         loop {
             let outcome = tokio::select! {
                 () = cancel.cancelled() => return self.identity.uid,
@@ -149,6 +150,7 @@ impl PodWorker {
                 // After a failure only the clock and the API wake, or events would make
                 // the retries hot.
                 () = self.wake.notified(), if !failed => {}
+                _ = choices.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -185,6 +187,16 @@ impl PodWorker {
         let Some(spec) = &desired.pod.spec else {
             return Err(AgentError::config("the pod has no spec"));
         };
+        let evicted = self.context.pressure.evicted(&self.identity.uid).is_some();
+        let hurried;
+        let spec = if evicted {
+            // What the node lacks now cannot wait for the pod's own grace.
+            let grace = Some(EVICTION_GRACE_S);
+            hurried = PodSpec { termination_grace_period_seconds: grace, ..spec.clone() };
+            &hurried
+        } else {
+            spec
+        };
         let facts = self.observe(Some(spec)).await?;
         let address = self.ensure_network(spec, &facts).await;
         let pod_ip = address.as_ref().ok().cloned().flatten();
@@ -202,7 +214,7 @@ impl PodWorker {
             facts: &facts,
             verdicts: &verdicts,
             known_restarts: &known_restarts(&desired.pod),
-            finished: final_phase(&desired.pod).is_some() || overdue,
+            finished: final_phase(&desired.pod).is_some() || overdue || evicted,
             now,
         });
         if let Some(deadline) = deadline(&desired.pod).filter(|_| !overdue) {

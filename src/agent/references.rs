@@ -6,20 +6,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::AgentError;
 use super::checkpoint::Checkpoint;
 use crate::client::api::SharedApi;
 use crate::client::{ApiError, ResourceRef};
+use crate::logic::pod_account::ROOT_CA;
 
 const CONFIG_MAPS: ResourceRef = ResourceRef::of::<ConfigMap>(true);
 const SECRETS: ResourceRef = ResourceRef::of::<Secret>(true);
+
+/// How long the cluster's authority is not asked for again.
+const AUTHORITY_AGE: Duration = Duration::from_secs(60);
 
 /// What is referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,16 +60,44 @@ pub(crate) struct References {
     api: SharedApi,
     checkpoint: Checkpoint,
     secrets: Mutex<BTreeMap<String, Value>>,
+    /// By namespace: the cluster's authority, and until when nobody asks for it again.
+    authorities: Mutex<BTreeMap<String, (Content, Instant)>>,
 }
 
 impl References {
     pub(crate) fn new(api: SharedApi, checkpoint: Checkpoint) -> Self {
-        Self { api, checkpoint, secrets: Mutex::default() }
+        Self { api, checkpoint, secrets: Mutex::default(), authorities: Mutex::default() }
+    }
+
+    /// As [`References::ask`]. Every pod has a file of the cluster's authority, which
+    /// changes hardly ever: it is asked for once a while for all pods of a namespace.
+    pub(crate) async fn get(
+        &self,
+        what: Referent,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Content>, AgentError> {
+        if what != Referent::ConfigMap || name != ROOT_CA {
+            return self.ask(what, namespace, name).await;
+        }
+        let lock = || self.authorities.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((content, until)) = lock().get(namespace)
+            && Instant::now() < *until
+        {
+            return Ok(Some(content.clone()));
+        }
+        let found = self.ask(what, namespace, name).await?;
+        let mut known = lock();
+        known.retain(|_, (_, until)| Instant::now() < *until);
+        if let Some(content) = &found {
+            known.insert(namespace.to_owned(), (content.clone(), Instant::now() + AUTHORITY_AGE));
+        }
+        Ok(found)
     }
 
     /// The newest content, or the last known when the API does not answer; `None` when
     /// there is no such object.
-    pub(crate) async fn get(
+    async fn ask(
         &self,
         what: Referent,
         namespace: &str,

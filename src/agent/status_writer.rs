@@ -38,11 +38,23 @@ impl PodWorker {
         ending: bool,
     ) -> Result<(), AgentError> {
         let host_ip = self.context.host_ip();
+        let evicted = self.context.pressure.evicted(&self.identity.uid);
         let build = |desired: &DesiredPod| {
             let pod = &desired.pod;
             let now = clock::now();
             let host_ip = &host_ip;
-            pod_status(StatusInput { pod, facts, verdicts, waiting, host_ip, pod_ip, ending, now })
+            let evicted = evicted.as_deref();
+            pod_status(StatusInput {
+                pod,
+                facts,
+                verdicts,
+                waiting,
+                host_ip,
+                pod_ip,
+                ending,
+                evicted,
+                now,
+            })
         };
         let mut current = desired.clone();
         for _ in 0..CONFLICT_TRIES {

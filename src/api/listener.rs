@@ -41,6 +41,10 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemoteAddress(pub SocketAddr);
 
+/// Says when the listener stops; for connections that outlive their request.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopping(pub(crate) CancellationToken);
+
 /// Serves until `cancel`; then drains.
 pub async fn serve(
     socket: TcpListener,
@@ -114,8 +118,10 @@ async fn connection(
     let identity = certificates
         .and_then(|chain| chain.first())
         .and_then(|der| PeerIdentity::from_certificate(der));
+    let stopping = Stopping(cancel.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(stopping.clone());
         request.extensions_mut().insert(RemoteAddress(remote));
         if let Some(identity) = identity.clone() {
             request.extensions_mut().insert(identity);

@@ -6,6 +6,7 @@ pub mod identity;
 pub mod join;
 pub mod kube;
 pub mod listener;
+pub mod node_usage;
 pub mod nodes;
 pub mod oci;
 pub mod peer;

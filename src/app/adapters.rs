@@ -14,7 +14,7 @@ use super::status_view::SILENCE_MAX_MS;
 use crate::agent::ports::{ImageError, ImageSource, PodNetwork, PodNetworkError, ResolvedImage};
 use crate::api::admin::{self, AdminBackend};
 use crate::api::oci::PasswordCheck;
-use crate::api::peer::{HttpPeers, PeerServices};
+use crate::api::peer::{PeerClient, PeerServices};
 use crate::base::chain::chain;
 use crate::base::ids::MemberId;
 use crate::install::join_service::Membership;
@@ -171,7 +171,7 @@ impl PasswordCheck for RegistryPasswords {
 #[derive(Debug)]
 pub(super) struct MemberBlobs {
     pub store: Arc<Store>,
-    pub peers: HttpPeers,
+    pub peers: PeerClient,
 }
 
 #[async_trait]

@@ -190,8 +190,8 @@ impl ObjectApi for InProcessApi {
             propagation,
             uid: options.uid.clone(),
             resource_version: options.resource_version.clone(),
-            dry_run: false,
             author: WriteOptions::server("delete", kind).author,
+            ..DeleteRequest::default()
         };
         self.objects.delete(&address, &request).await?;
         Ok(())
@@ -219,3 +219,7 @@ impl ObjectApi for InProcessApi {
         Ok(changes.map(event_of).boxed())
     }
 }
+
+#[cfg(test)]
+#[path = "in_process_tests.rs"]
+mod tests;

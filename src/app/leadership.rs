@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::base::chain::chain;
 use crate::base::limits::AUDIT_CHAIN_DELAY;
 use crate::client::SharedApi;
+use crate::client::usage::SharedUsage;
 use crate::controllers::{ControllerOptions, ControllerSet};
 use crate::model::kv::Revision;
 use crate::objects::Objects;
@@ -32,9 +33,12 @@ pub(crate) struct ControllersEnded;
 #[derive(Clone, Debug)]
 pub(super) struct Leadership {
     pub node_name: String,
+    /// The cluster's authority, PEM.
+    pub authority: String,
     pub store: Arc<Store>,
     pub objects: Arc<Objects>,
     pub api: SharedApi,
+    pub usage: SharedUsage,
 }
 
 impl Leadership {
@@ -94,6 +98,8 @@ impl Leadership {
         }
         let set = ControllerSet::new(ControllerOptions {
             host: self.node_name.clone(),
+            usage: Some(self.usage.clone()),
+            authority: self.authority.clone(),
             ..ControllerOptions::default()
         });
         let controllers = set.run(self.api.clone(), term.clone());
@@ -102,7 +108,23 @@ impl Leadership {
             () = &mut controllers => {}
             () = self.compact(term.clone()) => controllers.await,
             () = self.chain_audit(term.clone()) => controllers.await,
+            () = self.keep_signing(term.clone()) => controllers.await,
         }
+    }
+
+    /// Makes the first key for signing tokens as soon as it can be encrypted; then waits.
+    async fn keep_signing(&self, term: CancellationToken) {
+        let made = async {
+            while let Err(error) = self.objects.ensure_signing_key().await {
+                tracing::debug!(error = chain(&error), "cannot make a key for tokens yet");
+                tokio::time::sleep(BOOTSTRAP_RETRY).await;
+            }
+        };
+        tokio::select! {
+            () = term.cancelled() => return,
+            () = made => {}
+        }
+        term.cancelled().await;
     }
 
     /// Brings what was done into the audit log's chain.

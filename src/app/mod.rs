@@ -20,4 +20,5 @@ mod status;
 mod status_view;
 mod store_adapters;
 pub mod supervise;
+mod usage;
 mod worker_node;

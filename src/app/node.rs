@@ -38,16 +38,18 @@ use super::secret_keys::{Secrets, secrets};
 use super::status::NodeStatus;
 use super::store_adapters::{AuthorityTrust, MemberUpkeep};
 use super::supervise::{SuperviseError, Supervisor};
+use super::usage::{AgentUsage, NodesUsage};
 use crate::agent::ports::ImageSource;
 use crate::agent::{Agent, AgentConfig, AgentError};
 use crate::api::admin::{self, AdminBackend};
 use crate::api::etcd::{EtcdApi, EtcdStore};
 use crate::api::join::{self, JoinRoutes};
 use crate::api::kube::{self, KubeState};
-use crate::api::peer::{self, HttpPeers, PeerClientError};
-use crate::api::{listener, nodes, oci, pod_streams, secret_keys, store_upkeep};
+use crate::api::peer::{self, PeerClient, PeerClientError};
+use crate::api::{listener, node_usage, nodes, oci, pod_streams, secret_keys, store_upkeep};
 use crate::base::limits::SHUTDOWN_DEADLINE;
 use crate::client::SharedApi;
+use crate::client::usage::SharedUsage;
 use crate::engine::DockerEngine;
 use crate::install::join_service::{JoinService, JoinServiceInput};
 use crate::install::node_service::{NodeService, NodeServiceInput};
@@ -137,6 +139,7 @@ struct Parts {
     status: Arc<dyn AdminBackend>,
     nodes: Arc<NodeService>,
     secrets: Secrets,
+    usage: SharedUsage,
 }
 
 /// Runs a control node until `stop` resolves.
@@ -162,7 +165,7 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
     }
     let own_record = recover::own_record(&config.paths)?;
     let identity = TlsIdentity::load(config::tls_files(&config))?;
-    let peers = HttpPeers::new(identity.client()?)?;
+    let peers = PeerClient::new(identity.client()?)?;
     let http = http_client(&identity)?;
     let store = Store::open(
         StoreConfig {
@@ -213,7 +216,8 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
     }));
     let status = Arc::new(NodeStatus { config: config.clone(), store: store.clone() });
     let registry = Arc::new(registry);
-    Ok(Parts { config, identity, http, store, objects, registry, status, nodes, secrets })
+    let usage = Arc::new(NodesUsage::new(config.clone(), objects.clone(), http.clone()));
+    Ok(Parts { config, identity, http, store, objects, registry, status, nodes, secrets, usage })
 }
 
 /// A client for other nodes that shows this node's certificate.
@@ -309,9 +313,11 @@ async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeEr
     supervisor.start("image collection", move |cancel| collection.run(cancel));
     let leadership = Leadership {
         node_name: config.node_name.clone(),
+        authority: files::read_text(&config.paths.pki().join("ca.crt"))?,
         store: parts.store.clone(),
         objects: parts.objects.clone(),
         api: Arc::new(InProcessApi::new(parts.objects.clone())),
+        usage: parts.usage.clone(),
     };
     supervisor.start("leadership", move |cancel| leadership.run(cancel));
     let node_api = node_api(config)?;
@@ -381,6 +387,12 @@ pub(super) fn pods(
     Ok(Pods { network, agent: Arc::new(agent) })
 }
 
+/// What other nodes ask of an agent.
+pub(super) fn agent_routes(agent: Arc<Agent>) -> Router {
+    pod_streams::router(Arc::new(AgentPods(agent.clone())))
+        .merge(node_usage::router(Arc::new(AgentUsage(agent))))
+}
+
 fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeError> {
     let config = &parts.config;
     let kv: Arc<dyn Kv> = parts.store.clone();
@@ -416,10 +428,10 @@ fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeEr
         objects: parts.objects.clone(),
         logs: Arc::new(logs),
         streams: Arc::new(streams),
+        usage: parts.usage.clone(),
         conversations: TaskTracker::new(),
     };
-    let own_pods =
-        agent.map(|agent| pod_streams::router(Arc::new(AgentPods(agent)))).unwrap_or_default();
+    let own_pods = agent.map(agent_routes).unwrap_or_default();
     let router = kube::router(kubernetes)
         .merge(own_pods)
         .merge(join::router(joining))

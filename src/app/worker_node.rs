@@ -17,14 +17,12 @@ use k8s_openapi::api::core::v1::Node;
 
 use super::config;
 use super::control_nodes::{ControlNodes, node_api, registries};
-use super::node::{NodeError, bind, http_client, pods, start_listener};
+use super::node::{NodeError, agent_routes, bind, http_client, pods, start_listener};
 use super::pod_logs;
-use super::pod_streams::AgentPods;
 use super::remote_images::RemoteImages;
 use super::supervise::Supervisor;
 use crate::agent::Agent;
 use crate::api::kube::{LogOptions, LogStream, WorkerServices, worker_router};
-use crate::api::pod_streams;
 use crate::base::chain::chain;
 use crate::base::limits::SHUTDOWN_DEADLINE;
 use crate::client::{ResourceRef, SharedApi};
@@ -54,8 +52,7 @@ pub(super) async fn run(
     let any = std::net::Ipv4Addr::UNSPECIFIED.into();
     let socket = bind("health and logs", SocketAddr::new(any, config.ports.api)).await?;
     let services = Services { node_name: config.node_name.clone(), api, agent: pods.agent.clone() };
-    let streams = pod_streams::router(Arc::new(AgentPods(pods.agent.clone())));
-    let router = worker_router(Arc::new(services)).merge(streams);
+    let router = worker_router(Arc::new(services)).merge(agent_routes(pods.agent.clone()));
     start_listener(&mut supervisor, "health and logs", socket, identity.server()?, router);
     pods.start(&mut supervisor);
     Ok(supervisor.run(stop, SHUTDOWN_DEADLINE).await?)

@@ -136,3 +136,22 @@ pub const ACCOUNT_TOKEN_LEEWAY_S: i64 = 60;
 pub const POD_STREAMS_MAX: usize = 512;
 /// Longest message or frame of such a stream, bytes (clients send 32 KiB at most at a time).
 pub const POD_STREAM_MESSAGE_MAX_BYTES: usize = 1024 * 1024;
+/// How often an autoscaler is looked at (Kubernetes').
+pub const AUTOSCALER_PERIOD: Duration = Duration::from_secs(15);
+/// How often a node looks which containers run, to measure what they use.
+pub const USAGE_TICK: Duration = Duration::from_secs(4);
+/// How often a container that is known is measured.
+pub const USAGE_INTERVAL: Duration = Duration::from_secs(12);
+/// After how long without a new measurement the last one is not told any more.
+pub const USAGE_STALE_AFTER: Duration = Duration::from_secs(60);
+/// How long a node may take to tell what it uses, how many nodes are asked at once, and how
+/// long the answer serves others.
+pub const USAGE_ASK_DEADLINE: Duration = Duration::from_secs(3);
+pub const USAGE_ASKED_AT_ONCE: usize = 32;
+pub const USAGE_KEPT: Duration = Duration::from_secs(3);
+/// How often a node looks what is left of memory, disk and process ids, and how long it says
+/// that it lacked some (the kubelet's).
+pub const PRESSURE_PERIOD: Duration = Duration::from_secs(10);
+pub const PRESSURE_HELD: Duration = Duration::from_secs(5 * 60);
+/// How long an evicted pod's processes get.
+pub const EVICTION_GRACE_S: i64 = 1;

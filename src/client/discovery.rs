@@ -84,9 +84,12 @@ impl Catalogue {
         let groups = api.get_raw("/apis", &[], JSON).await?;
         for group in groups["groups"].as_array().into_iter().flatten() {
             let Some(name) = group["name"].as_str() else { continue };
-            let Some(version) = group["preferredVersion"]["version"].as_str() else { continue };
-            let list = api.get_raw(&format!("/apis/{name}/{version}"), &[], JSON).await?;
-            catalogue.add(name, version, &list);
+            // The preferred one first: a name without a version means that.
+            let versions = group["versions"].as_array().into_iter().flatten();
+            for version in versions.filter_map(|version| version["version"].as_str()) {
+                let list = api.get_raw(&format!("/apis/{name}/{version}"), &[], JSON).await?;
+                catalogue.add(name, version, &list);
+            }
         }
         Ok(catalogue)
     }
@@ -122,10 +125,18 @@ impl Catalogue {
         self.served.iter().find(|served| served.answers_to(&text))
     }
 
-    /// All kinds of a category; none if there is no such category.
+    /// All kinds of a category, each in its preferred version; none if there is no such
+    /// category.
     pub fn category(&self, name: &str) -> Vec<&Served> {
-        let has = |served: &&Served| served.categories.iter().any(|own| own == name);
-        self.served.iter().filter(has).collect()
+        let mut found: Vec<&Served> = Vec::new();
+        for served in self.served.iter().filter(|one| one.categories.iter().any(|own| own == name))
+        {
+            if !found.iter().any(|one| (&one.group, &one.plural) == (&served.group, &served.plural))
+            {
+                found.push(served);
+            }
+        }
+        found
     }
 
     /// By what a manifest says.

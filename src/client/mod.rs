@@ -12,6 +12,7 @@ pub mod kubeconfig;
 pub mod oci;
 pub mod oci_import;
 pub mod typed;
+pub mod usage;
 mod wire;
 
 #[cfg(test)]

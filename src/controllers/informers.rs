@@ -6,13 +6,15 @@ use k8s_openapi::api::apps::v1::{
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
+use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::ownership::{by_controller, by_orphanage};
-use crate::client::api::{ListOptions, SharedApi};
-use crate::client::informer::{IndexFn, TypedInformer};
+use crate::client::api::{ListOptions, ResourceRef, SharedApi};
+use crate::client::informer::{IndexFn, Informer, TypedInformer};
 use crate::client::typed::Kind;
 
 /// Index of pods by the node they are bound to.
@@ -21,6 +23,8 @@ pub(super) const BY_NODE: &str = "node";
 pub(super) const BY_CONTROLLER: &str = "controller";
 /// Index by namespace of what nobody controls.
 pub(super) const BY_ORPHANAGE: &str = "orphanage";
+
+pub(super) const BUDGETS: ResourceRef = ResourceRef::of::<PodDisruptionBudget>(true);
 
 #[derive(Clone, Debug)]
 pub(super) struct Informers {
@@ -38,6 +42,8 @@ pub(super) struct Informers {
     pub(super) claims: TypedInformer<PersistentVolumeClaim>,
     pub(super) volumes: TypedInformer<PersistentVolume>,
     pub(super) classes: TypedInformer<StorageClass>,
+    /// As JSON: each type that is read costs the program its size.
+    pub(super) budgets: Informer<Value>,
 }
 
 /// The node a pod is bound to.
@@ -78,6 +84,7 @@ impl Informers {
             claims: TypedInformer::typed(api.clone(), all.clone()),
             volumes: TypedInformer::typed(api.clone(), all.clone()),
             classes: TypedInformer::typed(api.clone(), all.clone()),
+            budgets: Informer::new(api.clone(), BUDGETS, all.clone()),
         }
     }
 
@@ -96,5 +103,6 @@ impl Informers {
         tasks.spawn(self.claims.clone().run(cancel.clone()));
         tasks.spawn(self.volumes.clone().run(cancel.clone()));
         tasks.spawn(self.classes.clone().run(cancel.clone()));
+        tasks.spawn(self.budgets.clone().run(cancel.clone()));
     }
 }

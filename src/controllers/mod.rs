@@ -4,9 +4,13 @@
 //! start, restart and failover are one code path. They run on the leader only; whoever
 //! starts [`ControllerSet::run`] cancels it when leadership is lost.
 
+mod autoscaler;
+mod autoscaler_metrics;
+mod autoscaler_status;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpointslice;
 mod event_ttl;
 mod expectations;
@@ -22,9 +26,12 @@ mod ownership;
 mod pod_cleanup;
 mod pod_control;
 mod pod_volumes;
+mod preemption;
+mod quota;
 mod replicaset;
 mod revisions;
 mod role_aggregation;
+mod root_ca;
 mod runner;
 mod scheduler;
 mod service_account;

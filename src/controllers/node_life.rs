@@ -36,7 +36,7 @@ use crate::client::key::ObjectKey;
 use crate::client::typed::{Kind, Typed};
 use crate::logic::node_life::{Life, NodeWatch};
 use crate::logic::rollout_ranking::{is_ended, is_ready};
-use crate::logic::taints::{Stay, stay};
+use crate::logic::taints::{Stay, by_conditions, stay};
 use crate::sys::clock;
 
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
@@ -166,9 +166,15 @@ impl NodeLife {
 
     async fn lift(&self, node: &Node) -> Result<(), ControllerError> {
         let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-        if taints.iter().any(|taint| taint.key == UNREACHABLE) {
-            let kept = taints.into_iter().filter(|taint| taint.key != UNREACHABLE).collect();
-            self.set_taints(node, kept).await?;
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let mut wanted = by_conditions(conditions.map_or(&[], Vec::as_slice), &taints);
+        wanted.retain(|taint| taint.key != UNREACHABLE);
+        if wanted == taints {
+            return Ok(());
+        }
+        let was_silent = taints.iter().any(|taint| taint.key == UNREACHABLE);
+        self.set_taints(node, wanted).await?;
+        if was_silent {
             tracing::info!(node = node.key().name, "the node is back");
         }
         Ok(())

@@ -24,6 +24,7 @@ use serde_json::json;
 
 use super::informers::{Informers, node_of};
 use super::pod_volumes::{PodVolumes, select_node};
+use super::preemption::{Preemptor, Refusal};
 use super::runner::{Act, Controller, ControllerError, Input, Requeue};
 use crate::base::limits;
 use crate::client::api::SharedApi;
@@ -46,6 +47,7 @@ pub(super) struct Scheduler {
     events: EventRecorder,
     /// Pods by uid that were bound to a node and are not yet seen there.
     assumed: Mutex<HashMap<String, (Arc<Pod>, String)>>,
+    preemptor: Preemptor,
 }
 
 fn is_waiting(pod: &Pod) -> bool {
@@ -62,10 +64,12 @@ fn is_waiting(pod: &Pod) -> bool {
 
 impl Scheduler {
     pub(super) fn new(api: &SharedApi, informers: &Informers, events: EventRecorder) -> Self {
+        let pods = Typed::new(api.clone());
         Self {
+            preemptor: Preemptor::new(informers, pods.clone(), events.clone()),
             api: api.clone(),
             informers: informers.clone(),
-            pods: Typed::new(api.clone()),
+            pods,
             events,
             assumed: Mutex::default(),
         }
@@ -122,14 +126,17 @@ impl Scheduler {
         }
     }
 
-    /// Says on the pod why it waits; silent while the reason stays the same.
-    async fn explain(&self, pod: &Pod, message: &str) -> Result<(), ControllerError> {
+    /// Says on the pod why it waits, and for which node if it is promised one; silent while
+    /// that stays the same.
+    async fn explain(&self, pod: &Pod, refusal: &Refusal) -> Result<(), ControllerError> {
+        let message = refusal.message.as_str();
+        let nominated = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_ref());
         let conditions = pod.status.as_ref().and_then(|status| status.conditions.clone());
         let mut conditions = conditions.unwrap_or_default();
         let held = conditions.iter().find(|condition| condition.type_ == "PodScheduled");
-        if held
-            .is_some_and(|held| held.status == "False" && held.message.as_deref() == Some(message))
-        {
+        let told = held
+            .is_some_and(|held| held.status == "False" && held.message.as_deref() == Some(message));
+        if told && nominated == refusal.nominated.as_ref() {
             return Ok(());
         }
         let since = held.filter(|held| held.status == "False");
@@ -143,10 +150,12 @@ impl Scheduler {
             last_transition_time: Some(since.unwrap_or_else(|| Time(clock::now()))),
             ..PodCondition::default()
         });
-        self.events.record(pod, Severity::Warning, "FailedScheduling", message.to_owned());
+        if !told {
+            self.events.record(pod, Severity::Warning, "FailedScheduling", message.to_owned());
+        }
         let patch = json!({
             "metadata": {"resourceVersion": pod.metadata.resource_version},
-            "status": {"conditions": conditions},
+            "status": {"conditions": conditions, "nominatedNodeName": refusal.nominated},
         });
         match self.pods.patch_merge(&pod.key(), Some("status"), &patch).await {
             Err(error) if !error.is_not_found() => {
@@ -202,6 +211,7 @@ impl Controller for Scheduler {
         let mut selected = Vec::new();
         let mut refused = Vec::new();
         let mut unseen = false;
+        let mut pass = self.preemptor.pass(&pods);
         for pod in waiting {
             if placed.len() >= limits::SCHEDULER_BATCH {
                 unseen = true;
@@ -210,7 +220,7 @@ impl Controller for Scheduler {
             let wanted = match volumes.wanted(&pod, picture.len()) {
                 Ok(wanted) => wanted,
                 Err(reason) => {
-                    refused.push((pod, reason));
+                    refused.push((pod, Refusal::plain(reason)));
                     continue;
                 }
             };
@@ -224,7 +234,11 @@ impl Controller for Scheduler {
                         selected.push((wanted, name));
                     }
                 }
-                Err(reason) => refused.push((pod, reason.to_string())),
+                Err(why) => {
+                    let may = |node: &Node| volumes.check(&wanted, node);
+                    let refusal = pass.refuse(&mut picture, &pod, &why, may);
+                    refused.push((pod, refusal));
+                }
             }
         }
         let bindings: Vec<_> = placed.iter().map(|(pod, node)| self.bind(pod, node)).collect();
@@ -236,8 +250,11 @@ impl Controller for Scheduler {
                 outcome => outcome?,
             }
         }
-        for (pod, message) in &refused {
-            match self.explain(pod, message).await {
+        for (pod, refusal) in &refused {
+            if let Some(preemption) = &refusal.preemption {
+                self.preemptor.carry_out(pod, preemption).await?;
+            }
+            match self.explain(pod, refusal).await {
                 Err(error) if error.source.is_conflict() => {}
                 outcome => outcome?,
             }

@@ -12,29 +12,33 @@ use k8s_openapi::api::apps::v1::{
 };
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
+    ConfigMap, LimitRange, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::autoscaler::{AUTOSCALERS, Autoscalers};
 use super::cronjob::CronJobs;
 use super::daemonset::DaemonSets;
 use super::deployment::Deployments;
+use super::disruption::Disruptions;
 use super::endpointslice::EndpointSlices;
 use super::event_ttl::EventTtl;
 use super::gc::Collector;
 use super::graph::Graph;
-use super::informers::Informers;
+use super::informers::{BUDGETS, Informers};
 use super::ingress_status::{INGRESSES, IngressStatus};
 use super::job::Jobs;
 use super::load_balancer::LoadBalancers;
 use super::namespace::Namespaces;
 use super::node_life::{NodeLife, Patience};
 use super::pod_cleanup::PodCleanup;
+use super::quota::{QUOTAS, Quotas};
 use super::replicaset::ReplicaSets;
 use super::role_aggregation::{CLUSTER_ROLES, RoleAggregation};
+use super::root_ca::RootCa;
 use super::runner::{self, Controller};
 use super::scheduler::Scheduler;
 use super::service_account::{ACCOUNTS, ServiceAccounts};
@@ -45,6 +49,7 @@ use crate::client::api::{ListOptions, ResourceRef, SharedApi};
 use crate::client::events::EventRecorder;
 use crate::client::informer::TypedInformer;
 use crate::client::typed::Kind;
+use crate::client::usage::SharedUsage;
 
 /// What the set works with.
 #[derive(Clone, Debug)]
@@ -54,6 +59,10 @@ pub struct ControllerOptions {
     pub collected: Vec<ResourceRef>,
     /// The host's name, for the events' source.
     pub host: String,
+    /// Who knows what pods use; without one autoscalers have nothing to go by.
+    pub usage: Option<SharedUsage>,
+    /// The cluster's authority, PEM, that every namespace is told; none where it is empty.
+    pub authority: String,
 }
 
 impl Default for ControllerOptions {
@@ -74,6 +83,8 @@ impl Default for ControllerOptions {
             CronJob::REF,
             Job::REF,
             ACCOUNTS,
+            QUOTAS,
+            ResourceRef::of::<LimitRange>(true),
             CLUSTER_ROLES,
             ResourceRef::of::<ClusterRoleBinding>(false),
             ResourceRef::of::<Role>(true),
@@ -81,8 +92,10 @@ impl Default for ControllerOptions {
             EndpointSlice::REF,
             INGRESSES,
             ResourceRef { kind: "NetworkPolicy", plural: "networkpolicies", ..INGRESSES },
+            BUDGETS,
+            AUTOSCALERS,
         ];
-        Self { collected, host: String::new() }
+        Self { collected, host: String::new(), usage: None, authority: String::new() }
     }
 }
 
@@ -138,6 +151,7 @@ impl ControllerSet {
         let event_ttl = EventTtl::new(api);
         let accounts = ServiceAccounts::new(api, &namespaces);
         let aggregation = RoleAggregation::new(api);
+        let quotas = Quotas::new(api, &informers, &graph);
 
         let events = recorder("deployment-controller", tasks);
         spawn(Deployments::new(api, &informers, events), tasks, stop);
@@ -155,6 +169,13 @@ impl ControllerSet {
         spawn(TaintEviction::new(api, &informers, events), tasks, stop);
         let events = recorder("default-scheduler", tasks);
         spawn(Scheduler::new(api, &informers, events), tasks, stop);
+        let events = recorder("controllermanager", tasks);
+        spawn(Disruptions::new(api, &informers, events), tasks, stop);
+        let events = recorder("horizontal-pod-autoscaler", tasks);
+        let usage = self.options.usage.clone();
+        let autoscalers = Autoscalers::new(api, &informers, events, usage);
+        tasks.spawn(autoscalers.autoscalers.clone().run(stop.clone()));
+        spawn(autoscalers, tasks, stop);
         let events = recorder("persistentvolume-controller", tasks);
         spawn(Volumes::new(api, &informers, events), tasks, stop);
         let events = recorder("node-controller", tasks);
@@ -174,8 +195,15 @@ impl ControllerSet {
 
         tasks.spawn(event_ttl.events.clone().run(stop.clone()));
         spawn(event_ttl, tasks, stop);
+        tasks.spawn(quotas.quotas.clone().run(stop.clone()));
+        spawn(quotas, tasks, stop);
         tasks.spawn(accounts.accounts.clone().run(stop.clone()));
         spawn(accounts, tasks, stop);
+        if !self.options.authority.is_empty() {
+            let publisher = RootCa::new(api, &namespaces, &self.options.authority);
+            tasks.spawn(publisher.maps.clone().run(stop.clone()));
+            spawn(publisher, tasks, stop);
+        }
         tasks.spawn(aggregation.roles.clone().run(stop.clone()));
         spawn(aggregation, tasks, stop);
         informers.start(tasks, stop);

@@ -6,6 +6,8 @@ mod access;
 mod jobs;
 #[path = "tests/lab.rs"]
 mod lab;
+#[path = "tests/scaling.rs"]
+mod scaling;
 #[path = "tests/sets.rs"]
 mod sets;
 #[path = "tests/storage.rs"]
@@ -336,7 +338,7 @@ async fn a_pod_that_fits_nowhere_says_why_and_is_placed_once_there_is_room() {
         let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
         conditions.iter().any(|condition| {
             condition["type"] == "PodScheduled"
-                && condition["message"] == "0/2 nodes are available: 2 Insufficient cpu."
+                && condition["message"] == "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod."
         })
     })
     .await;

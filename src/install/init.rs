@@ -17,6 +17,7 @@ use crate::logic::preflight::Finding;
 use crate::model::cluster::{Cluster, ParsedCluster, Problem};
 use crate::model::cluster_record::{ClusterBootstrap, ClusterRecord, NodeRecord};
 use crate::model::node_config::{NodeConfig, Paths, Ports, Role};
+use crate::model::threshold::EvictionThresholds;
 use crate::pki::{
     Authority, KeyRing, KubeconfigInput, NodeKey, NodeNames, SECRET_KEYS_FILE, kubeconfig,
 };
@@ -200,6 +201,7 @@ fn node_config(
         paths: request.paths.clone(),
         ports: request.ports,
         pause_image: tools.bundle.pause_image(),
+        eviction: EvictionThresholds::default(),
     })
 }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::base::chain::chain;
 use crate::model::join::{JoinAnswer, JoinRequest};
 use crate::model::node_config::{NodeConfig, Paths, Ports, Role};
+use crate::model::threshold::EvictionThresholds;
 use crate::pki::{Authority, JoinToken, KeyRing, NodeKey, SECRET_KEYS_FILE};
 use crate::sys::{files, tls_keys};
 
@@ -186,6 +187,7 @@ fn node_config(command: &JoinCommand, answer: &JoinAnswer) -> NodeConfig {
         paths: command.paths.clone(),
         ports: command.ports,
         pause_image: answer.pause_image.clone(),
+        eviction: EvictionThresholds::default(),
     }
 }
 

@@ -51,6 +51,7 @@ impl Host {
             paths: paths.clone(),
             ports: Ports::default(),
             pause_image: "p".into(),
+            eviction: Default::default(),
         };
         write_config(&config).unwrap();
         let now = jiff::Timestamp::UNIX_EPOCH;

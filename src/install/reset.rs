@@ -156,6 +156,8 @@ async fn remove_bridge() -> Result<(), RtnlError> {
     Ok(())
 }
 
+/// Stops it also where it does not run: one that has just died waits to be started again, as
+/// the server of a node does that learned of its removal.
 async fn stop(tools: &ResetTools, name: &str, report: &mut ResetReport) {
     if tools.services.name() == "systemd"
         && let Ok(true) = Systemd.is_enabled(name).await
@@ -163,12 +165,8 @@ async fn stop(tools: &ResetTools, name: &str, report: &mut ResetReport) {
         let disabled = Systemd.set_enabled(name, false).await;
         report.step(&format!("disable {name}"), disabled.map_err(|error| chain(&error)));
     }
-    let stopped = match tools.services.is_running(name).await {
-        Ok(false) => Ok(()),
-        Ok(true) => tools.services.stop(name).await.map_err(|error| chain(&error)),
-        Err(error) => Err(chain(&error)),
-    };
-    report.step(&format!("stop {name}"), stopped);
+    let stopped = tools.services.stop(name).await;
+    report.step(&format!("stop {name}"), stopped.map_err(|error| chain(&error)));
 }
 
 /// Removes the configuration. The directory that our own PID 1 reads services from was

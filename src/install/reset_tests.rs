@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::apply::{InstallError, read_config};
+use super::apply::{InstallError, NODE_SERVICE, read_config};
 use super::join::join;
 use super::removal_note::RemovalNote;
 use super::reset::reset;
@@ -38,6 +38,17 @@ async fn a_reset_node_has_left_and_its_name_joins_again_under_a_new_id() {
     let config = read_config(&host.paths().node_config()).expect("node.yaml");
     assert_eq!(config.member_id, Some(MemberId(3)));
     assert_eq!(config.pod_range.to_string(), "10.244.1.0/24");
+}
+
+/// The server of a node that leaves ends by itself and is started again, to say that it was
+/// removed; a reset must not take the moment in between for a stopped service.
+#[tokio::test]
+async fn a_service_that_waits_to_be_started_again_is_stopped_too() {
+    let (_cluster, _first, host, _) = two_nodes().await;
+    host.service_dies(NODE_SERVICE);
+    let report = reset(&host.paths(), &host.reset_tools(false)).await.expect("resets");
+    assert_eq!(report.failed, Vec::<String>::new());
+    assert!(!host.service_comes_back());
 }
 
 #[tokio::test]

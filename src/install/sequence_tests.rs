@@ -106,6 +106,8 @@ impl BundleSource for Bundle {
 struct Services {
     socket: PathBuf,
     running: Mutex<Vec<(String, Option<tokio::net::UnixListener>)>>,
+    /// Has died and will be started again, unless it is stopped.
+    waiting: Mutex<Option<String>>,
 }
 
 #[async_trait]
@@ -126,6 +128,7 @@ impl ServiceManager for Services {
     }
     async fn stop(&self, name: &str) -> Result<(), ServiceError> {
         self.running.lock().expect("lock").retain(|(other, _)| other != name);
+        self.waiting.lock().expect("lock").take_if(|other| other == name);
         Ok(())
     }
     async fn restart(&self, name: &str) -> Result<(), ServiceError> {
@@ -255,8 +258,19 @@ impl Host {
         files::write_atomic(&program, b"program", 0o755).expect("writes");
         files::create_dir(&dir.path().join("etc"), 0o755).expect("creates");
         let socket = dir.path().join("run/engine.sock");
-        let services = Arc::new(Services { socket, running: Mutex::default() });
+        let services =
+            Arc::new(Services { socket, running: Mutex::default(), waiting: Mutex::default() });
         Self { dir, services, remote: Arc::clone(remote) }
+    }
+
+    /// Has the service die as one does that its supervisor starts again in a moment.
+    pub(super) fn service_dies(&self, name: &str) {
+        self.services.running.lock().expect("lock").retain(|(other, _)| other != name);
+        *self.services.waiting.lock().expect("lock") = Some(name.to_owned());
+    }
+
+    pub(super) fn service_comes_back(&self) -> bool {
+        self.services.waiting.lock().expect("lock").is_some()
     }
 
     fn at(&self, name: &str) -> PathBuf {

@@ -16,12 +16,32 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 
+mod preempt;
+
+pub use preempt::{Budget, NoPreemption, Preemption, may_preempt, priority};
+
 use crate::logic::rollout_ranking::is_ended;
 use crate::logic::schedule_filter::{Obstacle, check_node};
 use crate::logic::schedule_resources::{Amount, Footprint, HostPort, allocatable, footprint};
 
 /// The label that says in which center a node stands.
 pub const CENTER_LABEL: &str = "topology.kubernetes.io/zone";
+
+/// What is taken of a node.
+#[derive(Clone, Debug, Default)]
+struct Load {
+    used: Amount,
+    pods: i64,
+    ports: Vec<HostPort>,
+}
+
+impl Load {
+    fn take(&mut self, footprint: &Footprint) {
+        self.used = self.used.plus(footprint.request);
+        self.pods += 1;
+        self.ports.extend(footprint.ports.iter().cloned());
+    }
+}
 
 #[derive(Debug)]
 struct Room {
@@ -30,9 +50,7 @@ struct Room {
     center: String,
     total: Amount,
     pods_max: i64,
-    used: Amount,
-    pods: i64,
-    ports: Vec<HostPort>,
+    load: Load,
     /// Replicas by owner uid.
     owners: HashMap<String, i64>,
 }
@@ -51,6 +69,8 @@ pub struct Picture {
 pub struct Unschedulable {
     pub nodes: usize,
     pub obstacles: BTreeMap<Obstacle, usize>,
+    /// Nodes that only lack room: there the end of other pods would help.
+    pub full: usize,
 }
 
 impl std::fmt::Display for Unschedulable {
@@ -80,9 +100,7 @@ impl Picture {
                 center: center.unwrap_or_default(),
                 total,
                 pods_max,
-                used: Amount::default(),
-                pods: 0,
-                ports: Vec::new(),
+                load: Load::default(),
                 owners: HashMap::new(),
                 node,
             });
@@ -120,9 +138,7 @@ impl Picture {
 
     fn take(&mut self, at: usize, footprint: &Footprint, owner: Option<&str>) {
         let room = &mut self.rooms[at];
-        room.used = room.used.plus(footprint.request);
-        room.pods += 1;
-        room.ports.extend(footprint.ports.iter().cloned());
+        room.load.take(footprint);
         if let Some(owner) = owner {
             *room.owners.entry(owner.to_owned()).or_default() += 1;
             *self.centers.entry((room.center.clone(), owner.to_owned())).or_default() += 1;
@@ -143,12 +159,13 @@ impl Picture {
         let footprint = footprint(pod);
         let owner = owner(pod);
         let mut obstacles = BTreeMap::new();
+        let mut full = 0;
         let mut best: Option<(Score<'_>, usize)> = None;
         for (at, room) in self.rooms.iter().enumerate() {
             match check_node(pod, &room.node)
                 .and_then(|()| may(&room.node))
                 .map_err(|found| vec![found])
-                .and_then(|()| room.check(&footprint))
+                .and_then(|()| room.check(&footprint).inspect_err(|_| full += 1))
             {
                 Ok(()) => {
                     let score = self.score(room, &footprint, owner);
@@ -164,7 +181,7 @@ impl Picture {
             }
         }
         let Some((_, at)) = best else {
-            return Err(Unschedulable { nodes: self.rooms.len(), obstacles });
+            return Err(Unschedulable { nodes: self.rooms.len(), obstacles, full });
         };
         self.take(at, &footprint, owner);
         Ok(self.rooms[at].name.clone())
@@ -180,7 +197,7 @@ impl Picture {
             in_center: in_center.copied().unwrap_or(0),
             on_node: on_node.copied().unwrap_or(0),
             free: Reverse(free),
-            pods: room.pods,
+            pods: room.load.pods,
             name: &room.name,
         }
     }
@@ -198,14 +215,19 @@ struct Score<'a> {
 impl Room {
     /// Whether there is room; every shortage is told, as Kubernetes does.
     fn check(&self, footprint: &Footprint) -> Result<(), Vec<Obstacle>> {
-        let taken = |port: &HostPort| self.ports.iter().any(|held| held.conflicts_with(port));
+        self.check_with(&self.load, footprint)
+    }
+
+    /// The same if so much were taken.
+    fn check_with(&self, load: &Load, footprint: &Footprint) -> Result<(), Vec<Obstacle>> {
+        let taken = |port: &HostPort| load.ports.iter().any(|held| held.conflicts_with(port));
         if footprint.ports.iter().any(taken) {
             return Err(vec![Obstacle::HostPort]);
         }
-        let (request, used, total) = (footprint.request, self.used, self.total);
+        let (request, used, total) = (footprint.request, load.used, self.total);
         let short = |asked: i64, used: i64, total: i64| asked > 0 && used + asked > total;
         let shortages = [
-            (self.pods >= self.pods_max, Obstacle::PodCount),
+            (load.pods >= self.pods_max, Obstacle::PodCount),
             (short(request.cpu_milli, used.cpu_milli, total.cpu_milli), Obstacle::Cpu),
             (short(request.memory_bytes, used.memory_bytes, total.memory_bytes), Obstacle::Memory),
         ];
@@ -216,7 +238,7 @@ impl Room {
 
     /// What would be left, mean of CPU and memory, in thousandths.
     fn free_permille(&self, footprint: &Footprint) -> i64 {
-        let after = self.used.plus(footprint.request);
+        let after = self.load.used.plus(footprint.request);
         let share = |used: i64, total: i64| {
             if total <= 0 {
                 0

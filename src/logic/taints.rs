@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Taint, Toleration};
+use k8s_openapi::api::core::v1::{NodeCondition, Taint, Toleration};
 
 use crate::logic::schedule_filter::tolerates;
 
@@ -33,6 +33,32 @@ pub fn stay<'a>(taints: impl Iterator<Item = &'a Taint>, tolerations: &[Tolerati
         }
     }
     shortest.map_or(Stay::Forever, Stay::For)
+}
+
+/// Conditions of a node that keep new pods away while they hold.
+const PRESSURES: &[(&str, &str)] = &[
+    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+];
+
+/// The node's taints as its conditions want them; others stay as they are.
+pub fn by_conditions(conditions: &[NodeCondition], taints: &[Taint]) -> Vec<Taint> {
+    let holds = |kind: &str| {
+        conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True")
+    };
+    let is_pressure = |key: &str| PRESSURES.iter().find(|(_, own)| *own == key);
+    let kept = taints
+        .iter()
+        .filter(|taint| is_pressure(&taint.key).is_none_or(|(condition, _)| holds(condition)));
+    let mut all: Vec<Taint> = kept.cloned().collect();
+    for (condition, key) in PRESSURES {
+        if holds(condition) && !all.iter().any(|taint| taint.key == *key) {
+            let (key, effect) = ((*key).to_owned(), "NoSchedule".to_owned());
+            all.push(Taint { key, effect, ..Taint::default() });
+        }
+    }
+    all
 }
 
 #[cfg(test)]
@@ -65,5 +91,21 @@ mod tests {
         assert_eq!(of(&[a.clone(), b.clone()], &both), seconds(5));
         assert_eq!(of(&[a.clone(), b], &both[..1]), seconds(0));
         assert_eq!(of(&[a], &[bears("a", Some(-1))]), seconds(0));
+    }
+
+    #[test]
+    fn a_node_that_runs_out_is_tainted_for_as_long_as_it_says_so() {
+        let condition = |kind: &str, status: &str| NodeCondition {
+            type_: kind.into(),
+            status: status.into(),
+            ..NodeCondition::default()
+        };
+        let own = Taint { key: "mine".into(), effect: "NoExecute".into(), ..Taint::default() };
+        let low = [condition("MemoryPressure", "True"), condition("DiskPressure", "False")];
+        let once = by_conditions(&low, std::slice::from_ref(&own));
+        let keys: Vec<&str> = once.iter().map(|taint| taint.key.as_str()).collect();
+        assert_eq!(keys, ["mine", "node.kubernetes.io/memory-pressure"]);
+        assert_eq!(by_conditions(&low, &once), once);
+        assert_eq!(by_conditions(&[condition("MemoryPressure", "False")], &once), [own]);
     }
 }

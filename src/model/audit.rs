@@ -7,6 +7,8 @@
 //! and with the members in this order. The first record's `prev` is 64 zeros.
 //! Not here: making and checking the chain (`logic/audit_chain`), keeping it (`objects`).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -62,6 +64,9 @@ pub struct Record {
     /// Of a refusal.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// What admission noted, such as a breach of a Pod Security level.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A record in the chain. The record stays JSON as it was written: a field that a later

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::threshold::EvictionThresholds;
 use crate::base::ids::{ClusterId, Generation, MemberId};
 
 /// What a node does.
@@ -171,6 +172,9 @@ pub struct NodeConfig {
     pub ports: Ports,
     /// The pause image, by name in the node's own registry (`holdfast/pause:1`).
     pub pause_image: String,
+    /// When this node ends pods because it runs out of something.
+    #[serde(default, skip_serializing_if = "EvictionThresholds::is_default")]
+    pub eviction: EvictionThresholds,
 }
 
 impl NodeConfig {

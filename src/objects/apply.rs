@@ -68,6 +68,7 @@ impl Objects {
             let applied =
                 run(address.kind, Some(&live), &config, &applier, request.force, managed)?;
             let mut next = next_object(address.kind, part, &found.object, applied.object)?;
+            self.admit_change(address, part, &found.object, &next, &options).await?;
             ownership::write(&mut next, &applied.managed);
             if let Some(done) = self.replace(address, &found, next, &options).await? {
                 let object = if part == Part::Scale { scale::of(&done) } else { done };

@@ -39,6 +39,10 @@ impl Objects {
             }
             let mut next = current.clone();
             next["spec"]["nodeName"] = node.into();
+            // What it waited for it has.
+            if let Some(status) = next.get_mut("status").and_then(Value::as_object_mut) {
+                status.shift_remove("nominatedNodeName");
+            }
             set_scheduled(&mut next);
             Ok(next)
         })

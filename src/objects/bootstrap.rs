@@ -1,4 +1,5 @@
-//! What every cluster has from the start: its namespaces and its own two services.
+//! What every cluster has from the start: its namespaces, the two classes of priority,
+//! and its own two services.
 
 use serde_json::{Value, json};
 
@@ -6,6 +7,7 @@ use super::{Objects, WriteOptions, service_ip};
 use crate::logic::ingress;
 use crate::logic::volume_binding::{DEFAULT_CLASS, LOCAL_PATH};
 use crate::model::kinds;
+use crate::model::priority::SYSTEM_CLASSES;
 use crate::model::status::Status;
 
 /// Namespaces that Kubernetes' clients and manifests take for granted.
@@ -18,6 +20,15 @@ impl Objects {
         for name in NAMESPACES {
             let namespace = json!({"metadata": {"name": name}});
             self.ensure("namespaces", None, namespace).await?;
+        }
+        for class in SYSTEM_CLASSES {
+            let object = json!({
+                "metadata": {"name": class.name},
+                "value": class.value,
+                "description": class.description,
+                "preemptionPolicy": "PreemptLowerPriority",
+            });
+            self.ensure_in("scheduling.k8s.io", "priorityclasses", None, object).await?;
         }
         // Claims work out of the box, and an operator's other default goes first: it is newer.
         let class = json!({

@@ -3,12 +3,15 @@
 //! Invariants: an existing object is never overwritten; the namespace lived at the
 //! revision of the write (its key is a guard of the transaction).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::access::Author;
 use super::{
-    Address, Objects, WriteOptions, admission, key, ownership, refusal, service_account, stored,
-    str_at,
+    Address, Objects, WriteOptions, admission, key, limits, ownership, refusal, service_account,
+    stored, str_at,
 };
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::kv::{Compare, Op, OpResponse, RangeRequest, TxnRequest};
@@ -17,6 +20,10 @@ use crate::sys::fresh;
 
 /// Attempts before a contended create gives up.
 const ATTEMPTS: usize = 8;
+/// The same where several servers charge one quota; each time one of them gets through.
+const QUOTA_ATTEMPTS: usize = 40;
+/// Longest pause before the next such attempt, for the first of them, ms.
+const QUOTA_PAUSE_MAX_MS: usize = 4;
 /// Longest prefix that `generateName` keeps, so that the suffix fits in a label.
 const GENERATE_PREFIX_MAX: usize = 58;
 
@@ -44,7 +51,8 @@ impl Objects {
         generated: bool,
         options: &WriteOptions,
     ) -> Result<Value, Status> {
-        for _ in 0..ATTEMPTS {
+        let (mut races, mut overtaken) = (0, 0);
+        while races < ATTEMPTS && overtaken < QUOTA_ATTEMPTS {
             let mut object = template.clone();
             if generated {
                 let prefix: String = str_at(&object, "/metadata/generateName")
@@ -60,7 +68,12 @@ impl Objects {
                 Outcome::Exists if !generated => {
                     return Err(Status::already_exists(kind.plural, kind.group, &address.name));
                 }
-                Outcome::Exists | Outcome::Raced => {}
+                Outcome::Exists | Outcome::Raced => races += 1,
+                Outcome::Overtaken => {
+                    overtaken += 1;
+                    let pause = 1 + fresh::below(QUOTA_PAUSE_MAX_MS * overtaken) as u64;
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
             }
         }
         Err(Status::timeout("the create was overtaken by other writers too often; try again")
@@ -74,10 +87,11 @@ impl Objects {
         options: &WriteOptions,
     ) -> Result<Outcome, Status> {
         let namespace = self.admit_namespace(address).await?;
-        self.admit_service_account(address, &mut object).await?;
-        self.admit_ingress(address, &mut object).await?;
-        self.admit_rights(address, None, &object, options.author.as_deref()).await?;
+        let author = options.author.as_deref();
+        let home = namespace.as_ref().map(|found| &found.object);
+        object = self.admit_new(address, home, object, author).await?;
         let addresses = self.plan_service(address, None, Some(&mut object)).await?;
+        let quotas = self.plan_quota(address, None, &object, options.dry_run).await?;
         let object_key = Bytes::from(key::object(address));
         if options.dry_run {
             return match self.fetch(address).await? {
@@ -90,9 +104,12 @@ impl Objects {
             let home = Address::new(admission::namespace_kind(), None, &address.namespace);
             compare.push(Compare::mod_revision(key::object(&home), found.revision));
         }
+        let charged = quotas.turn.is_some();
         compare.extend(addresses.compare);
-        let mut success = vec![Op::put(object_key.clone(), stored::encode(&object)?)];
+        compare.extend(quotas.compare);
+        let mut success = vec![Op::put(object_key.clone(), stored::encode(address.kind, &object)?)];
         success.extend(addresses.ops);
+        success.extend(quotas.ops);
         success.extend(service_account::with_namespace(address)?);
         success.extend(options.author.as_ref().and_then(|author| author.op(address, 201)));
         let failure = vec![Op::Range(RangeRequest::key(object_key))];
@@ -110,15 +127,47 @@ impl Objects {
             .responses
             .iter()
             .any(|response| matches!(response, OpResponse::Range(found) if !found.kvs.is_empty()));
-        Ok(if exists { Outcome::Exists } else { Outcome::Raced })
+        Ok(match (exists, charged) {
+            (true, _) => Outcome::Exists,
+            (false, true) => Outcome::Overtaken,
+            (false, false) => Outcome::Raced,
+        })
+    }
+
+    /// What the cluster adds to a new object, and whether it lets it in.
+    async fn admit_new(
+        &self,
+        address: &Address,
+        namespace: Option<&Value>,
+        mut object: Value,
+        author: Option<&Author>,
+    ) -> Result<Value, Status> {
+        let kind = address.kind;
+        let ranges =
+            if limits::are_about(address) { self.limit_ranges(address).await? } else { Vec::new() };
+        let filled = limits::fill(&ranges, address, &mut object);
+        self.admit_service_account(address, &mut object).await?;
+        self.admit_priority(address, &mut object).await?;
+        self.admit_ingress(address, &mut object).await?;
+        if filled {
+            object = admission::prepare_new(kind, object)?;
+            (kind.on_create)(&mut object);
+        }
+        limits::check(&ranges, address, &object)?;
+        self.admit_pod_security(address, namespace, None, &object, author).await?;
+        self.admit_node(address, None, &object, author).await?;
+        self.admit_rights(address, None, &object, author).await?;
+        Ok(object)
     }
 }
 
 enum Outcome {
     Created(Value),
     Exists,
-    /// The namespace or an address changed in between.
+    /// The namespace, an address or a quota changed in between.
     Raced,
+    /// Others charged the same quota.
+    Overtaken,
 }
 
 /// The object as it will be written, with its first owner.

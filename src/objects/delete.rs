@@ -53,6 +53,8 @@ pub struct DeleteRequest {
     /// Refuse unless the object has this resourceVersion.
     pub resource_version: Option<String>,
     pub dry_run: bool,
+    /// What the object's status says of its end, written along with the mark.
+    pub condition: Option<Value>,
     /// Who is behind it; see [`WriteOptions`].
     pub author: Option<Arc<Author>>,
 }
@@ -122,7 +124,7 @@ fn check_protected(address: &Address) -> Result<(), Status> {
     Ok(())
 }
 
-fn check_preconditions(
+pub(super) fn check_preconditions(
     address: &Address,
     found: &Found,
     request: &DeleteRequest,
@@ -170,10 +172,25 @@ fn mark(address: &Address, object: &Value, request: &DeleteRequest) -> Value {
             set_propagation(metadata, request.propagation);
         }
     }
+    if !marked && let Some(condition) = &request.condition {
+        add_condition(&mut next, condition);
+    }
     if next["kind"] == "Namespace" && next["apiVersion"] == "v1" {
         next["status"]["phase"] = "Terminating".into();
     }
     next
+}
+
+/// Replaces the condition of the same type.
+fn add_condition(object: &mut Value, condition: &Value) {
+    if !object["status"].is_object() {
+        object["status"] = Value::Object(serde_json::Map::new());
+    }
+    let held = object["status"].get("conditions").and_then(Value::as_array);
+    let others = held.into_iter().flatten().filter(|one| one["type"] != condition["type"]);
+    let mut conditions: Vec<Value> = others.cloned().collect();
+    conditions.push(condition.clone());
+    object["status"]["conditions"] = Value::Array(conditions);
 }
 
 fn set_propagation(metadata: &mut serde_json::Map<String, Value>, propagation: Propagation) {

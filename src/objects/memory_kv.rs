@@ -74,7 +74,14 @@ fn read(state: &State, keys: &Keys, request: &RangeRequest) -> RangeResponse {
 }
 
 fn holds(keys: &Keys, compare: &Compare) -> bool {
-    let kv = keys.get(&compare.key).cloned();
+    if compare.range_end.is_empty() {
+        return holds_of(keys.get(&compare.key).cloned(), compare);
+    }
+    let inside = keys.values().filter(|kv| contains(&kv.key, &compare.key, &compare.range_end));
+    inside.cloned().all(|kv| holds_of(Some(kv), compare))
+}
+
+fn holds_of(kv: Option<KeyValue>, compare: &Compare) -> bool {
     let number = |own: i64, given: i64| match compare.op {
         CompareOp::Equal => own == given,
         CompareOp::NotEqual => own != given,

@@ -5,7 +5,8 @@
 //! revision, so two writers never overwrite each other unseen.
 //!
 //! ```text
-//! create  decode → default → validate → admit (namespace, addresses) → txn
+//! create  decode → default → validate → admit (namespace, limits, account, pod security,
+//!         addresses, quotas) → txn
 //! update  fetch → change → decode → default → validate → owners → txn, again if raced
 //! apply   fetch → merge by owners → decode → default → validate → txn, again if raced
 //! delete  finalizers or grace left? mark : remove
@@ -24,13 +25,19 @@ mod bootstrap;
 mod create;
 mod delete;
 mod ephemeral;
+mod eviction;
 pub mod fields;
 mod ingress_class;
 mod key;
+mod limits;
 #[cfg(test)]
 pub(crate) mod memory_kv;
 mod node_reads;
+mod node_restriction;
 mod ownership;
+mod pod_security;
+mod priority;
+mod quota;
 mod read;
 mod refusal;
 mod scale;
@@ -72,6 +79,7 @@ pub struct Objects {
     kv: Arc<dyn Kv>,
     options: ObjectsOptions,
     rights: access::RightsCache,
+    turns: quota::Turns,
 }
 
 /// Which object a call is about.
@@ -128,7 +136,7 @@ impl WriteOptions {
 
 impl Objects {
     pub fn new(kv: Arc<dyn Kv>, options: ObjectsOptions) -> Self {
-        Self { kv, options, rights: access::RightsCache::default() }
+        Self { kv, options, rights: access::RightsCache::default(), turns: quota::Turns::default() }
     }
 }
 
@@ -137,6 +145,8 @@ fn str_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
+#[cfg(test)]
+mod admission_tests;
 #[cfg(test)]
 mod service_tests;
 #[cfg(test)]

@@ -124,23 +124,22 @@ impl Objects {
         address: &Address,
         stale: bool,
     ) -> Result<Option<Found>, Status> {
-        self.fetch_key(key::object(address), stale).await
-    }
-
-    async fn fetch_key(&self, key: String, stale: bool) -> Result<Option<Found>, Status> {
-        let request = RangeRequest { serializable: stale, ..RangeRequest::key(key) };
+        let request =
+            RangeRequest { serializable: stale, ..RangeRequest::key(key::object(address)) };
         let answer = self.kv.range(request).await.map_err(refusal::of)?;
         answer
             .kvs
             .first()
-            .map(|kv| Ok(Found { object: stored::decode(kv)?, revision: kv.mod_revision }))
+            .map(|kv| {
+                Ok(Found { object: stored::decode(address.kind, kv)?, revision: kv.mod_revision })
+            })
             .transpose()
     }
 
     /// One object; `version` `Some("0")` allows a stale answer.
     pub async fn get(&self, address: &Address, version: Option<&str>) -> Result<Value, Status> {
         let stale = parse_version(version)? == Some(0);
-        let found = self.fetch_key(key::object(address), stale).await?;
+        let found = self.fetch_as(address, stale).await?;
         found.map(|found| found.object).ok_or_else(|| address.not_found())
     }
 
@@ -231,7 +230,7 @@ impl Page<'_> {
     fn fill(&mut self, answer: &RangeResponse) -> Result<Next, Status> {
         let after = |kv: &KeyValue| format!("{}\0", String::from_utf8_lossy(&kv.key));
         for (index, kv) in answer.kvs.iter().enumerate() {
-            let object = stored::decode(kv)?;
+            let object = stored::decode(self.request.kind, kv)?;
             if !self.request.selects(&object) {
                 continue;
             }

@@ -16,6 +16,8 @@ pub(super) fn of(object: &Value) -> Value {
         .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
         .collect();
     selector.sort();
+    let expressions = object.pointer("/spec/selector/matchExpressions").and_then(Value::as_array);
+    selector.extend(expressions.into_iter().flatten().map(expression));
     let at = |pointer: &str| object.pointer(pointer).cloned().unwrap_or_else(|| 0.into());
     json!({
         "kind": "Scale",
@@ -30,6 +32,19 @@ pub(super) fn of(object: &Value) -> Value {
         "spec": {"replicas": at("/spec/replicas")},
         "status": {"replicas": at("/status/replicas"), "selector": selector.join(",")},
     })
+}
+
+/// A requirement in the words of a selector's text.
+fn expression(requirement: &Value) -> String {
+    let key = str_at(requirement, "/key");
+    let values = requirement.get("values").and_then(Value::as_array);
+    let values: Vec<&str> = values.into_iter().flatten().filter_map(Value::as_str).collect();
+    match str_at(requirement, "/operator") {
+        "In" => format!("{key} in ({})", values.join(",")),
+        "NotIn" => format!("{key} notin ({})", values.join(",")),
+        "DoesNotExist" => format!("!{key}"),
+        _ => key.to_owned(),
+    }
 }
 
 /// The workload with the count that a scale asks for.

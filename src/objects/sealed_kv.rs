@@ -1,5 +1,5 @@
-//! The store as the object layer uses it: values of sealed kinds are encrypted on the way in
-//! and decrypted on the way out.
+//! The store as the object layer uses it: values of sealed kinds, and the keys that sign
+//! tokens, are encrypted on the way in and decrypted on the way out.
 //!
 //! ```text
 //!  objects ──plain──► SealedKv ──envelopes──► Store ► log, state, snapshots, etcd's protocol
@@ -19,6 +19,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use super::access::SIGNING_KEYS;
 use super::key;
 use crate::model::kinds::KINDS;
 use crate::model::kv::{
@@ -45,7 +46,7 @@ pub struct SealedKv {
 #[derive(Debug)]
 struct Vault {
     keys: Arc<SecretKeys>,
-    /// Of all sealed kinds.
+    /// Of all sealed kinds, and the keys that sign tokens.
     prefixes: Vec<Bytes>,
 }
 
@@ -139,7 +140,8 @@ impl SealedKv {
     /// Over `inner`, with the keys of this node.
     pub fn new(inner: Arc<dyn Kv>, keys: Arc<SecretKeys>) -> Self {
         let sealed = KINDS.iter().filter(|kind| kind.sealed);
-        let prefixes = sealed.map(|kind| key::prefix(kind, None).into()).collect();
+        let kinds = sealed.map(|kind| key::prefix(kind, None).into());
+        let prefixes = kinds.chain([Bytes::from_static(SIGNING_KEYS.as_bytes())]).collect();
         let vault = Arc::new(Vault { keys, prefixes });
         Self { vault, inner, feeders: TaskTracker::new() }
     }

@@ -188,14 +188,87 @@ async fn a_sweep_brings_everything_under_the_new_key_and_leaves_what_it_cannot_r
     let value = foreign.seal(format!("{KEY}lost").as_bytes(), b"{}").unwrap();
     world.put_below("lost", value.into()).await;
     let before = world.sealed.look().await.unwrap();
-    assert_eq!((before.by_key[&old], before.by_key[&lost], before.plain), (250, 1, 1));
+    // With the keys that sign tokens.
+    assert_eq!((before.by_key[&old], before.by_key[&lost], before.plain), (251, 1, 1));
     world.keys.set(world.keys.ring(), Some(new));
     let swept = world.sealed.sweep(new).await.unwrap();
-    assert_eq!((swept.rewritten, swept.unreadable), (251, 1));
+    assert_eq!((swept.rewritten, swept.unreadable), (252, 1));
     let after = world.sealed.look().await.unwrap();
     let keys: BTreeSet<KeyId> = after.by_key.keys().copied().collect();
     assert_eq!((keys, after.plain), (BTreeSet::from([new, lost]), 0));
     assert_eq!(world.sealed.sweep(new).await.unwrap().rewritten, 0);
     assert_eq!(world.get("s249").await.unwrap()["data"]["password"], base64_of(PLAIN).as_str());
     assert!(world.get("plain").await.is_ok());
+}
+
+/// What stands in the store of the keys that sign tokens.
+async fn signing_keys_below(world: &World) -> KeyValue {
+    let found = world.below.range(RangeRequest::key(SIGNING_KEYS)).await.unwrap();
+    found.kvs.into_iter().next().unwrap()
+}
+
+#[tokio::test]
+async fn keys_that_sign_tokens_are_sealed_and_plain_ones_become_so() {
+    let world = World::new().await;
+    let account = Address::new(kind("serviceaccounts"), Some("default"), "default");
+    let token = world.objects.issue_account_token(&account, &json!({}), None).await.unwrap().token;
+    let below = signing_keys_below(&world).await;
+    assert!(is_sealed(&below.value));
+    assert!(!String::from_utf8_lossy(&below.value).contains("private"));
+
+    // As an earlier release wrote it.
+    let plain = world.sealed.range(RangeRequest::key(SIGNING_KEYS)).await.unwrap().kvs.remove(0);
+    assert!(plain.value.starts_with(b"{"));
+    let put = vec![Op::put(SIGNING_KEYS, plain.value.clone())];
+    world.below.txn(TxnRequest { success: put, ..TxnRequest::default() }).await.unwrap();
+    assert_eq!(signing_keys_below(&world).await.value, plain.value);
+    let known = world.objects.authenticate(&token, &[]).await.unwrap();
+    assert!(known.is_some(), "a plain record is read");
+    let active = world.keys.active().unwrap();
+    assert_eq!(world.sealed.look().await.unwrap().plain, 1);
+    assert_eq!(world.sealed.sweep(active).await.unwrap().rewritten, 1);
+    assert!(is_sealed(&signing_keys_below(&world).await.value));
+    assert!(world.objects.authenticate(&token, &[]).await.unwrap().is_some());
+
+    // A rotation of the keys of secrets carries it along.
+    let second = world.keys.ring().ids()[1];
+    world.keys.set_active(Some(second));
+    world.sealed.sweep(second).await.unwrap();
+    assert_eq!(key_of(&signing_keys_below(&world).await.value), Some(second));
+    assert!(world.objects.authenticate(&token, &[]).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn without_a_key_no_signing_key_is_made_and_nothing_else_waits() {
+    let keys = Arc::new(SecretKeys::new(ring(1)));
+    let below = Arc::new(MemoryKv::new());
+    let sealed = Arc::new(SealedKv::new(below.clone(), keys.clone()));
+    let options = ObjectsOptions { service_range: "10.96.0.0/28".parse().unwrap() };
+    let objects = Objects::new(sealed, options);
+    objects.ensure_bootstrap().await.unwrap();
+    let none = below.range(RangeRequest::key(SIGNING_KEYS)).await.unwrap();
+    assert!(none.kvs.is_empty(), "nothing is ever written in plain text");
+    assert_eq!(objects.ensure_signing_key().await.unwrap_err().code, 503);
+    keys.set_active(Some(keys.ring().ids()[0]));
+    objects.ensure_signing_key().await.unwrap();
+    let made = below.range(RangeRequest::key(SIGNING_KEYS)).await.unwrap();
+    assert!(is_sealed(&made.kvs[0].value));
+}
+
+#[tokio::test]
+async fn keys_that_nobody_can_read_are_told_of_and_replaced_on_demand() {
+    let world = World::new().await;
+    let account = Address::new(kind("serviceaccounts"), Some("default"), "default");
+    let old = world.objects.issue_account_token(&account, &json!({}), None).await.unwrap().token;
+    let other = ring(1);
+    let id = other.ids()[0];
+    world.keys.set(other, Some(id));
+    world.objects.ensure_bootstrap().await.unwrap();
+    let refused = world.objects.issue_account_token(&account, &json!({}), None).await.unwrap_err();
+    assert_eq!(refused.code, 500);
+    assert!(refused.message.contains("cannot be decrypted: this node lacks key"), "{refused}");
+    assert_eq!(world.objects.rotate_signing_key().await.unwrap().len(), 1);
+    let new = world.objects.issue_account_token(&account, &json!({}), None).await.unwrap().token;
+    assert!(world.objects.authenticate(&new, &[]).await.unwrap().is_some());
+    assert!(world.objects.authenticate(&old, &[]).await.unwrap().is_none());
 }

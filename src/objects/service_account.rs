@@ -3,12 +3,13 @@
 //! The account is written with its namespace, in one transaction, so that a pod never has
 //! to wait for a controller; the controller only brings back one that was deleted.
 //! Source: `plugin/pkg/admission/serviceaccount/admission.go`.
-//! Not here: the volume with the pod's token (`agent`), tokens (`access`).
+//! Not here: what the account brings along (`logic/pod_account`), tokens (`access`).
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{Address, Objects, key, stored, str_at};
+use crate::logic::pod_account;
 use crate::model::kinds;
 use crate::model::kv::Op;
 use crate::model::status::Status;
@@ -34,7 +35,7 @@ pub(super) fn with_namespace(address: &Address) -> Result<Option<Op>, Status> {
         },
     });
     let place = Address::new(served, Some(&address.name), DEFAULT);
-    Ok(Some(Op::put(Bytes::from(key::object(&place)), stored::encode(&account)?)))
+    Ok(Some(Op::put(Bytes::from(key::object(&place)), stored::encode(served, &account)?)))
 }
 
 impl Objects {
@@ -68,16 +69,7 @@ impl Objects {
             );
             return Err(Status::forbidden(kind.plural, kind.group, &address.name, &why));
         };
-        let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
-        for field in ["serviceAccountName", "serviceAccount"] {
-            spec.insert(field.into(), name.as_str().into());
-        }
-        let unset = |list: Option<&Value>| list.and_then(Value::as_array).is_none_or(Vec::is_empty);
-        if unset(spec.get("imagePullSecrets"))
-            && let Some(secrets) = found.object.get("imagePullSecrets")
-        {
-            spec.insert("imagePullSecrets".into(), secrets.clone());
-        }
+        pod_account::run_as(pod, &name, &found.object, &fresh::name_suffix());
         Ok(())
     }
 }

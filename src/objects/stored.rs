@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use crate::model::kinds::Kind;
 use crate::model::kv::{KeyValue, Revision};
 use crate::model::status::Status;
 use crate::pki;
@@ -23,19 +24,20 @@ pub(super) struct Found {
 }
 
 /// Bytes for the store.
-pub(super) fn encode(object: &Value) -> Result<Bytes, Status> {
+pub(super) fn encode(kind: &Kind, object: &Value) -> Result<Bytes, Status> {
     let mut object = object.clone();
     strip(&mut object);
+    (kind.to_stored)(&mut object);
     serde_json::to_vec(&object).map(Bytes::from).map_err(Status::internal)
 }
 
 /// An object from the store, with its resourceVersion.
-pub(super) fn decode(kv: &KeyValue) -> Result<Value, Status> {
-    decode_at(kv, kv.mod_revision)
+pub(super) fn decode(kind: &Kind, kv: &KeyValue) -> Result<Value, Status> {
+    decode_at(kind, kv, kv.mod_revision)
 }
 
 /// The same with another revision, for what a deletion delivers.
-pub(super) fn decode_at(kv: &KeyValue, revision: Revision) -> Result<Value, Status> {
+pub(super) fn decode_at(kind: &Kind, kv: &KeyValue, revision: Revision) -> Result<Value, Status> {
     let key = || String::from_utf8_lossy(&kv.key).into_owned();
     if let Some(id) = pki::key_of(&kv.value) {
         return Err(Status::internal(format!(
@@ -49,6 +51,7 @@ pub(super) fn decode_at(kv: &KeyValue, revision: Revision) -> Result<Value, Stat
     }
     let mut object: Value = serde_json::from_slice(&kv.value)
         .map_err(|error| Status::internal(format!("{} cannot be read: {error}", key())))?;
+    (kind.from_stored)(&mut object);
     set_version(&mut object, revision);
     Ok(object)
 }

@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::fields::{self, FieldValidation};
 use super::stored::{self, Found};
 use super::{
-    Address, Objects, WriteOptions, admission, ephemeral, key, ownership, refusal, service_ports,
-    str_at,
+    Address, Objects, WriteOptions, admission, ephemeral, key, ownership, pod_security, priority,
+    quota, refusal, service_ports, str_at,
 };
 use crate::logic::patch;
 use crate::model::kinds::{Kind, Subresource};
@@ -174,6 +174,7 @@ impl Objects {
             check_version(address, &found, &wanted)?;
             let managed = ownership::before(&found.object, &mut wanted, part.recorded())?;
             let mut next = next_object(address.kind, part, &found.object, wanted)?;
+            self.admit_change(address, part, &found.object, &next, options).await?;
             let writer = part.recorded().map(|name| ownership::writer(address.kind, options, name));
             match writer {
                 Some(writer) if !managed.is_empty() => {
@@ -188,6 +189,26 @@ impl Objects {
         }
         Err(Status::timeout("the update was overtaken by other writers too often; try again")
             .retry_after(1))
+    }
+
+    /// Whether the cluster lets a change be.
+    pub(super) async fn admit_change(
+        &self,
+        address: &Address,
+        part: Part,
+        old: &Value,
+        new: &Value,
+        options: &WriteOptions,
+    ) -> Result<(), Status> {
+        if !matches!(part, Part::Main | Part::EphemeralContainers) {
+            return Ok(());
+        }
+        let author = options.author.as_deref();
+        self.admit_node(address, Some(old), new, author).await?;
+        if !pod_security::are_about(address.kind) {
+            return Ok(());
+        }
+        self.admit_pod_security(address, None, Some(old), new, author).await
     }
 
     /// Writes the next state of an object over the one found; `None` if it was not the
@@ -206,8 +227,16 @@ impl Objects {
             return Ok(Some(found.object.clone()));
         }
         let author = options.author.as_ref();
+        if !gone {
+            self.admit_default(address, &next).await?;
+        }
         self.admit_rights(address, Some(&found.object), &next, author.map(AsRef::as_ref)).await?;
-        let bytes = stored::encode(&next)?;
+        let quotas = if gone {
+            quota::Plan::default()
+        } else {
+            self.plan_quota(address, Some(&found.object), &next, options.dry_run).await?
+        };
+        let bytes = stored::encode(address.kind, &next)?;
         stored::set_version(&mut next, found.revision);
         if options.dry_run {
             return Ok(Some(next));
@@ -215,9 +244,11 @@ impl Objects {
         let object_key = Bytes::from(key::object(address));
         let mut compare = vec![Compare::mod_revision(object_key.clone(), found.revision)];
         compare.extend(addresses.compare);
+        compare.extend(quotas.compare);
         let write = if gone { Op::delete(object_key) } else { Op::put(object_key, bytes) };
         let mut success = vec![write];
         success.extend(addresses.ops);
+        success.extend(quotas.ops);
         success.extend(author.and_then(|author| author.op(address, author.success_code())));
         let request = TxnRequest { compare, success, failure: Vec::new() };
         let answer = self.kv.txn(request).await.map_err(refusal::of)?;
@@ -323,6 +354,7 @@ pub(super) fn next_object(
             if kind.kind == "Service" && kind.group.is_empty() {
                 service_ports::carry_over(&old, &mut next);
             }
+            priority::keep(kind, &old, &mut next);
             next
         }
         Part::Status => {

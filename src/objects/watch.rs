@@ -66,6 +66,7 @@ pub enum Change {
 
 #[derive(Debug)]
 struct Selection {
+    kind: &'static Kind,
     labels: LabelSelector,
     fields: FieldSelector,
     bookmarks: bool,
@@ -99,7 +100,7 @@ impl Selection {
     fn change(&self, revision: Revision, event: &kv::Event) -> Result<Option<Change>, Status> {
         // The previous state carries the revision of this event, as Kubernetes does it.
         let before = match &event.prev_kv {
-            Some(before) => Some(stored::decode_at(before, revision)?),
+            Some(before) => Some(stored::decode_at(self.kind, before, revision)?),
             None => None,
         };
         if event.kind == EventKind::Delete {
@@ -110,7 +111,7 @@ impl Selection {
             }
             return Ok(before.filter(|before| self.selects(before)).map(Change::Deleted));
         }
-        let after = stored::decode_at(&event.kv, revision)?;
+        let after = stored::decode_at(self.kind, &event.kv, revision)?;
         let was_in = match &before {
             Some(before) => self.selects(before),
             // Created now, or its past is forgotten: then it must be taken for known.
@@ -156,6 +157,7 @@ impl Objects {
         store_watch.prev_kv = true;
         let receiver = self.kv.watch(store_watch).await.map_err(refusal::of)?;
         let selection = Selection {
+            kind: request.kind,
             labels: request.labels.clone(),
             fields: request.fields.clone(),
             bookmarks: request.bookmarks,

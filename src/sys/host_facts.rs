@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
-use procfs::Current;
+use procfs::{Current, CurrentSI};
 
 /// What does not change while the host runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,13 +28,14 @@ pub struct HostFacts {
     pub oom_score_min: i64,
 }
 
-/// What is left now.
+/// What is left now, and of how much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HostHeadroom {
-    pub memory_available_bytes: u64,
-    pub disk_available_percent: u64,
-    pub inodes_available_percent: u64,
-    pub tasks_available_percent: u64,
+pub struct HostLevels {
+    pub memory_bytes: (u64, u64),
+    /// Of the file system that pods write to.
+    pub disk_bytes: (u64, u64),
+    pub inodes: (u64, u64),
+    pub tasks: (u64, u64),
 }
 
 fn trimmed(path: &str) -> String {
@@ -84,21 +85,44 @@ pub fn read(data: &Path) -> io::Result<HostFacts> {
     })
 }
 
-fn percent(part: u64, whole: u64) -> u64 {
-    if whole == 0 { 100 } else { (u128::from(part) * 100 / u128::from(whole)) as u64 }
-}
-
-/// Reads what is left.
-pub fn headroom(data: &Path) -> io::Result<HostHeadroom> {
+/// Reads what is left; `data` as for [`read`].
+pub fn levels(data: &Path) -> io::Result<HostLevels> {
     let memory = procfs::Meminfo::current().map_err(io::Error::other)?;
     let disk = statvfs(data)?;
     let load = procfs::LoadAverage::current().map_err(io::Error::other)?;
     let limit = trimmed("/proc/sys/kernel/pid_max").parse::<u64>().unwrap_or(32_768);
-    Ok(HostHeadroom {
-        memory_available_bytes: memory.mem_available.unwrap_or(memory.mem_free),
-        disk_available_percent: percent(disk.blocks_available(), disk.blocks()),
-        inodes_available_percent: percent(disk.files_available(), disk.files()),
-        tasks_available_percent: percent(limit.saturating_sub(u64::from(load.max)), limit),
+    let unit = disk.fragment_size();
+    Ok(HostLevels {
+        memory_bytes: (memory.mem_available.unwrap_or(memory.mem_free), memory.mem_total),
+        disk_bytes: (disk.blocks_available() * unit, disk.blocks() * unit),
+        inodes: (disk.files_available(), disk.files()),
+        tasks: (limit.saturating_sub(u64::from(load.max)), limit),
+    })
+}
+
+/// What the host uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostUsage {
+    /// CPU time that was not idle since the start, nanoseconds, all processors together.
+    pub cpu_total_ns: u64,
+    /// Memory in use without what the kernel may take back first, as runc counts it for the
+    /// root of all control groups.
+    pub memory_working_set_bytes: u64,
+}
+
+/// Reads what the host uses.
+pub fn usage() -> io::Result<HostUsage> {
+    let memory = procfs::Meminfo::current().map_err(io::Error::other)?;
+    let stat = procfs::KernelStats::current().map_err(io::Error::other)?;
+    let cpu = &stat.total;
+    let more = |time: Option<u64>| time.unwrap_or_default();
+    // Guests' time is part of user and nice.
+    let busy = cpu.user + cpu.nice + cpu.system + more(cpu.irq) + more(cpu.softirq);
+    let tick_ns = 1_000_000_000 / procfs::ticks_per_second().max(1);
+    let used = memory.mem_total.saturating_sub(memory.mem_free);
+    Ok(HostUsage {
+        cpu_total_ns: (busy + more(cpu.steal)) * tick_ns,
+        memory_working_set_bytes: used.saturating_sub(memory.inactive_file.unwrap_or_default()),
     })
 }
 
@@ -111,12 +135,9 @@ mod tests {
         let facts = read(Path::new("/")).unwrap();
         assert!(facts.cpus > 0 && facts.memory_bytes > 0 && facts.disk_bytes > 0);
         assert!(!facts.kernel.is_empty());
-        assert!(headroom(Path::new("/")).unwrap().memory_available_bytes > 0);
-    }
-
-    #[test]
-    fn nothing_of_nothing_is_all_there_is() {
-        assert_eq!(percent(0, 0), 100);
-        assert_eq!(percent(1, 3), 33);
+        let left = levels(Path::new("/")).unwrap();
+        assert!(left.memory_bytes.0 > 0 && left.memory_bytes.0 <= left.memory_bytes.1);
+        let used = usage().unwrap();
+        assert!(used.cpu_total_ns > 0 && used.memory_working_set_bytes < facts.memory_bytes);
     }
 }

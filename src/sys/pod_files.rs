@@ -95,6 +95,27 @@ pub fn names_in(path: &Path) -> io::Result<Vec<String>> {
     entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
+/// What the files below a directory take of its own file system, bytes; what cannot be read
+/// does not count.
+pub fn tree_bytes(root: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(own) = fs::symlink_metadata(root) else { return 0 };
+    let (mut sum, mut open) = (0_u64, vec![root.to_owned()]);
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.dev() != own.dev() {
+                continue;
+            }
+            sum = sum.saturating_add(metadata.blocks().saturating_mul(512));
+            if metadata.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    sum
+}
+
 /// `root/sub`, refused when `sub` is absolute or climbs.
 pub fn below(root: &Path, sub: &str) -> io::Result<PathBuf> {
     let plain = Path::new(sub)

@@ -15,7 +15,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use holdfast::api::etcd::{EtcdApi, EtcdStore};
 use holdfast::api::listener;
-use holdfast::api::peer::{self, HttpPeers, PeerServices};
+use holdfast::api::peer::{self, PeerClient, PeerServices};
 use holdfast::base::ids::{ClusterId, Generation, MemberId};
 use holdfast::pki::{Authority, NodeKey, NodeNames};
 use holdfast::store::{
@@ -56,7 +56,7 @@ pub(crate) fn port_for(members: usize) -> u16 {
 /// The way to the others, which can be cut.
 #[derive(Debug)]
 struct Link {
-    peers: HttpPeers,
+    peers: PeerClient,
     cut: Arc<AtomicBool>,
 }
 
@@ -152,7 +152,7 @@ pub(crate) async fn open(
         member_id,
         tuning: StoreTuning::default(),
     };
-    let peers = HttpPeers::new(identity(certificates, 0).client().unwrap()).unwrap();
+    let peers = PeerClient::new(identity(certificates, 0).client().unwrap()).unwrap();
     let deps = StoreDeps::on_host(dir, Arc::new(Link { peers, cut })).unwrap();
     Arc::new(Store::open(config, deps).await.unwrap())
 }

@@ -11,7 +11,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use holdfast::api::etcd::{EtcdApi, EtcdStore};
 use holdfast::api::listener;
-use holdfast::api::peer::{self, HttpPeers, PeerServices};
+use holdfast::api::peer::{self, PeerClient, PeerServices};
 use holdfast::base::ids::{ClusterId, Generation, MemberId};
 use holdfast::store::{Store, StoreConfig, StoreDeps, StoreTuning};
 use holdfast::sys::tls::{self, TlsIdentity};
@@ -65,7 +65,7 @@ pub(crate) fn run(dir: &Path) -> Result<(), anyhow::Error> {
 async fn serve(dir: &Path, file: MemberFile) -> Result<(), anyhow::Error> {
     let certificates = certificates::files(dir.parent().expect("a cluster's folder"), "node");
     let identity = TlsIdentity::load(certificates)?;
-    let network = Arc::new(HttpPeers::new(identity.client()?)?);
+    let network = Arc::new(PeerClient::new(identity.client()?)?);
     let config = StoreConfig {
         cluster_id: ClusterId(file.cluster),
         generation: Generation(1),

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::world::{World, until};
 use crate::agent::LogOptions;
 use crate::engine::fake::FakeEngine;
+use crate::model::threshold::Threshold;
 
 fn world() -> World<FakeEngine> {
     World::new(FakeEngine::default())
@@ -289,5 +290,39 @@ async fn config_maps_become_files_and_variables() {
     until_ready(&world).await;
     let file = world.dir.path().join("data/pods/uid-web/volumes/v/colour");
     assert_eq!(std::fs::read_to_string(file).unwrap(), "red");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_runs_out_ends_the_pod_that_matters_least_and_says_so() {
+    let mut world = world();
+    // Memory is never all available, so the node lacks some from the start.
+    world.eviction.memory_available = Threshold::Permille(1_000);
+    let mut critical = simple();
+    critical["priority"] = 2_000_001_000.into();
+    world.pod("critical", critical);
+    world.pod("web", simple());
+    let agent = world.start();
+    until("the pod is evicted", || world.status("web")["phase"] == "Failed").await;
+    let status = world.status("web");
+    assert_eq!(status["reason"], "Evicted");
+    let message = status["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("The node was low on resource: memory. Threshold quantity: "),
+        "{message}"
+    );
+    assert_eq!(world.condition("web", "DisruptionTarget"), "True");
+    until("its containers have ended", || {
+        world.engine.running().iter().all(|name| !name.contains("_web_"))
+    })
+    .await;
+    until("the node says what it lacks", || {
+        let node = world.api.object("nodes//n1").unwrap_or_default();
+        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|one| one["type"] == "MemoryPressure" && one["status"] == "True")
+    })
+    .await;
+    until("the event is written", || world.api.reasons().contains(&"Evicted".to_owned())).await;
+    until("the critical pod runs", || world.condition("critical", "Ready") == "True").await;
     agent.stop().await;
 }

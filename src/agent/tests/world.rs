@@ -17,6 +17,7 @@ use crate::base::ids::{ClusterId, Generation};
 use crate::engine::Engine;
 use crate::logic::balance::VirtualPort;
 use crate::model::node_config::{ClusterNetwork, NodeConfig, Paths, Ports, Role};
+use crate::model::threshold::EvictionThresholds;
 
 /// Long enough for a loaded machine; nothing waits this long when all is well.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -75,6 +76,7 @@ pub(super) struct World<E> {
     pub pause_image: String,
     pub node_name: String,
     pub cgroup_parent: Option<String>,
+    pub eviction: EvictionThresholds,
 }
 
 /// A running agent; dropping it without `stop` is a kill.
@@ -106,6 +108,7 @@ impl<E: Engine> World<E> {
             pause_image: "pause".into(),
             node_name: "n1".into(),
             cgroup_parent: None,
+            eviction: EvictionThresholds::default(),
         }
     }
 
@@ -135,6 +138,7 @@ impl<E: Engine> World<E> {
             },
             ports: Ports::default(),
             pause_image: self.pause_image.clone(),
+            eviction: self.eviction,
         };
         let mut config = AgentConfig::new(node);
         config.cgroup_parent.clone_from(&self.cgroup_parent);

@@ -12,7 +12,9 @@ use k8s_openapi::api::core::v1::{
 use super::Sources;
 use crate::agent::AgentError;
 use crate::agent::references::{Content, Referent};
+use crate::client::ApiError;
 use crate::sys::clock;
+use crate::sys::pod_files::read_file;
 use crate::sys::published_files::PublishedFile;
 
 const TOKEN_SECONDS: i64 = 3_600;
@@ -49,7 +51,7 @@ pub(super) async fn files(
     let mode = bits(projected.default_mode).unwrap_or(FILE_MODE);
     let mut files = Files::new();
     for source in projected.sources.iter().flatten() {
-        files.extend(one_projection(sources, source, mode).await?);
+        files.extend(one_projection(sources, &volume.name, source, mode).await?);
     }
     Ok(Some(files))
 }
@@ -61,6 +63,7 @@ fn bits(mode: Option<i32>) -> Option<u32> {
 
 async fn one_projection(
     sources: &Sources<'_>,
+    volume: &str,
     source: &VolumeProjection,
     mode: u32,
 ) -> Result<Files, AgentError> {
@@ -74,7 +77,7 @@ async fn one_projection(
     } else if let Some(fields) = &source.downward_api {
         downward(sources, fields.items.iter().flatten(), mode)
     } else if let Some(token) = &source.service_account_token {
-        account_token(sources, token, mode).await
+        account_token(sources, volume, token, mode).await
     } else {
         Err(AgentError::config("a projected volume has a source that is not supported"))
     }
@@ -158,6 +161,7 @@ fn downward<'f>(
 
 async fn account_token(
     sources: &Sources<'_>,
+    volume: &str,
     wish: &ServiceAccountTokenProjection,
     mode: u32,
 ) -> Result<Files, AgentError> {
@@ -166,15 +170,33 @@ async fn account_token(
     let audience = wish.audience.as_deref().unwrap_or_default();
     let seconds = wish.expiration_seconds.unwrap_or(TOKEN_SECONDS);
     let identity = sources.downward.identity;
-    let token = sources
-        .tokens
-        .get(identity, account.unwrap_or("default"), audience, seconds, clock::now())
-        .await?;
+    let account = account.unwrap_or("default");
+    let asked = sources.tokens.get(identity, account, audience, seconds, clock::now()).await;
+    // A container that must start again while the API is away starts with what it had:
+    // memory that is mounted outlives the agent that knew the token.
+    let there = sources.dir.volume(volume).join(&wish.path);
+    let token = match asked {
+        Ok(token) => token.into_bytes(),
+        Err(error) if is_silence(&error) => match read_file(&there) {
+            Ok(Some(token)) => token,
+            _ => return Err(error),
+        },
+        Err(error) => return Err(error),
+    };
     // Its reader alone may read it, where the pod says who that is.
     let owner = one_user(sources);
     let mode = if owner.is_some() || sources.group().is_some() { 0o600 } else { mode };
-    let file = PublishedFile { content: token.into(), mode, owner };
+    let file = PublishedFile { content: token, mode, owner };
     Ok(Files::from([(wish.path.clone(), file)]))
+}
+
+/// Nobody answered, or nobody could.
+fn is_silence(error: &AgentError) -> bool {
+    match error {
+        AgentError::Api(ApiError::Unreachable { .. }) => true,
+        AgentError::Api(ApiError::Refused(status)) => status.code >= 500,
+        _ => false,
+    }
 }
 
 /// The user that every container of the pod runs as, if it is the same for all.
@@ -216,6 +238,15 @@ mod tests {
         let some = chosen(items, false).unwrap();
         assert_eq!(some.keys().collect::<Vec<_>>(), ["x/y", "z"]);
         assert_eq!((some["x/y"].mode, some["z"].mode), (0o400, 0o644));
+    }
+
+    #[test]
+    fn files_get_permissions_and_no_other_bits() {
+        assert_eq!(bits(Some(0o4755)), Some(0o755));
+        assert_eq!(bits(Some(0o7777)), Some(0o777));
+        assert_eq!(bits(Some(-1)), None);
+        let items = json!([{"key": "a", "path": "x", "mode": 0o6777}]);
+        assert_eq!(chosen(items, false).unwrap()["x"].mode, 0o777);
     }
 
     #[test]

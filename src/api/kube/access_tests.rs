@@ -255,6 +255,87 @@ async fn every_write_is_recorded_whatever_became_of_it() {
 }
 
 #[tokio::test]
+async fn an_apply_that_creates_needs_the_right_to_create() {
+    let server = Server::start_as(None).await;
+    let jane = server.user_token("jane", &[]).await;
+    let rule =
+        |verb: &str| json!([{"verbs": [verb], "apiGroups": [""], "resources": ["configmaps"]}]);
+    server.grant(user("jane"), Some("default"), rule("patch")).await;
+    let path = "/api/v1/namespaces/default/configmaps/m?fieldManager=test";
+    let apply = || async {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"},
+            "data": {"k": "v"}});
+        let request = reqwest::Client::new().patch(server.url(path)).bearer_auth(&jane);
+        let request = request.header("content-type", "application/apply-patch+yaml");
+        let response = request.body(map.to_string()).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let (code, refused) = apply().await;
+    assert_eq!(code, 403, "{refused}");
+    assert!(
+        refused["message"].as_str().unwrap().contains("cannot create resource \"configmaps\""),
+        "{refused}"
+    );
+    server.grant(user("jane"), Some("default"), rule("create")).await;
+    assert_eq!(apply().await.0, 201);
+    assert_eq!(apply().await.0, 200);
+}
+
+#[tokio::test]
+async fn a_token_is_not_made_for_a_trial() {
+    let server = Server::start_as(None).await;
+    let root = server.user_token("root", &["system:masters"]).await;
+    let ask = || Some(json!({"spec": {"audiences": [], "expirationSeconds": 600}}));
+    let path = format!("{ACCOUNTS}/default/token?dryRun=All");
+    let (code, refused) = server.bearing(&root, Method::POST, &path, ask(), &[]).await;
+    assert_eq!((code, refused["reason"].as_str()), (400, Some("BadRequest")), "{refused}");
+    assert!(refused.pointer("/status/token").is_none(), "{refused}");
+}
+
+#[tokio::test]
+async fn who_makes_user_tokens_needs_to_be_able_to_act_as_their_bearers() {
+    let server = Server::start_as(None).await;
+    let ops = server.user_token("ops", &[]).await;
+    let tokens = "/holdfast/v1/access/user-tokens";
+    let make = |groups: Value| {
+        let (ops, server) = (ops.clone(), &server);
+        let wish = Some(json!({"user": "joe", "groups": groups}));
+        async move { server.bearing(&ops, Method::POST, tokens, wish, &[]).await.0 }
+    };
+    assert_eq!(make(json!([])).await, 403);
+    let may_post = json!([{"verbs": ["create", "post"], "nonResourceURLs": [tokens]}]);
+    server.grant(user("ops"), None, may_post).await;
+    assert_eq!(make(json!([])).await, 403, "the path alone gives nobody's rights");
+    let act = |resource: &str, name: &str| {
+        json!([{"verbs": ["impersonate"], "apiGroups": [""], "resources": [resource],
+            "resourceNames": [name]}])
+    };
+    server.grant(user("ops"), None, act("users", "joe")).await;
+    assert_eq!(make(json!([])).await, 201);
+    assert_eq!(make(json!(["dev"])).await, 403);
+    assert_eq!(make(json!(["system:masters"])).await, 403);
+    server.grant(user("ops"), None, act("groups", "dev")).await;
+    assert_eq!(make(json!(["dev"])).await, 201);
+}
+
+#[tokio::test]
+async fn warnings_of_admission_reach_the_client() {
+    let server = Server::start().await;
+    let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/warn": "baseline"}}});
+    let request = reqwest::Client::new().patch(server.url("/api/v1/namespaces/default"));
+    let request = request.header("content-type", "application/merge-patch+json");
+    assert_eq!(request.body(labels.to_string()).send().await.unwrap().status(), 200);
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"hostPID": true,
+        "containers": [{"name": "c", "image": "c:1"}]}});
+    let answer = reqwest::Client::new().post(server.url(PODS)).json(&pod).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    assert_eq!(
+        answer.headers()["warning"],
+        "299 - \"would violate PodSecurity \\\"baseline:latest\\\": host namespaces (hostPID=true)\""
+    );
+}
+
+#[tokio::test]
 async fn an_auditor_reads_the_audit_log_and_nothing_else() {
     let server = Server::start_as(None).await;
     let auditor = server.user_token("auditor", &[]).await;

@@ -142,7 +142,7 @@ pub(super) fn delete_request(
         uid: condition("uid"),
         resource_version: condition("resourceVersion"),
         dry_run,
-        author: None,
+        ..DeleteRequest::default()
     })
 }
 

@@ -16,12 +16,12 @@ use super::options::Options;
 use super::path::{self, Path, Resource};
 use super::respond::{self, Refusal, json_response};
 use super::table::{self, Include};
-use super::{KubeState, discovery, logs, reviews, streams, watch};
+use super::{KubeState, discovery, logs, metrics, reviews, streams, watch};
 use crate::api::pod_streams::Action;
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
 use crate::objects::access::{self, Author, Identity};
-use crate::objects::{Address, ApplyRequest, DeleteRequest, WriteOptions, fields};
+use crate::objects::{Address, ApplyRequest, DeleteRequest, Listing, WriteOptions, fields};
 
 /// Answers every path under `/api` and `/apis`.
 pub(super) async fn handle(State(state): State<KubeState>, request: Request) -> Response {
@@ -74,13 +74,16 @@ async fn route(state: &KubeState, request: Request) -> Result<Response, Status> 
     let entry = call.resource.subresource.and_then(streams::action);
     // Nobody enters a pod for a trial.
     let dry_run = entry.is_none() && call.options.get("dryRun") == Some("All");
-    let answered = match entry {
+    let mut answered = match entry {
         Some(action) => call.stream(&parts.method, action, parts.uri.query(), upgrade).await,
         None => call.run(&parts.method, body).await,
     };
     if !dry_run {
         let outcome = answered.as_ref().map(|response| response.status());
         settle(state, author.as_deref(), &outcome).await?;
+    }
+    if let (Ok(response), Some(author)) = (&mut answered, &author) {
+        respond::warn(response, &author.warnings());
     }
     answered
 }
@@ -155,6 +158,9 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn run(&self, method: &Method, body: Body) -> Result<Response, Status> {
+        if self.kind().group == metrics::GROUP {
+            return self.metrics(method).await;
+        }
         if !self.kind().kept {
             if method != Method::POST || self.resource.name.is_some() {
                 return Err(Status::method_not_allowed());
@@ -268,7 +274,31 @@ impl Call<'_> {
     async fn list(&self) -> Result<Response, Status> {
         self.authorize("list", self.options.only_name()).await?;
         let request = self.options.list(self.kind(), self.namespace())?;
-        let listing = self.state.objects.list(&request).await?;
+        Ok(self.answer_list(self.state.objects.list(&request).await?))
+    }
+
+    /// What nodes and pods use.
+    async fn metrics(&self, method: &Method) -> Result<Response, Status> {
+        if method != Method::GET || self.options.flag("watch")? {
+            return Err(Status::method_not_allowed());
+        }
+        match &self.resource.name {
+            Some(name) => {
+                self.authorize("get", name).await?;
+                let found = metrics::get(self.state, self.kind(), &self.address(name)).await?;
+                Ok(self.answer(StatusCode::OK, found))
+            }
+            None => {
+                self.authorize("list", self.options.only_name()).await?;
+                let (kind, namespace) = (self.kind(), self.namespace());
+                let found = metrics::list(self.state, kind, namespace, &self.options).await?;
+                Ok(self.answer_list(found))
+            }
+        }
+    }
+
+    /// Objects in the shape that was asked for.
+    fn answer_list(&self, listing: Listing) -> Response {
         let body = match self.shape {
             Shape::Object => respond::list(self.kind(), listing),
             Shape::Partial => respond::partial_list(&listing),
@@ -277,7 +307,7 @@ impl Call<'_> {
                 table::of(self.kind(), &listing.items, meta, self.include, true)
             }
         };
-        Ok(json_response(StatusCode::OK, &body))
+        json_response(StatusCode::OK, &body)
     }
 
     async fn watch(&self, name: Option<&str>) -> Result<Response, Status> {
@@ -405,9 +435,13 @@ impl Call<'_> {
     async fn evict(&self, name: &str, body: Body) -> Result<Response, Status> {
         self.authorize("create", name).await?;
         let eviction = body::object(&self.headers, body).await?;
+        let own = eviction.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        if !own.is_empty() && own != name {
+            return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+        }
         let wish = eviction.get("deleteOptions").unwrap_or(&Value::Null);
         let request = self.delete_request(wish)?;
-        self.state.objects.delete(&self.address(name), &request).await?;
+        self.state.objects.evict(&self.address(name), &request).await?;
         let done = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
         });

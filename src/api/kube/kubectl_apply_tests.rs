@@ -109,12 +109,8 @@ async fn explain_tells_every_kind_and_field() {
     let out = kubectl.run(&["explain", "service.spec", "--recursive"]).await;
     assert!(out.contains("sessionAffinityConfig") && out.contains("timeoutSeconds"), "{out}");
     for kind in crate::model::kinds::KINDS {
-        let name = if kind.group.is_empty() {
-            kind.plural.to_owned()
-        } else {
-            format!("{}.{}", kind.plural, kind.group)
-        };
-        let out = kubectl.run(&["explain", &name]).await;
+        let version = format!("--api-version={}", kind.api_version());
+        let out = kubectl.run(&["explain", kind.plural, &version]).await;
         assert!(out.contains(&format!("KIND:       {}", kind.kind)), "{out}");
     }
     let missing = kubectl.try_run(&["explain", "pods.spec.nope"], "").await;

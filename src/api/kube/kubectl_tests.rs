@@ -401,18 +401,24 @@ async fn what_is_served_is_listed() {
             "apps/v1",
             "authentication.k8s.io/v1",
             "authorization.k8s.io/v1",
+            "autoscaling/v1",
+            "autoscaling/v2",
             "batch/v1",
             "coordination.k8s.io/v1",
             "discovery.k8s.io/v1",
+            "metrics.k8s.io/v1beta1",
+            "networking.k8s.io/v1",
+            "policy/v1",
             "rbac.authorization.k8s.io/v1",
+            "scheduling.k8s.io/v1",
             "storage.k8s.io/v1",
             "v1"
         ]
     );
     assert!(kubectl.run(&["version"]).await.contains("v1.32.0+holdfast"));
-    let unknown = kubectl.try_run(&["get", "ingresses"], "").await;
+    let unknown = kubectl.try_run(&["get", "ipaddresses"], "").await;
     assert!(
-        unknown.err.contains("the server doesn't have a resource type \"ingresses\""),
+        unknown.err.contains("the server doesn't have a resource type \"ipaddresses\""),
         "{unknown:?}"
     );
 }

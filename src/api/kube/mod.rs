@@ -16,6 +16,7 @@ mod health;
 mod impersonation;
 mod json_fields;
 mod logs;
+mod metrics;
 mod openapi;
 mod operator;
 mod options;
@@ -40,6 +41,7 @@ pub use worker::{WorkerServices, worker_router};
 
 use tokio_util::task::TaskTracker;
 
+use crate::client::usage::SharedUsage;
 use crate::objects::Objects;
 
 /// What the handlers work with.
@@ -48,6 +50,7 @@ pub struct KubeState {
     pub objects: Arc<Objects>,
     pub logs: Arc<dyn PodLogs>,
     pub streams: Arc<dyn PodStreams>,
+    pub usage: SharedUsage,
     /// Outlive the requests that began them.
     pub conversations: TaskTracker,
 }
@@ -79,6 +82,8 @@ mod access_tests;
 mod apply_tests;
 #[cfg(test)]
 mod kubectl_apply_tests;
+#[cfg(test)]
+mod kubectl_scaling_tests;
 #[cfg(test)]
 mod kubectl_tests;
 #[cfg(test)]

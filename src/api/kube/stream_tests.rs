@@ -2,7 +2,7 @@
 //! whose containers are processes of this machine.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,14 +14,19 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_util::task::TaskTracker;
 
 use super::kubectl_tests::Kubectl;
-use super::tests::Server;
-use super::{OpenedStream, PodStreams};
+use super::options::Options;
+use super::streams::{self, StreamRequest};
+use super::tests::{EchoLogs, Server};
+use super::{KubeState, OpenedStream, PodStreams};
+use crate::api::pod_streams::Action;
 use crate::api::pod_streams::fake::{LocalPods, TestNode};
-use crate::model::kinds;
+use crate::model::kinds::{self, Subresource};
 use crate::model::status::Status;
-use crate::objects::WriteOptions;
+use crate::objects::access::{Author, Identity, Origin};
+use crate::objects::{Address, Objects, WriteOptions};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -366,4 +371,56 @@ async fn kubectl_debug_adds_a_container_that_stays() {
     more["metadata"]["labels"] = json!({"sneaked": "in"});
     let (code, now) = kubectl.server.send(http::Method::PUT, &part, more).await;
     assert_eq!((code, &now["metadata"]["labels"]), (200, &pod["metadata"]["labels"]));
+}
+
+/// A node that looks into the audit log when somebody comes.
+#[derive(Debug)]
+struct Doorkeeper {
+    objects: Arc<Objects>,
+    seen: Mutex<Vec<Value>>,
+}
+
+#[async_trait]
+impl PodStreams for Doorkeeper {
+    async fn open(&self, _: &str, _: &str, _: HeaderMap) -> Result<OpenedStream, Status> {
+        self.objects.chain_audit().await.unwrap();
+        let page = self.objects.audit_page(&Default::default()).await.unwrap();
+        let mut seen = self.seen.lock().unwrap();
+        seen.extend(page.items.into_iter().map(|item| item.record));
+        Err(Status::unavailable("the node is away"))
+    }
+}
+
+#[tokio::test]
+async fn who_enters_a_pod_is_recorded_before_the_door_opens() {
+    let server = Server::start().await;
+    create_pod(&server, &["main"]).await;
+    let keeper = Arc::new(Doorkeeper { objects: server.objects.clone(), seen: Mutex::default() });
+    let state = KubeState {
+        objects: server.objects.clone(),
+        logs: Arc::new(EchoLogs),
+        usage: server.usage.clone(),
+        streams: keeper.clone(),
+        conversations: TaskTracker::new(),
+    };
+    let kind = kinds::by_path("", "v1", "pods").unwrap();
+    let jane = Identity::new("jane", &[]).authenticated();
+    let origin = Origin { uri: "/exec?command=sh".into(), ..Origin::default() };
+    let author = Author::new(jane, None, origin, "create", kind, Some(Subresource::Exec));
+    let author = author.about(Some("default"), Some("web"));
+    let request = StreamRequest {
+        action: Action::Exec,
+        options: &Options::default(),
+        query: "command=sh",
+        headers: &HeaderMap::new(),
+        author: Some(&author),
+    };
+    let upgrade = hyper::upgrade::on(http::Request::new(axum::body::Body::empty()));
+    let pod = Address::new(kind, Some("default"), "web");
+    let refused = streams::serve(&state, &pod, request, upgrade).await.unwrap_err();
+    assert_eq!(refused.code, 503);
+    let seen = keeper.seen.lock().unwrap();
+    let entry = seen.iter().find(|record| record["subresource"] == "exec").unwrap();
+    assert_eq!(entry["actor"]["user"], "jane");
+    assert_eq!(entry["uri"], "/exec?command=sh");
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
+use super::kubectl_scaling_tests::ToldUsage;
 use super::stream_tests::NodeClient;
 use super::{KubeState, LogOptions, LogStream, PodLogs, router};
 use crate::api::identity::PeerIdentity;
@@ -22,7 +23,7 @@ use crate::objects::{Objects, ObjectsOptions};
 
 /// Gives lines that say what was asked for.
 #[derive(Debug)]
-struct EchoLogs;
+pub(super) struct EchoLogs;
 
 #[async_trait]
 impl PodLogs for EchoLogs {
@@ -42,6 +43,7 @@ pub(super) struct Server {
     pub(super) kv: Arc<MemoryKv>,
     /// Runs every pod.
     pub(super) node: TestNode,
+    pub(super) usage: Arc<ToldUsage>,
     _tasks: JoinSet<()>,
 }
 
@@ -58,7 +60,9 @@ impl Server {
         let objects = Arc::new(Objects::new(kv.clone(), options));
         objects.ensure_bootstrap().await.unwrap();
         let node = TestNode::start().await;
+        let usage = Arc::new(ToldUsage::default());
         let state = KubeState {
+            usage: usage.clone(),
             objects: objects.clone(),
             logs: Arc::new(EchoLogs),
             streams: Arc::new(NodeClient::new(&node)),
@@ -77,7 +81,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { address, objects, kv, node, _tasks: tasks }
+        Self { address, objects, kv, node, usage, _tasks: tasks }
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -128,7 +132,7 @@ async fn a_stranger_is_refused_in_kubernetes_words() {
 #[tokio::test]
 async fn unknown_resources_fields_and_types_are_refused() {
     let server = Server::start().await;
-    let (code, status) = server.get("/apis/networking.k8s.io/v1/ingresses").await;
+    let (code, status) = server.get("/apis/networking.k8s.io/v1/ipaddresses").await;
     assert_eq!(code, 404);
     assert_eq!(status["message"], "the server could not find the requested resource");
     let path = "/apis/apps/v1/namespaces/default/deployments";

@@ -1,21 +1,23 @@
 //! Calls to other nodes' peer listeners.
 //!
-//! One HTTP/2 connection per node is kept and pinged, so that a node that died without
-//! a word is noticed within seconds and a returned one gets a fresh connection.
+//! One connection per node is kept and asked for signs of life, so that a node that died
+//! without a word is noticed within seconds and a returned one gets a fresh connection.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use rustls::ClientConfig;
+use tokio::time::timeout;
 
-use crate::base::chain::chain;
-use crate::base::ids::MemberId;
+use super::link::{Link, Lost};
 use crate::store::{PeerError, PeerNetwork, PeerTarget};
 
-/// How long a TCP and TLS connection to a peer may take.
+/// How long a TCP and TLS connection for blobs may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
-/// How often a kept connection is pinged, and how long the answer may take.
+/// How often a kept connection for blobs is pinged, and how long the answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 const PING_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -32,34 +34,36 @@ pub enum PeerClientError {
     },
 }
 
-/// The client side of all peer listeners.
+/// The client side of all peer listeners; clones share their connections.
 #[derive(Clone, Debug)]
-pub struct HttpPeers {
-    messages: reqwest::Client,
+pub struct PeerClient {
+    /// By address.
+    pub(super) links: Arc<Mutex<HashMap<String, Link>>>,
+    /// For the links.
+    tls: Arc<ClientConfig>,
     /// Connections of its own, so that no message of the store stands behind an image.
     blobs: reqwest::Client,
 }
 
-impl HttpPeers {
+impl PeerClient {
     /// `tls` trusts the cluster's authority and shows this node's certificate.
     pub fn new(mut tls: ClientConfig) -> Result<Self, PeerClientError> {
-        // Without it the two would agree on HTTP/1, and each message that goes beside
-        // another would need a connection and a handshake of its own.
+        let mut for_links = tls.clone();
+        for_links.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Without it the two would agree on HTTP/1.
         tls.alpn_protocols = vec![b"h2".to_vec()];
-        let client = || {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .no_proxy()
-                .connect_timeout(CONNECT_DEADLINE)
-                .tcp_nodelay(true)
-                .http2_prior_knowledge()
-                .http2_keep_alive_interval(PING_INTERVAL)
-                .http2_keep_alive_timeout(PING_DEADLINE)
-                .http2_keep_alive_while_idle(true)
-                .build()
-                .map_err(PeerClientError::Setup)
-        };
-        Ok(Self { messages: client()?, blobs: client()? })
+        let blobs = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .connect_timeout(CONNECT_DEADLINE)
+            .tcp_nodelay(true)
+            .http2_prior_knowledge()
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_DEADLINE)
+            .http2_keep_alive_while_idle(true)
+            .build()
+            .map_err(PeerClientError::Setup)?;
+        Ok(Self { links: Arc::default(), tls: Arc::new(for_links), blobs })
     }
 
     /// Opens a blob at one node; `None` if that node does not hold it.
@@ -80,19 +84,24 @@ impl HttpPeers {
         }
         answer.error_for_status().map(Some).map_err(failed)
     }
-}
 
-fn error(member: MemberId, address: &str, cause: &reqwest::Error) -> PeerError {
-    let (address, reason) = (address.to_owned(), chain(cause));
-    if cause.is_connect() {
-        PeerError::Unreachable { member, address, reason }
-    } else {
-        PeerError::NoAnswer { member, address, reason }
+    /// The link to an address, a new one if the last has ended.
+    fn link(&self, address: &str) -> Link {
+        let mut links = self.links.lock().expect("no holder of the links panics");
+        if let Some(link) = links.get(address)
+            && !link.is_closed()
+        {
+            return link.clone();
+        }
+        links.retain(|_, link| !link.is_closed());
+        let link = Link::open(address.to_owned(), self.tls.clone());
+        links.insert(address.to_owned(), link.clone());
+        link
     }
 }
 
 #[async_trait]
-impl PeerNetwork for HttpPeers {
+impl PeerNetwork for PeerClient {
     async fn call(
         &self,
         target: &PeerTarget,
@@ -100,15 +109,20 @@ impl PeerNetwork for HttpPeers {
         deadline: Duration,
     ) -> Result<Bytes, PeerError> {
         let PeerTarget { member, address } = target;
-        let url = format!("https://{address}{}", super::MESSAGE_PATH);
-        let request = self.messages.post(url).timeout(deadline).body(message);
-        let answer = request.send().await.map_err(|cause| error(*member, address, &cause))?;
-        let status = answer.status();
-        let body = answer.bytes().await.map_err(|cause| error(*member, address, &cause))?;
-        if status.is_success() {
-            return Ok(body);
+        let (member, address) = (*member, address.clone());
+        let link = self.link(&address);
+        match timeout(deadline, link.call(message)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Lost::Unsent(reason))) => {
+                Err(PeerError::Unreachable { member, address, reason })
+            }
+            Ok(Err(Lost::Unanswered(reason))) => {
+                Err(PeerError::NoAnswer { member, address, reason })
+            }
+            Err(_) => {
+                let reason = format!("nothing within {} ms", deadline.as_millis());
+                Err(PeerError::NoAnswer { member, address, reason })
+            }
         }
-        let reason = format!("{status}: {}", String::from_utf8_lossy(&body));
-        Err(PeerError::NoAnswer { member: *member, address: address.clone(), reason })
     }
 }

@@ -5,19 +5,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
+use axum::extract::{Extension, Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::session;
 use crate::api::identity::PeerIdentity;
 use crate::model::status::Status;
-
-/// Largest peer message, bytes: a batch of log entries or a piece of a snapshot.
-const MESSAGE_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// What a node offers to its peers; `app/wire` implements it over store and registry.
 #[async_trait]
@@ -35,10 +33,9 @@ type Services = Arc<dyn PeerServices>;
 /// must not be able to write to the store behind the API's back.
 pub fn router(services: Services) -> Router {
     Router::new()
-        .route(super::MESSAGE_PATH, post(message))
+        .route(super::MESSAGE_PATH, get(messages))
         .route(&format!("{}{{digest}}", super::BLOB_PATH), get(blob))
         .layer(middleware::from_fn(control_nodes_only))
-        .layer(DefaultBodyLimit::max(MESSAGE_MAX_BYTES))
         .with_state(services)
 }
 
@@ -53,11 +50,8 @@ async fn control_nodes_only(
     }
 }
 
-async fn message(State(services): State<Services>, body: Bytes) -> Response {
-    match services.receive(body).await {
-        Ok(answer) => answer.into_response(),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
-    }
+async fn messages(State(services): State<Services>, request: Request) -> Response {
+    session::upgrade(services, request)
 }
 
 async fn blob(State(services): State<Services>, Path(digest): Path<String>) -> Response {

@@ -6,6 +6,7 @@
 mod batch;
 mod events;
 mod generic;
+mod limits;
 mod network;
 mod networking;
 mod node;
@@ -119,6 +120,8 @@ async fn page(
         ("networking.k8s.io", "Ingress") => networking::ingress(&mut sheet, object),
         ("networking.k8s.io", "IngressClass") => networking::ingress_class(&mut sheet, object),
         ("networking.k8s.io", "NetworkPolicy") => networking::policy(&mut sheet, object),
+        ("", "ResourceQuota") => limits::quota(&mut sheet, object),
+        ("", "LimitRange") => limits::range(&mut sheet, object),
         ("batch", "Job") => batch::job(&mut sheet, object, now),
         ("batch", "CronJob") => batch::cron_job(&mut sheet, object),
         _ => generic::describe(&mut sheet, served, object),

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::api::{DeleteOptions, PatchKind, ResourceRef, SharedApi};
 use crate::client::fake::FakeApi;
 use crate::client::typed::Kind;
+use crate::controllers::informers::BUDGETS;
 use crate::controllers::node_life::Patience;
 use crate::controllers::{ControllerOptions, ControllerSet};
 
@@ -54,6 +55,7 @@ fn resource(plural: &str) -> ResourceRef {
         "persistentvolumes" => PersistentVolume::REF,
         "persistentvolumeclaims" => PersistentVolumeClaim::REF,
         "storageclasses" => StorageClass::REF,
+        "poddisruptionbudgets" => BUDGETS,
         other => panic!("unknown resource {other}"),
     }
 }
@@ -90,7 +92,11 @@ impl Lab {
 
     pub(super) fn start_controllers(&mut self) {
         let patience = Patience { dead_after: DEAD_AFTER, grace: Duration::from_millis(50) };
-        let set = ControllerSet::new(ControllerOptions::default()).with_patience(patience);
+        let set = ControllerSet::new(ControllerOptions {
+            authority: "PEM".into(),
+            ..ControllerOptions::default()
+        });
+        let set = set.with_patience(patience);
         let (api, cancel) = (self.fake.shared(), self.cancel.child_token());
         let stop = cancel.clone();
         let mut tasks = JoinSet::new();

@@ -56,6 +56,15 @@ pub(super) fn conditions(
     for one in fresh {
         merge(&mut all, one, input);
     }
+    if let Some(message) = input.evicted {
+        let target = Fresh {
+            type_: "DisruptionTarget",
+            holds: true,
+            reason: Some("TerminationByKubelet"),
+            message: Some(message.to_owned()),
+        };
+        merge(&mut all, target, input);
+    }
     all
 }
 

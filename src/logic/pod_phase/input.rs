@@ -23,6 +23,8 @@ pub struct StatusInput<'a> {
     pub pod_ip: Option<&'a str>,
     /// The pod is being ended, nothing is restarted any more.
     pub ending: bool,
+    /// Why the node ends the pod, if it does because it runs out of something.
+    pub evicted: Option<&'a str>,
     pub now: Timestamp,
 }
 

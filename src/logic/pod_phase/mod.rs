@@ -45,6 +45,8 @@ pub fn is_overdue(pod: &Pod, now: Timestamp) -> bool {
 
 /// What a pod that is overdue says about itself.
 pub const DEADLINE_REASON: &str = "DeadlineExceeded";
+/// The same of one that the node ends for want of something.
+pub const EVICTED_REASON: &str = "Evicted";
 pub const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
 
 /// Builds the whole status. `PodScheduled` and conditions of others are kept.
@@ -53,8 +55,12 @@ pub fn pod_status(input: StatusInput<'_>) -> PodStatus {
     let spec = input.pod.spec.as_ref().unwrap_or(&empty_spec);
     let old = input.pod.status.clone().unwrap_or_default();
     let overdue = is_overdue(input.pod, input.now);
-    let phase = if overdue { "Failed".to_owned() } else { phase(input, spec) };
-    let because = |text: &str| overdue.then(|| text.to_owned());
+    let evicted = input.evicted.filter(|_| final_phase(input.pod).is_none());
+    let ended = match evicted {
+        Some(message) => Some((EVICTED_REASON, message)),
+        None => overdue.then_some((DEADLINE_REASON, DEADLINE_MESSAGE)),
+    };
+    let phase = if ended.is_some() { "Failed".to_owned() } else { phase(input, spec) };
     let init = spec.init_containers.as_deref().unwrap_or_default();
     let init_statuses =
         statuses(input, spec, init, old.init_container_statuses.as_deref().unwrap_or_default());
@@ -85,8 +91,8 @@ pub fn pod_status(input: StatusInput<'_>) -> PodStatus {
         init_container_statuses: (!init.is_empty()).then_some(init_statuses),
         container_statuses: Some(container_statuses),
         ephemeral_container_statuses: (!later.is_empty()).then_some(later_statuses),
-        reason: because(DEADLINE_REASON).or(old.reason.clone()),
-        message: because(DEADLINE_MESSAGE).or(old.message.clone()),
+        reason: ended.map(|(reason, _)| reason.to_owned()).or(old.reason.clone()),
+        message: ended.map(|(_, message)| message.to_owned()).or(old.message.clone()),
         ..old
     }
 }

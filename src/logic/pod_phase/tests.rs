@@ -58,6 +58,7 @@ fn status(pod: &Pod, facts: &PodFacts, verdicts: &Verdicts, now: i64) -> PodStat
         host_ip: "10.0.0.1",
         pod_ip: Some("10.1.0.2"),
         ending: false,
+        evicted: None,
         now: at(now),
     })
 }
@@ -135,6 +136,7 @@ fn a_crash_loop_shows_the_last_end() {
         host_ip: "10.0.0.1",
         pod_ip: None,
         ending: false,
+        evicted: None,
         now: at(9),
     });
     let container = &status.container_statuses.as_ref().unwrap()[0];

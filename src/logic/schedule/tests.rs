@@ -104,7 +104,7 @@ proptest! {
             let _ = picture.place(&pod(&format!("o{owner}"), &format!("{milli}m")));
         }
         for room in &picture.rooms {
-            prop_assert!(room.used.cpu_milli <= room.total.cpu_milli);
+            prop_assert!(room.load.used.cpu_milli <= room.total.cpu_milli);
         }
         // With room for everybody, centers differ by one replica at the most.
         let mut roomy = Picture::new((0..6).map(|at| node(&format!("n{at}"), ["a", "b", "c"][at % 3], "64")));
@@ -113,7 +113,7 @@ proptest! {
         }
         let counts: Vec<i64> = roomy.centers.values().copied().collect();
         prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1);
-        let on_nodes: Vec<i64> = roomy.rooms.iter().map(|room| room.pods).collect();
+        let on_nodes: Vec<i64> = roomy.rooms.iter().map(|room| room.load.pods).collect();
         prop_assert!(on_nodes.iter().max().unwrap() - on_nodes.iter().min().unwrap() <= 1);
     }
 }

@@ -8,6 +8,7 @@
 //! `validate` see decoded objects only; all functions are pure (the time is passed in).
 //! Not here: how objects are stored (`objects/`), how they travel (`api/kube/`).
 
+mod convert;
 mod defaults;
 mod human;
 mod print;
@@ -57,7 +58,7 @@ pub enum Subresource {
     EphemeralContainers,
     /// Sets a pod's node, once.
     Binding,
-    /// A delete that asks first; without disruption budgets it is a delete.
+    /// A delete that asks the pod's disruption budget first.
     Eviction,
     /// Writes a namespace's `spec.finalizers`.
     Finalize,
@@ -166,6 +167,9 @@ pub struct Kind {
     /// JSON pointers that never change after creation.
     pub immutable: &'static [&'static str],
     pub decode: Decode,
+    /// From the form that is stored to this version's, and back; the same for most kinds.
+    pub from_stored: fn(&mut Value),
+    pub to_stored: fn(&mut Value),
     pub default: fn(&mut Value),
     pub validate: fn(&Value, &mut Problems),
     /// What an update may not do: `(old, new)`; both decoded and defaulted.

@@ -12,8 +12,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 mod access;
+mod limits;
 mod network;
 mod reviews;
+mod scaling;
 mod storage;
 mod workload;
 
@@ -87,6 +89,8 @@ const PLAIN: Kind = Kind {
     fields: &[NAME, NAMESPACE],
     immutable: &[],
     decode: Ok,
+    from_stored: keep,
+    to_stored: keep,
     default: keep,
     validate: accept,
     validate_update: accept_update,
@@ -185,6 +189,8 @@ pub static KINDS: &[Kind] = &[
     storage::VOLUME,
     storage::CLAIM,
     storage::SECRET,
+    limits::QUOTA,
+    limits::RANGE,
     Kind {
         kind: "Service",
         plural: "services",
@@ -272,6 +278,10 @@ pub static KINDS: &[Kind] = &[
     network::INGRESS_CLASS,
     network::INGRESS,
     network::POLICY,
+    scaling::AUTOSCALER,
+    scaling::AUTOSCALER_V1,
+    scaling::DISRUPTION_BUDGET,
+    scaling::PRIORITY_CLASS,
     access::SERVICE_ACCOUNT,
     access::CLUSTER_ROLE_BINDING,
     access::CLUSTER_ROLE,
@@ -283,4 +293,6 @@ pub static KINDS: &[Kind] = &[
     workload::JOB,
     workload::CRON_JOB,
     storage::CLASS,
+    scaling::NODE_METRICS,
+    scaling::POD_METRICS,
 ];

@@ -32,6 +32,10 @@ fn at(shape: &Type, value: Value, path: &mut Vec<String>) -> Result<Value, serde
     let shape = shape.resolve();
     match (shape, value) {
         (Type::Any, value) => Ok(value),
+        // A manifest may say an amount without quotes.
+        (Type::Scalar(Scalar::Quantity, _), Value::Number(number)) => {
+            Ok(Value::String(number.to_string()))
+        }
         (Type::Scalar(scalar, format), value) => {
             if is_scalar(*scalar, format, &value) {
                 Ok(value)

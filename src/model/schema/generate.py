@@ -232,8 +232,10 @@ def main():
     if missing:
         sys.exit(f"types that a field names and nothing describes: {missing}")
     here = pathlib.Path(__file__).parent
-    (here / "types.txt").write_text("\n".join(types) + "\n")
-    (here / "docs.txt").write_text("\n".join(docs) + "\n")
+    # metrics.k8s.io is no part of Kubernetes' own document.
+    more = lambda name: (here / ("metrics_" + name)).read_text()
+    (here / "types.txt").write_text("\n".join(types) + "\n" + more("types.txt"))
+    (here / "docs.txt").write_text("\n".join(docs) + "\n" + more("docs.txt"))
 
 
 if __name__ == "__main__":

@@ -192,6 +192,16 @@ impl Hosts {
         }
     }
 
+    /// All rules that a node has.
+    pub(super) fn rules(&self, node: usize) -> String {
+        let output = Command::new("nsenter")
+            .args(["-t", &self.pid(node).to_string(), "-n", NFT, "list", "ruleset"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "nft list ruleset: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// A node's addresses on the segment.
     pub(super) fn addresses(&self, node: usize) -> Vec<String> {
         let text = ip(self.pid(node), "-o -4 addr show dev wire");

@@ -8,8 +8,9 @@
 //! (status, events, leases) is no act of anybody and has none.
 //! Not here: chaining the records (`audit_log`).
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
@@ -63,6 +64,10 @@ pub struct Author {
     /// Reports of the cluster's own parts are not recorded.
     reports: bool,
     recorded: AtomicBool,
+    /// What the client should know, each once, in order.
+    warnings: Mutex<Vec<String>>,
+    /// What the record says besides.
+    annotations: Mutex<BTreeMap<String, String>>,
 }
 
 fn name(text: &str) -> String {
@@ -122,6 +127,8 @@ impl Author {
             name: OnceLock::new(),
             reports,
             recorded: AtomicBool::new(false),
+            warnings: Mutex::default(),
+            annotations: Mutex::default(),
         }
     }
 
@@ -153,6 +160,26 @@ impl Author {
     /// Whether no request stands behind it.
     pub(in crate::objects) fn is_the_cluster(&self) -> bool {
         self.identity.user == CONTROLLERS && self.origin.uri.is_empty()
+    }
+
+    /// Tells the client something about a request that goes on.
+    pub(in crate::objects) fn warn(&self, text: String) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        // A write that was overtaken is judged again.
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    /// What the client is to be told.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes something for the record.
+    pub(in crate::objects) fn annotate(&self, key: &str, text: String) {
+        let mut annotations = self.annotations.lock().unwrap_or_else(PoisonError::into_inner);
+        annotations.insert(key.to_owned(), text);
     }
 
     /// The code that the answer to a successful change has.
@@ -194,6 +221,7 @@ impl Author {
             user_agent: short(&self.origin.user_agent),
             code,
             reason: reason.to_owned(),
+            annotations: self.annotations.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 

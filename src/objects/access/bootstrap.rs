@@ -85,9 +85,13 @@ fn mend_binding(wanted: &DefaultBinding, found: &Value) -> Option<Value> {
 }
 
 impl Objects {
-    /// Makes the first signing key and mends the default roles and bindings.
+    /// Makes the first signing key, if the key that it is encrypted with is agreed on, and
+    /// mends the default roles and bindings. A leader that cannot make the first goes on
+    /// trying, and works meanwhile.
     pub(in crate::objects) async fn ensure_access(&self) -> Result<(), Status> {
-        self.ensure_signing_key().await?;
+        if let Err(status) = self.ensure_signing_key().await {
+            tracing::debug!(%status, "there is no key for signing tokens yet");
+        }
         let roles = self.by_name(kind("clusterroles")?).await?;
         for wanted in default_roles::roles() {
             let kind = kind("clusterroles")?;

@@ -174,6 +174,11 @@ pub(super) fn roles() -> Vec<DefaultRole> {
                 Rule::resources(&["create"], &["authorization.k8s.io"], &["subjectaccessreviews"]),
             ],
         ),
+        gathered(
+            "system:aggregated-metrics-reader",
+            &["admin", "edit", "view"],
+            vec![Rule::resources(READ, &["metrics.k8s.io"], &["nodes", "pods"])],
+        ),
         gathered("system:aggregate-to-view", &["view"], view_rules()),
         gathered("system:aggregate-to-edit", &["edit"], edit_rules()),
         gathered("system:aggregate-to-admin", &["admin"], admin_rules()),

@@ -7,7 +7,8 @@
 //! The newest signs, all verify. Rotation puts a new one in front; an old one is removed
 //! when the tokens that it signed are over, or at once if it is known to others.
 //! Invariants: the list is never empty once made; every change is guarded by the list's
-//! revision.
+//! revision; it is encrypted before it reaches the store, as Secrets are ([`super::super::SealedKv`]
+//! knows the key), and one that is plain still is encrypted by the next sweep.
 //! Not here: signatures (`pki/jws`).
 
 use base64::Engine;
@@ -17,9 +18,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::kv::{Compare, Op, RangeRequest, Revision, TxnRequest};
 use crate::model::status::Status;
 use crate::objects::{Objects, refusal, stored};
-use crate::pki::{PublicKey, SigningKey};
+use crate::pki::{self, PublicKey, SigningKey};
 
-const KEY: &str = "/holdfast/access/signing-keys";
+/// Where they stand.
+pub(in crate::objects) const KEY: &str = "/holdfast/access/signing-keys";
 /// Attempts before a contended change gives up.
 const ATTEMPTS: usize = 10;
 
@@ -98,25 +100,35 @@ impl Keys {
 impl Objects {
     /// The keys; `stale` takes the local replica's.
     pub(super) async fn read_keys(&self, stale: bool) -> Result<(Keys, Revision), Status> {
+        let (keys, revision) = self.fetch_keys(stale).await?;
+        Ok((keys?, revision))
+    }
+
+    /// The same, and what is wrong with what stands there.
+    async fn fetch_keys(&self, stale: bool) -> Result<(Result<Keys, Status>, Revision), Status> {
         let request = RangeRequest { serializable: stale, ..RangeRequest::key(KEY) };
         let answer = self.kv.range(request).await.map_err(refusal::of)?;
-        match answer.kvs.first() {
-            Some(kv) => {
-                let keys = serde_json::from_slice(&kv.value)
-                    .map_err(|error| Status::internal(format!("{KEY} cannot be read: {error}")))?;
-                Ok((keys, kv.mod_revision))
-            }
-            None => Ok((Keys::default(), 0)),
-        }
+        let Some(kv) = answer.kvs.first() else { return Ok((Ok(Keys::default()), 0)) };
+        let keys = match pki::key_of(&kv.value) {
+            Some(id) => Err(Status::internal(format!(
+                "the keys that sign tokens cannot be decrypted: this node lacks key {id} \
+                 (`holdfast secrets status` names what is missing); `holdfast access signing-key \
+                 rotate` begins anew, and what was signed before is worthless then"
+            ))),
+            None => serde_json::from_slice(&kv.value)
+                .map_err(|error| Status::internal(format!("{KEY} cannot be read: {error}"))),
+        };
+        Ok((keys, kv.mod_revision))
     }
 
     async fn change_keys(
         &self,
-        change: impl Fn(&mut Keys) -> Result<bool, Status>,
+        change: impl Fn(Result<Keys, Status>) -> Result<(Keys, bool), Status>,
     ) -> Result<Vec<KeyInfo>, Status> {
         for _ in 0..ATTEMPTS {
-            let (mut keys, revision) = self.read_keys(false).await?;
-            if !change(&mut keys)? {
+            let (found, revision) = self.fetch_keys(false).await?;
+            let (keys, changed) = change(found)?;
+            if !changed {
                 return keys.info();
             }
             let bytes = serde_json::to_vec(&keys).map_err(Status::internal)?;
@@ -133,13 +145,14 @@ impl Objects {
     }
 
     /// Makes the first key if there is none.
-    pub(super) async fn ensure_signing_key(&self) -> Result<(), Status> {
-        let first = |keys: &mut Keys| {
+    pub async fn ensure_signing_key(&self) -> Result<(), Status> {
+        let first = |keys: Result<Keys, Status>| {
+            let mut keys = keys?;
             let none = keys.keys.is_empty();
             if none {
                 keys.keys.push(StoredKey::new()?);
             }
-            Ok(none)
+            Ok((keys, none))
         };
         self.change_keys(first).await.map(drop)
     }
@@ -149,11 +162,13 @@ impl Objects {
         self.read_keys(false).await?.0.info()
     }
 
-    /// Signs with a new key from now on; the old ones still verify.
+    /// Signs with a new key from now on; the old ones still verify, unless nobody can
+    /// read them.
     pub async fn rotate_signing_key(&self) -> Result<Vec<KeyInfo>, Status> {
         self.change_keys(|keys| {
+            let mut keys = keys.unwrap_or_default();
             keys.keys.insert(0, StoredKey::new()?);
-            Ok(true)
+            Ok((keys, true))
         })
         .await
     }
@@ -161,6 +176,7 @@ impl Objects {
     /// Makes every token that the key has signed worthless.
     pub async fn remove_signing_key(&self, id: &str) -> Result<Vec<KeyInfo>, Status> {
         self.change_keys(|keys| {
+            let mut keys = keys?;
             let place = keys.info()?.iter().position(|key| key.id == id);
             match place {
                 Some(0) => Err(Status::bad_request(
@@ -168,7 +184,7 @@ impl Objects {
                 )),
                 Some(place) => {
                     keys.keys.remove(place);
-                    Ok(true)
+                    Ok((keys, true))
                 }
                 None => Err(Status::not_found("signing-keys", "", id)),
             }

@@ -110,10 +110,11 @@ pub(super) async fn service(call: &Call<'_>) -> Result<Outcome, ModuleError> {
     changed |= match state.as_deref() {
         None => false,
         Some("started") if running => false,
-        Some("stopped") if !running => false,
-        Some("started" | "stopped" | "restarted") if call.check => true,
+        Some("stopped") if call.check => running,
+        Some("started" | "restarted") if call.check => true,
         Some("started") => call.services.start(&name).await.map(|()| true)?,
-        Some("stopped") => call.services.stop(&name).await.map(|()| true)?,
+        // Also where it does not run: it may have died and wait to be started again.
+        Some("stopped") => call.services.stop(&name).await.map(|()| running)?,
         Some("restarted") => call.services.restart(&name).await.map(|()| true)?,
         Some(_) => return Err(wrong("state", "must be started, stopped or restarted")),
     };

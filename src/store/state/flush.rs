@@ -93,9 +93,12 @@ impl StateStore {
             DiskView::open(&db)
         };
         let view = self.disk_work(work).await?;
-        let mut inner = self.write();
-        inner.frozen = None;
-        inner.view = Arc::new(view);
+        // Whoever drops the last of a view or a layer does so without the lock.
+        let _old = {
+            let mut inner = self.write();
+            let layer = inner.frozen.take();
+            (layer, std::mem::replace(&mut inner.view, Arc::new(view)))
+        };
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The scenarios in the order they run; each name is the claim it proves.
 
 mod access;
+mod admission;
 mod bad_bundles;
 mod bad_hosts;
 mod bad_tokens;
@@ -20,6 +21,7 @@ mod recovery;
 mod replaced;
 mod replication;
 mod reset;
+mod scaling;
 mod storage;
 mod streams;
 mod teardown;
@@ -79,10 +81,16 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t48_services_answer_from_outside_and_an_address_moves", network::from_outside),
         on("t49_network_policies_hold_between_pods_of_all_nodes", network::policies),
         on("t53_an_ingress_with_tls_loses_no_request_in_a_rollout", network::ingress),
+        on(
+            "t39_budgets_hold_drains_priorities_make_room_and_load_scales",
+            scaling::budgets_priorities_and_load,
+        ),
         on("t30_killed_agent_restarts_no_container", containers::killed_agent),
         on("t31_killed_daemon_restarts_no_container", containers::killed_daemon),
         on("t32_failing_container_is_restarted_with_back_off", containers::failing_container),
         on("t38_tokens_roles_and_the_audit_log_hold_on_every_node", access::tokens_and_roles),
+        on("t46_pods_reach_the_api_as_themselves_on_every_master", admission::pods_call_the_api),
+        on("t47_quotas_hold_through_every_master", admission::quotas_hold),
         on("t40_leader_node_killed_loses_nothing", masters::leader_killed),
         on("t41_all_three_killed_lose_nothing", masters::all_killed),
         on(

@@ -240,7 +240,9 @@ mod tests {
             for kind in KINDS {
                 let named = schemas.values().filter(|schema| {
                     let kinds = &schema["x-kubernetes-group-version-kind"][0];
-                    kinds["kind"] == kind.kind && kinds["group"] == kind.group
+                    kinds["kind"] == kind.kind
+                        && kinds["group"] == kind.group
+                        && kinds["version"] == kind.version
                 });
                 assert_eq!(named.count(), 1, "{}", kind.kind);
             }

@@ -114,7 +114,9 @@ mod tests {
 
     #[test]
     fn every_served_kind_is_described() {
-        for kind in crate::model::kinds::KINDS {
+        // Bodies are read of what may be written only.
+        let written = |kind: &&crate::model::kinds::Kind| kind.verbs.contains(&"create");
+        for kind in crate::model::kinds::KINDS.iter().filter(written) {
             let name = super::schema::message_name(&kind.api_version(), kind.kind);
             assert!(super::schema::find(&name).is_some(), "{name}");
         }

@@ -5,7 +5,9 @@
 
 pub(super) mod access;
 pub(super) mod batch;
+pub(super) mod limits;
 pub(super) mod pod;
+pub(super) mod scaling;
 pub(super) mod sets;
 pub(super) mod storage;
 

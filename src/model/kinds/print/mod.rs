@@ -5,10 +5,12 @@
 
 pub(super) mod access;
 pub(super) mod batch;
+pub(super) mod limits;
 pub(super) mod network;
 pub(super) mod node;
 pub(super) mod objects;
 pub(super) mod pod;
+pub(super) mod scaling;
 pub(super) mod sets;
 pub(super) mod storage;
 pub(super) mod workload;

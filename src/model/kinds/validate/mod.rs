@@ -6,10 +6,13 @@
 pub(super) mod access;
 pub(super) mod batch;
 pub(super) mod ingress;
+pub(super) mod limit_range;
 pub(super) mod meta;
 pub(super) mod network_policy;
 pub(super) mod objects;
 pub(super) mod pod;
+pub(super) mod quota;
+pub(super) mod scaling;
 pub(super) mod secret;
 pub(super) mod service;
 pub(super) mod sets;

@@ -104,7 +104,7 @@ pub(super) fn selector(spec: &Value, problems: &mut Problems) {
     }
 }
 
-fn expressions(selector: &Value, problems: &mut Problems) {
+pub(super) fn expressions(selector: &Value, problems: &mut Problems) {
     for (index, expression) in list_at(selector, "/matchExpressions").iter().enumerate() {
         let at = format!("spec.selector.matchExpressions[{index}]");
         let values = list_at(expression, "/values");
