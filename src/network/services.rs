@@ -77,7 +77,7 @@ impl Inputs {
     /// `None` until all lists are complete.
     fn current(&mut self, plan: &Plan) -> Option<Balanced> {
         let (services, slices) = (self.services.current()?, self.slices.current()?);
-        let zone = zone_of(&*self.nodes.current()?, &plan.node_name);
+        let zone = zone_of(&self.nodes.current()?, &plan.node_name);
         let here = Here { node: &plan.node_name, zone: zone.as_deref() };
         let services = service_ports(&services, &slices, here);
         let own = self.published.borrow_and_update().clone();

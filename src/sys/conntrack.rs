@@ -124,7 +124,7 @@ fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     found
 }
 
-fn inside<'a>(content: &'a [u8], kind: u16) -> Option<&'a [u8]> {
+fn inside(content: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(content).into_iter().find(|found| found.0 == kind).map(|found| found.1)
 }
 

@@ -33,13 +33,14 @@ fn put_world(hosts: &Hosts, pods: &[&Pod], annotations: Value, tls: Value) {
 fn serve_http(hosts: &mut Hosts, pod: &Pod) -> tokio_util::sync::CancellationToken {
     let stop = tokio_util::sync::CancellationToken::new();
     let (name, stopped) = (pod.name.clone(), stop.clone());
+    let upgraded = TaskTracker::new();
     hosts.in_pod(pod, async move || {
         let listener = tokio::net::TcpListener::bind("0.0.0.0:8080").await.unwrap();
         let router = Router::new().fallback(move |request: Request| {
-            let name = name.clone();
+            let (name, upgraded) = (name.clone(), upgraded.clone());
             async move {
                 if request.headers().contains_key("upgrade") {
-                    return upgrade(request).into_response();
+                    return upgrade(request, &upgraded).into_response();
                 }
                 let header = |field: &str| {
                     let value = request.headers().get(field);
@@ -56,9 +57,9 @@ fn serve_http(hosts: &mut Hosts, pod: &Pod) -> tokio_util::sync::CancellationTok
 }
 
 /// Takes the connection over and says everything back.
-fn upgrade(mut request: Request) -> axum::response::Response {
+fn upgrade(mut request: Request, tasks: &TaskTracker) -> axum::response::Response {
     let taken = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
+    tasks.spawn(async move {
         let stream = TokioIo::new(taken.await.unwrap());
         let (mut read, mut write) = tokio::io::split(stream);
         let _ended = tokio::io::copy(&mut read, &mut write).await;
@@ -122,7 +123,8 @@ async fn a_rollout_under_steady_requests_loses_none() {
     assert!(missing.starts_with("404"), "{missing}");
 
     let (done, finished) = tokio::sync::watch::channel(false);
-    let asking = tokio::spawn(async move {
+    let tasks = TaskTracker::new();
+    let asking = tasks.spawn(async move {
         let mut heard: Vec<String> = Vec::new();
         while !*finished.borrow() {
             let answer = get(outside, "192.168.77.1", "web.example.com").await;
@@ -253,7 +255,8 @@ async fn tls_upgrades_and_http2_pass_and_certificates_change_without_a_restart()
                 hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                     .await
                     .unwrap();
-            let driven = tokio::spawn(connection);
+            let tasks = TaskTracker::new();
+            let driven = tasks.spawn(connection);
             let request = hyper::Request::builder()
                 .uri("https://web.example.com/a")
                 .header("content-type", kind)

@@ -200,7 +200,8 @@ async fn a_udp_client_that_goes_on_leaves_an_endpoint_that_is_gone() {
             }
         }
     };
-    let task = tokio::spawn(async move { netns.run(talk).await.unwrap() });
+    let tasks = TaskTracker::new();
+    let task = tasks.spawn(async move { netns.run(talk).await.unwrap() });
     let patience = Duration::from_secs(30);
     let first = tokio::time::timeout(patience, heard.recv()).await.unwrap().unwrap();
     assert_eq!(first, "p1");

@@ -135,7 +135,8 @@ async fn a_new_pod_is_never_open_before_its_rules_and_old_connections_stay() {
         let (mut read, mut write) = stream.split();
         tokio::io::copy(&mut read, &mut write).await.unwrap();
     };
-    let server_task = tokio::spawn(async move { netns.run(echo).await.unwrap() });
+    let tasks = TaskTracker::new();
+    let server_task = tasks.spawn(async move { netns.run(echo).await.unwrap() });
     let (shut, mut is_shut) = tokio::sync::watch::channel(false);
     let (open, mut is_open) = tokio::sync::watch::channel(false);
     let netns = crate::sys::in_netns::NetNs::of_process(client.pid).unwrap();
@@ -156,7 +157,7 @@ async fn a_new_pod_is_never_open_before_its_rules_and_old_connections_stay() {
             }
         }
     };
-    let client_task = tokio::spawn(async move { netns.run(talk).await.unwrap() });
+    let client_task = tasks.spawn(async move { netns.run(talk).await.unwrap() });
     is_open.wait_for(|open| *open).await.unwrap();
     hosts.api.put(
         "networkpolicies",
