@@ -1,7 +1,9 @@
 //! Calls to other nodes' peer listeners.
 //!
-//! One connection per node is kept and asked for signs of life, so that a node that died
-//! without a word is noticed within seconds and a returned one gets a fresh connection.
+//! Connections are kept and asked for signs of life, so that a node that died without a
+//! word is noticed within seconds and a returned one gets a fresh connection. Long messages
+//! have one of their own: on a thin line between centers a heartbeat must not wait behind
+//! a batch of the log.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rustls::ClientConfig;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::link::{Link, Lost};
 use crate::store::{PeerError, PeerNetwork, PeerTarget};
@@ -20,6 +23,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// How often a kept connection for blobs is pinged, and how long the answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 const PING_DEADLINE: Duration = Duration::from_secs(2);
+/// From here on a message goes with the long ones, bytes.
+const LONG_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PeerClientError {
@@ -34,11 +39,19 @@ pub enum PeerClientError {
     },
 }
 
+/// Which of a node's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    Short,
+    /// For messages of [`LONG_BYTES`] and more.
+    Long,
+}
+
 /// The client side of all peer listeners; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct PeerClient {
-    /// By address.
-    pub(super) links: Arc<Mutex<HashMap<String, Link>>>,
+    pub(super) links: Arc<Mutex<HashMap<(String, Lane), Link>>>,
+    tasks: TaskTracker,
     /// For the links.
     tls: Arc<ClientConfig>,
     /// Connections of its own, so that no message of the store stands behind an image.
@@ -63,7 +76,8 @@ impl PeerClient {
             .http2_keep_alive_while_idle(true)
             .build()
             .map_err(PeerClientError::Setup)?;
-        Ok(Self { links: Arc::default(), tls: Arc::new(for_links), blobs })
+        let (links, tasks) = (Arc::default(), TaskTracker::new());
+        Ok(Self { links, tasks, tls: Arc::new(for_links), blobs })
     }
 
     /// Opens a blob at one node; `None` if that node does not hold it.
@@ -86,16 +100,17 @@ impl PeerClient {
     }
 
     /// The link to an address, a new one if the last has ended.
-    fn link(&self, address: &str) -> Link {
+    fn link(&self, address: &str, lane: Lane) -> Link {
         let mut links = self.links.lock().expect("no holder of the links panics");
-        if let Some(link) = links.get(address)
+        let place = (address.to_owned(), lane);
+        if let Some(link) = links.get(&place)
             && !link.is_closed()
         {
             return link.clone();
         }
         links.retain(|_, link| !link.is_closed());
-        let link = Link::open(address.to_owned(), self.tls.clone());
-        links.insert(address.to_owned(), link.clone());
+        let link = Link::open(address.to_owned(), self.tls.clone(), &self.tasks);
+        links.insert(place, link.clone());
         link
     }
 }
@@ -110,7 +125,8 @@ impl PeerNetwork for PeerClient {
     ) -> Result<Bytes, PeerError> {
         let PeerTarget { member, address } = target;
         let (member, address) = (*member, address.clone());
-        let link = self.link(&address);
+        let lane = if message.len() < LONG_BYTES { Lane::Short } else { Lane::Long };
+        let link = self.link(&address, lane);
         match timeout(deadline, link.call(message)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Lost::Unsent(reason))) => {

@@ -1,4 +1,4 @@
-//! One connection to a peer, which carries all messages to it.
+//! One connection to a peer, which carries messages to it.
 //!
 //! ```text
 //!  call ──► queue ──► link task ── frames ──► peer
@@ -14,11 +14,14 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
+use futures::{Sink, SinkExt, StreamExt};
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::uri::Authority;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -26,11 +29,13 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsConnector;
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
+use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+use tokio_util::task::TaskTracker;
 
 use super::MESSAGE_PATH;
 use super::frames::{
@@ -40,7 +45,8 @@ use crate::base::chain::chain;
 
 /// How long a connection to a peer may take, with its handshake and the upgrade.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
-/// How often the peer is asked for a sign of life, and how long none may come.
+/// How often the peer is asked for a sign of life, and how long none may come. A peer that
+/// takes bytes of a long message gives one.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Messages that may wait for the connection; callers wait beyond it.
@@ -72,9 +78,9 @@ pub(super) struct Link(mpsc::Sender<Waiting>);
 
 impl Link {
     /// Makes a link whose task ends with its connection, or when nobody holds the link.
-    pub(super) fn open(address: String, tls: Arc<ClientConfig>) -> Self {
+    pub(super) fn open(address: String, tls: Arc<ClientConfig>, tasks: &TaskTracker) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(run(address, tls, waiting));
+        tasks.spawn(run(address, tls, waiting));
         Self(queue)
     }
 
@@ -98,9 +104,9 @@ async fn run(address: String, tls: Arc<ClientConfig>, mut waiting: mpsc::Receive
     };
     let reason = match connected {
         Ok(connection) => {
-            let mut carrier = Carrier { asked: HashMap::new(), next: SIGN_OF_LIFE };
+            let carrier = Carrier::new();
             let reason = carrier.carry(connection, &mut waiting).await;
-            for (_, reply) in carrier.asked.drain() {
+            for (_, reply) in carrier.asked().drain() {
                 // Its caller may have given up.
                 let _ = reply.send(Err(Lost::Unanswered(reason.clone())));
             }
@@ -157,85 +163,173 @@ async fn beside<T>(connection: impl Future, asked: impl Future<Output = T>) -> T
     asked.await
 }
 
-/// The messages on a connection.
+/// The messages on a connection, and what was last heard from the other side.
 #[derive(Debug)]
 struct Carrier {
-    asked: HashMap<u64, Reply>,
-    /// The number of the last message.
-    next: u64,
+    asked: Mutex<HashMap<u64, Reply>>,
+    heard: Mutex<Instant>,
 }
 
-type Frames = Framed<TokioIo<Upgraded>, LengthDelimitedCodec>;
-
 impl Carrier {
+    fn new() -> Self {
+        Self { asked: Mutex::default(), heard: Mutex::new(Instant::now()) }
+    }
+
     /// Carries until the connection is of no use any more; says why.
-    async fn carry(
-        &mut self,
-        connection: Upgraded,
-        waiting: &mut mpsc::Receiver<Waiting>,
-    ) -> String {
-        let mut frames = Framed::new(TokioIo::new(connection), codec());
+    async fn carry(&self, connection: Upgraded, waiting: &mut mpsc::Receiver<Waiting>) -> String {
+        let (read, write) = tokio::io::split(TokioIo::new(connection));
+        let written = Arc::new(AtomicU64::new(0));
+        let write = Counted { write, written: written.clone() };
+        let mut frames = FramedWrite::new(write, codec());
         frames.set_backpressure_boundary(WRITE_BEHIND_BYTES);
+        // Neither waits for the other: a long message that is on its way holds up no answer.
+        tokio::select! {
+            reason = self.listen(FramedRead::new(read, codec())) => reason,
+            reason = self.speak(frames, &written, waiting) => reason,
+        }
+    }
+
+    async fn listen<R>(&self, mut frames: FramedRead<R, LengthDelimitedCodec>) -> String
+    where
+        R: AsyncRead + Unpin,
+    {
+        loop {
+            match frames.next().await {
+                Some(Ok(frame)) => match read_answer(frame) {
+                    Some((number, answered)) => self.tell(number, answered),
+                    None => return "the peer sent what is no answer".into(),
+                },
+                Some(Err(error)) => return chain(&error),
+                None => return "the peer closed the connection".into(),
+            }
+        }
+    }
+
+    async fn speak<W>(
+        &self,
+        mut frames: FramedWrite<Counted<W>, LengthDelimitedCodec>,
+        written: &AtomicU64,
+        waiting: &mut mpsc::Receiver<Waiting>,
+    ) -> String
+    where
+        W: AsyncWrite + Unpin,
+    {
         let mut tick = interval(PING_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let mut last = SIGN_OF_LIFE;
         loop {
+            let began = Instant::now();
             let sent = tokio::select! {
-                frame = frames.next() => match frame {
-                    Some(Ok(frame)) => {
-                        heard = Instant::now();
-                        match read_answer(frame) {
-                            Some((number, answered)) => self.tell(number, answered),
-                            None => return "the peer sent what is no answer".into(),
-                        }
-                        continue;
-                    }
-                    Some(Err(error)) => return chain(&error),
-                    None => return "the peer closed the connection".into(),
-                },
                 first = waiting.recv() => match first {
-                    Some(first) => timeout(SILENCE_MAX, self.send(&mut frames, first, waiting)).await,
+                    Some(first) => {
+                        let sending = self.send(&mut frames, first, waiting, &mut last);
+                        while_taken(written, sending).await
+                    }
                     None => return "it is not used any more".into(),
                 },
                 _ = tick.tick() => {
-                    if heard.elapsed() > SILENCE_MAX {
+                    if self.heard().elapsed() > SILENCE_MAX {
                         return format!("the peer was silent for {} s", SILENCE_MAX.as_secs());
                     }
-                    timeout(SILENCE_MAX, frames.send(question(SIGN_OF_LIFE, &[]))).await
+                    while_taken(written, frames.send(question(SIGN_OF_LIFE, &[]))).await
                 }
             };
             match sent {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return chain(&error),
-                Err(_) => return "the peer takes nothing".into(),
+                Some(Ok(())) => {}
+                Some(Err(error)) => return chain(&error),
+                None => return "the peer takes nothing".into(),
+            }
+            if began.elapsed() > PING_INTERVAL {
+                // It took what was written all that time, and was asked for nothing else.
+                *self.heard() = Instant::now();
             }
         }
     }
 
     /// Sends a message and all that wait behind it.
-    async fn send(
-        &mut self,
-        frames: &mut Frames,
+    async fn send<S>(
+        &self,
+        frames: &mut S,
         first: Waiting,
         waiting: &mut mpsc::Receiver<Waiting>,
-    ) -> std::io::Result<()> {
+        last: &mut u64,
+    ) -> std::io::Result<()>
+    where
+        S: Sink<Bytes, Error = std::io::Error> + Unpin,
+    {
         let mut next = Some(first);
         while let Some(Waiting { message, reply }) = next {
             // Whoever gave up does not want it sent.
             if !reply.is_closed() {
-                self.next += 1;
-                self.asked.insert(self.next, reply);
-                frames.feed(question(self.next, &message)).await?;
+                *last += 1;
+                self.asked().insert(*last, reply);
+                frames.feed(question(*last, &message)).await?;
             }
             next = waiting.try_recv().ok();
         }
         flush(frames).await
     }
 
-    fn tell(&mut self, number: u64, answered: Result<Bytes, String>) {
-        if let Some(reply) = self.asked.remove(&number) {
+    fn tell(&self, number: u64, answered: Result<Bytes, String>) {
+        *self.heard() = Instant::now();
+        if let Some(reply) = self.asked().remove(&number) {
             // Its caller may have given up.
             let _ = reply.send(answered.map_err(Lost::Unanswered));
         }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, HashMap<u64, Reply>> {
+        self.asked.lock().expect("no holder of the calls panics")
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Instant> {
+        self.heard.lock().expect("no holder of a time panics")
+    }
+}
+
+/// Goes on with what writes for as long as the other side takes something of it.
+async fn while_taken<T>(written: &AtomicU64, writing: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(writing);
+    loop {
+        let before = written.load(Ordering::Relaxed);
+        if let Ok(done) = timeout(SILENCE_MAX, &mut writing).await {
+            return Some(done);
+        }
+        if written.load(Ordering::Relaxed) == before {
+            return None;
+        }
+    }
+}
+
+/// Counts the bytes that are taken.
+#[derive(Debug)]
+struct Counted<W> {
+    write: W,
+    written: Arc<AtomicU64>,
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        let taken = ready!(Pin::new(&mut self.write).poll_write(context, bytes))?;
+        self.written.fetch_add(taken as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.write).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.write).poll_shutdown(context)
     }
 }

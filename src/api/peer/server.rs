@@ -12,6 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
 use http::StatusCode;
+use tokio_util::task::TaskTracker;
 
 use super::session;
 use crate::api::identity::PeerIdentity;
@@ -27,16 +28,21 @@ pub trait PeerServices: Send + Sync + Debug + 'static {
     async fn blob(&self, digest: &str) -> Result<Option<Body>, String>;
 }
 
-type Services = Arc<dyn PeerServices>;
+/// The services, and what carries on after the request that asked for it.
+#[derive(Clone)]
+struct Serving {
+    services: Arc<dyn PeerServices>,
+    sessions: TaskTracker,
+}
 
 /// Serves peers; everyone without a control node's certificate is refused: a worker
 /// must not be able to write to the store behind the API's back.
-pub fn router(services: Services) -> Router {
+pub fn router(services: Arc<dyn PeerServices>) -> Router {
     Router::new()
         .route(super::MESSAGE_PATH, get(messages))
         .route(&format!("{}{{digest}}", super::BLOB_PATH), get(blob))
         .layer(middleware::from_fn(control_nodes_only))
-        .with_state(services)
+        .with_state(Serving { services, sessions: TaskTracker::new() })
 }
 
 async fn control_nodes_only(
@@ -50,12 +56,12 @@ async fn control_nodes_only(
     }
 }
 
-async fn messages(State(services): State<Services>, request: Request) -> Response {
-    session::upgrade(services, request)
+async fn messages(State(serving): State<Serving>, request: Request) -> Response {
+    session::upgrade(serving.services, &serving.sessions, request)
 }
 
-async fn blob(State(services): State<Services>, Path(digest): Path<String>) -> Response {
-    match services.blob(&digest).await {
+async fn blob(State(serving): State<Serving>, Path(digest): Path<String>) -> Response {
+    match serving.services.blob(&digest).await {
         Ok(Some(body)) => body.into_response(),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(reason) => (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response(),

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::codec::{FramedRead, FramedWrite};
+use tokio_util::task::TaskTracker;
 
 use super::frames::{
     PROTOCOL, SIGN_OF_LIFE, WRITE_BEHIND_BYTES, answer, codec, flush, read_question,
@@ -28,14 +29,18 @@ use crate::api::listener::Stopping;
 const AT_ONCE: usize = 1_000;
 
 /// Takes the connection over, if the peer speaks as this node does.
-pub(super) fn upgrade(services: Arc<dyn PeerServices>, mut request: Request) -> Response {
+pub(super) fn upgrade(
+    services: Arc<dyn PeerServices>,
+    sessions: &TaskTracker,
+    mut request: Request,
+) -> Response {
     if request.headers().get(UPGRADE).is_none_or(|wanted| wanted != PROTOCOL) {
         let said = format!("only an upgrade to {PROTOCOL} is served here");
         return (StatusCode::UPGRADE_REQUIRED, [(UPGRADE, PROTOCOL)], said).into_response();
     }
     let stopping = request.extensions().get::<Stopping>().cloned();
     let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
+    sessions.spawn(async move {
         let connection = match upgrade.await {
             Ok(connection) => TokioIo::new(connection),
             Err(error) => {

@@ -14,7 +14,8 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -137,7 +138,8 @@ async fn many_messages_of_any_size_are_answered_each_with_its_own() {
         sizes.insert(message.len());
     }
     assert_eq!(sizes.len(), 1_997);
-    assert_eq!(client.links.lock().unwrap().len(), 1);
+    // Short and long ones each have a connection, and no more than that.
+    assert_eq!(client.links.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -145,16 +147,17 @@ async fn an_answer_that_takes_long_holds_up_no_other() {
     let nodes = Nodes::new();
     let server = serve(&nodes, "127.0.0.1:0").await;
     let client = nodes.client(true);
-    let slow = tokio::spawn({
+    let mut slow = JoinSet::new();
+    slow.spawn({
         let client = client.clone();
         async move { call(&client, server.address, "wait").await }
     });
     for _ in 0..100 {
         call(&client, server.address, "quick").await.unwrap();
     }
-    assert!(!slow.is_finished());
+    assert!(slow.try_join_next().is_none());
     server.echo.go.notify_one();
-    assert_eq!(slow.await.unwrap().unwrap(), "wait");
+    assert_eq!(slow.join_next().await.unwrap().unwrap().unwrap(), "wait");
     let refused = call(&client, server.address, "refuse").await.unwrap_err();
     assert!(refused.to_string().contains("this one is refused"), "{refused}");
 }
@@ -175,14 +178,15 @@ async fn what_was_not_answered_when_a_peer_stops_may_have_happened_and_the_next_
     let client = nodes.client(true);
     call(&client, server.address, "hello").await.unwrap();
     let address = server.address;
-    let open = tokio::spawn({
+    let mut open = JoinSet::new();
+    open.spawn({
         let client = client.clone();
         async move { call(&client, address, "wait").await }
     });
     // The link writes in the order of the calls, so the first one is there by now.
     call(&client, server.address, "behind it").await.unwrap();
     server.cancel.cancel();
-    let lost = open.await.unwrap().unwrap_err();
+    let lost = open.join_next().await.unwrap().unwrap().unwrap_err();
     assert!(matches!(&lost, PeerError::NoAnswer { .. }), "{lost:?}");
     while server.tasks.join_next().await.is_some() {}
     let nobody = call(&client, server.address, "hello").await.unwrap_err();
@@ -219,6 +223,66 @@ async fn a_peer_that_falls_silent_is_given_up() {
     let lost = call(&client, through, "hello").await.unwrap_err();
     assert!(matches!(&lost, PeerError::NoAnswer { .. }), "{lost:?}");
     assert!(lost.to_string().contains("silent"), "{lost}");
+}
+
+/// Carries one connection to `to`, outward only `bytes` each `pause`, and stops for good
+/// after `most` bytes.
+async fn carry_thinly(
+    (bytes, pause, most): (usize, Duration, usize),
+    to: SocketAddr,
+    tasks: &mut JoinSet<()>,
+) -> SocketAddr {
+    let listener = TcpSocket::new_v4().unwrap();
+    // What lies in the buffers between the two must be little beside a message.
+    listener.set_recv_buffer_size(8 * 1024).unwrap();
+    listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = listener.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    tasks.spawn(async move {
+        let (near, _) = listener.accept().await.unwrap();
+        let far = TcpStream::connect(to).await.unwrap();
+        let ((mut near_read, mut near_write), (mut far_read, mut far_write)) =
+            (near.into_split(), far.into_split());
+        let back = tokio::io::copy(&mut far_read, &mut near_write);
+        let out = async {
+            let (mut piece, mut carried) = (vec![0; bytes], 0);
+            while carried < most {
+                let read = near_read.read(&mut piece).await.unwrap();
+                far_write.write_all(&piece[..read]).await.unwrap();
+                carried += read;
+                tokio::time::sleep(pause).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! { _ = back => {}, () = out => {} }
+        std::future::pending::<()>().await;
+    });
+    address
+}
+
+/// Ten megabytes at about a megabyte a second take longer than a peer may be silent.
+#[tokio::test]
+async fn a_long_message_on_a_thin_line_arrives() {
+    let nodes = Nodes::new();
+    let server = serve(&nodes, "127.0.0.1:0").await;
+    let mut tasks = JoinSet::new();
+    let line = (64 * 1024, Duration::from_millis(60), usize::MAX);
+    let through = carry_thinly(line, server.address, &mut tasks).await;
+    let client = nodes.client(true);
+    let long = vec![7; 10_000_000];
+    assert!(call(&client, through, long.clone()).await.unwrap() == long);
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_no_more_of_a_long_message_is_given_up() {
+    let nodes = Nodes::new();
+    let server = serve(&nodes, "127.0.0.1:0").await;
+    let mut tasks = JoinSet::new();
+    let line = (64 * 1024, Duration::ZERO, 1_000_000);
+    let through = carry_thinly(line, server.address, &mut tasks).await;
+    let lost = call(&nodes.client(true), through, vec![7; 40_000_000]).await.unwrap_err();
+    assert!(matches!(&lost, PeerError::NoAnswer { .. }), "{lost:?}");
+    assert!(lost.to_string().contains("takes nothing"), "{lost}");
 }
 
 #[tokio::test]
