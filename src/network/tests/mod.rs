@@ -19,6 +19,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
+use tokio_util::task::TaskTracker;
 
 use hosts::{Hosts, Pod, eventually, is_root};
 
