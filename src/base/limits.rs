@@ -102,6 +102,8 @@ pub const VOLUME_RECLAIM_INTERVAL: Duration = Duration::from_secs(5);
 pub const VOLUME_RECHECK: Duration = Duration::from_secs(1);
 /// Longest grace that a pod without an API object gets before it is killed.
 pub const ORPHAN_GRACE_MAX: Duration = Duration::from_secs(30);
+/// Connections that the ingress of one node serves at a time.
+pub const INGRESS_CONNECTIONS: usize = 16_384;
 /// Most pods on one node (the kubelet's default).
 pub const NODE_MAX_PODS: u32 = 110;
 /// Longest termination message kept, bytes (the kubelet's).

@@ -231,6 +231,8 @@ pub fn group_versions() -> Vec<(&'static str, &'static str)> {
 #[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
+mod network_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod workload_tests;

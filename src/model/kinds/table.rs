@@ -13,6 +13,7 @@ use serde_json::Value;
 
 mod access;
 mod limits;
+mod network;
 mod reviews;
 mod scaling;
 mod storage;
@@ -274,6 +275,9 @@ pub static KINDS: &[Kind] = &[
         validate: validate::service::endpoint_slice,
         ..PLAIN
     },
+    network::INGRESS_CLASS,
+    network::INGRESS,
+    network::POLICY,
     scaling::AUTOSCALER,
     scaling::AUTOSCALER_V1,
     scaling::DISRUPTION_BUDGET,

@@ -5,8 +5,10 @@
 
 pub(super) mod access;
 pub(super) mod batch;
+pub(super) mod ingress;
 pub(super) mod limit_range;
 pub(super) mod meta;
+pub(super) mod network_policy;
 pub(super) mod objects;
 pub(super) mod pod;
 pub(super) mod quota;
