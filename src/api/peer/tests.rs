@@ -311,8 +311,8 @@ async fn a_peer_that_is_gone_without_a_word_is_let_go() {
             _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
         }
         // Holds the near end open and waits for the answering side to close its own.
-        let ended =
-            tokio::time::timeout(PATIENCE, tokio::io::copy(&mut far, &mut tokio::io::sink()));
+        let mut sink = tokio::io::sink();
+        let ended = tokio::time::timeout(PATIENCE, tokio::io::copy(&mut far, &mut sink));
         ended.await.expect("the answering side lets go").ok();
         drop(near);
     });
