@@ -68,7 +68,6 @@ use context::Context;
 use dispatch::Dispatcher;
 use events::EventWriter;
 use node::NodeReporter;
-use node_lease::NodeLease;
 use pod_source::PodSource;
 use ports::{ImageSource, PodNetwork};
 use references::References;
@@ -128,7 +127,6 @@ impl Agent {
         let (source, desired) = PodSource::new(context.api.clone(), name, copies);
         tasks.spawn(source.run(cancel.child_token()));
         tasks.spawn(NodeReporter::new(Arc::clone(context)).run(cancel.child_token()));
-        tasks.spawn(NodeLease::new(Arc::clone(context)).run(cancel.child_token()));
         tasks.spawn(reclaim::run(Arc::clone(context), cancel.child_token()));
         tasks.spawn(usage::run(Arc::clone(context), cancel.child_token()));
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -1,7 +1,9 @@
-//! This node's object in the API: what it is, what it has, and that it lives.
+//! This node's object in the API: what it is and has, and whether its engine answers.
 //!
-//! Why the heartbeat goes into the status: one small merge patch every
-//! [`NODE_HEARTBEAT`] is what the node controller watches; a silent node is a dead node.
+//! Why by a watch of its own object: what the API holds is compared with what is, and
+//! written when they differ, also when it was another who changed it (the node controller
+//! calls a silent node's state unknown, an operator deletes the object). Otherwise it is
+//! written every [`NODE_STATUS_REPORT`]; that the node lives is said by its Lease.
 //! Invariant: `Ready` is false while the engine has not answered for
 //! [`ENGINE_SILENCE_MAX`]; a daemon that restarts is back sooner and changes nothing.
 
@@ -16,8 +18,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
-use crate::base::limits::{NODE_HEARTBEAT, NODE_MAX_PODS};
-use crate::client::{ApiError, PatchKind, ResourceRef};
+use super::node_lease;
+use crate::base::limits::{NODE_HEARTBEAT, NODE_MAX_PODS, NODE_STATUS_REPORT};
+use crate::client::informer::Informer;
+use crate::client::{ApiError, ListOptions, PatchKind, ResourceRef};
 use crate::engine::port::EngineVersion;
 use crate::logic::volume_binding::VOLUMES_DIRECTORY;
 use crate::model::node_config::Role;
@@ -26,8 +30,8 @@ use crate::sys::clock;
 const NODES: ResourceRef = ResourceRef::of::<Node>(false);
 /// Silence after which the node says that it is not ready.
 const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(15);
-/// How soon a registration that failed is tried again.
-const REGISTER_RETRY: Duration = Duration::from_secs(1);
+/// How soon a report that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What is known of the engine.
 #[derive(Clone, Debug, Default)]
@@ -37,54 +41,58 @@ struct EngineHealth {
     trouble: String,
 }
 
-/// Keeps the Node object current.
+/// Keeps the Node object and its Lease current.
 #[derive(Debug)]
 pub(crate) struct NodeReporter {
     context: Arc<Context>,
-    /// Each condition's status and since when.
-    since: Vec<(String, String, Timestamp)>,
-    registered: bool,
+    /// When the status was last written; `None` before this agent wrote the whole object.
+    reported_at: Option<Instant>,
 }
 
 impl NodeReporter {
     pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self { context, since: Vec::new(), registered: false }
+        Self { context, reported_at: None }
     }
 
     pub(crate) async fn run(self, cancel: CancellationToken) {
         let (sender, receiver) = watch::channel(EngineHealth::default());
         let context = Arc::clone(&self.context);
+        let own = ListOptions {
+            field_selector: Some(format!("metadata.name={}", self.name())),
+            ..ListOptions::default()
+        };
+        let own = Informer::new(context.api.clone(), NODES, own);
         tokio::select! {
             () = cancel.cancelled() => {}
-            () = watch_engine(context, sender) => {}
-            () = self.beat(receiver) => {}
+            () = own.clone().run(cancel.child_token()) => {}
+            () = watch_engine(Arc::clone(&context), sender) => {}
+            () = node_lease::run(context) => {}
+            () = self.report(receiver, own) => {}
         }
     }
 
-    async fn beat(mut self, mut engine: watch::Receiver<EngineHealth>) {
+    async fn report(mut self, mut engine: watch::Receiver<EngineHealth>, own: Informer) {
         // The first report should carry the engine's version, if it answers soon.
         let _ = tokio::time::timeout(NODE_HEARTBEAT, engine.changed()).await;
+        own.synced().await;
+        let mut changes = own.changes();
         let mut tick = tokio::time::interval(NODE_HEARTBEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
+            tokio::select! {
+                _ = tick.tick() => {}
+                // Also when some were missed: all of them are about this one object.
+                _ = changes.recv() => {}
+            }
             let health = engine.borrow().clone();
-            let outcome = if self.registered {
-                self.heartbeat(&health).await
-            } else {
-                self.register(&health).await
+            let outcome = match own.get("", self.name()) {
+                Some(held) if self.reported_at.is_some() => self.refresh(&held, &health).await,
+                _ => self.register(&health).await,
             };
-            match outcome {
-                Ok(()) => self.registered = true,
-                Err(error) => {
-                    self.registered &= !error.is_not_found();
-                    tracing::debug!(%error, "cannot report this node");
-                    if !self.registered {
-                        // Nobody knows the node yet; that should not last for a heartbeat.
-                        tokio::time::sleep(REGISTER_RETRY).await;
-                        tick.reset_immediately();
-                    }
-                }
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "cannot report this node");
+                tokio::time::sleep(RETRY).await;
+                tick.reset_immediately();
             }
         }
     }
@@ -120,46 +128,43 @@ impl NodeReporter {
         let spec = json!({"podCIDR": range, "podCIDRs": [range]});
         let wanted = json!({"metadata": metadata, "spec": spec});
         let api = &self.context.api;
-        match api.patch(&NODES, None, self.name(), None, PatchKind::Merge, &wanted).await {
+        let held = match api.patch(&NODES, None, self.name(), None, PatchKind::Merge, &wanted).await
+        {
             Err(error) if error.is_not_found() => {
                 let mut node = wanted;
                 node["apiVersion"] = json!("v1");
                 node["kind"] = json!("Node");
                 match api.create(&NODES, None, &node).await {
-                    Err(error) if error.is_conflict() => {}
-                    other => {
-                        other?;
-                    }
+                    Err(error) if error.is_conflict() => api.get(&NODES, None, self.name()).await?,
+                    other => other?,
                 }
             }
-            other => self.remember_conditions(&other?),
-        }
+            other => other?,
+        };
         let mut status = self.whole_status(health);
-        status["conditions"] = self.conditions(health);
+        status["conditions"] = self.conditions(&held, health);
         self.write(status).await
     }
 
-    async fn heartbeat(&mut self, health: &EngineHealth) -> Result<(), ApiError> {
-        let mut status = json!({"conditions": self.conditions(health)});
-        status["nodeInfo"] = self.node_info(health);
-        self.write(status).await
+    /// Writes the status if what the API holds is something else, or nothing was written
+    /// for long.
+    async fn refresh(&mut self, held: &Value, health: &EngineHealth) -> Result<(), ApiError> {
+        let recent = self.reported_at.is_some_and(|at| at.elapsed() < NODE_STATUS_REPORT);
+        let info = self.node_info(health);
+        let words = self.words(health);
+        if recent && held.pointer("/status/nodeInfo") == Some(&info) && says(held, &words) {
+            return Ok(());
+        }
+        self.write(json!({"conditions": self.conditions(held, health), "nodeInfo": info})).await
     }
 
-    async fn write(&self, status: Value) -> Result<(), ApiError> {
+    async fn write(&mut self, status: Value) -> Result<(), ApiError> {
         let patch = json!({"status": status});
         let api = &self.context.api;
-        api.patch(&NODES, None, self.name(), Some("status"), PatchKind::Merge, &patch).await?;
+        let name = self.context.node_name();
+        api.patch(&NODES, None, name, Some("status"), PatchKind::Merge, &patch).await?;
+        self.reported_at = Some(Instant::now());
         Ok(())
-    }
-
-    /// Keeps the transition times of a former life of the agent.
-    fn remember_conditions(&mut self, node: &Value) {
-        let Ok(node) = serde_json::from_value::<Node>(node.clone()) else { return };
-        for old in node.status.and_then(|status| status.conditions).unwrap_or_default() {
-            if let Some(at) = old.last_transition_time {
-                self.since.push((old.type_, old.status, at.0));
-            }
-        }
     }
 
     fn node_info(&self, health: &EngineHealth) -> Value {
@@ -191,34 +196,39 @@ impl NodeReporter {
         })
     }
 
-    fn conditions(&mut self, health: &EngineHealth) -> Value {
-        let now = Timestamp::from_second(clock::now().as_second()).unwrap_or_default();
-        let board = &self.context.pressure;
-        let list: Vec<Value> = condition_words(health, |condition| board.holds(condition))
-            .into_iter()
-            .map(|(type_, status, reason, message)| {
-                let since = self.since(type_, status, now);
-                json!({"type": type_, "status": status, "reason": reason, "message": message,
-                    "lastHeartbeatTime": now, "lastTransitionTime": since})
-            })
-            .collect();
-        Value::Array(list)
+    fn words(&self, health: &EngineHealth) -> Vec<Words> {
+        condition_words(health, |condition| self.context.pressure.holds(condition))
     }
 
-    fn since(&mut self, type_: &str, status: &str, now: Timestamp) -> Timestamp {
-        match self.since.iter_mut().find(|(known, ..)| known == type_) {
-            Some((_, old, at)) => {
-                if old != status {
-                    (*old, *at) = (status.to_owned(), now);
-                }
-                *at
-            }
-            None => {
-                self.since.push((type_.to_owned(), status.to_owned(), now));
-                now
-            }
-        }
+    /// A condition that is as the API holds it has been so since then.
+    fn conditions(&self, held: &Value, health: &EngineHealth) -> Value {
+        let now = json!(Timestamp::from_second(clock::now().as_second()).unwrap_or_default());
+        let list = self.words(health).into_iter().map(|(type_, status, reason, message)| {
+            let same = condition(held, type_).filter(|old| old["status"] == status);
+            let since = same.map_or(&now, |old| &old["lastTransitionTime"]);
+            json!({"type": type_, "status": status, "reason": reason, "message": message,
+                "lastHeartbeatTime": now, "lastTransitionTime": since})
+        });
+        Value::Array(list.collect())
     }
+}
+
+fn condition<'v>(node: &'v Value, type_: &str) -> Option<&'v Value> {
+    let conditions = node.pointer("/status/conditions")?.as_array()?;
+    conditions.iter().find(|condition| condition["type"] == type_)
+}
+
+/// Whether the node's conditions are these and no others.
+fn says(node: &Value, words: &[Words]) -> bool {
+    let held = node.pointer("/status/conditions").and_then(Value::as_array);
+    held.is_some_and(|held| held.len() == words.len())
+        && words.iter().all(|(type_, status, reason, message)| {
+            condition(node, type_).is_some_and(|held| {
+                held["status"] == *status
+                    && held["reason"] == *reason
+                    && held["message"] == message.as_str()
+            })
+        })
 }
 
 type Words = (&'static str, &'static str, &'static str, String);

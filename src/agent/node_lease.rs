@@ -1,7 +1,8 @@
-//! This node's Lease in `kube-node-lease`: the sign of life that Kubernetes' tools show.
+//! This node's Lease in `kube-node-lease`: its sign of life, renewed over and over.
 //!
-//! Why beside the heartbeat in the node's status: `kubectl describe node` and monitoring
-//! look here. The node controller judges by the status, which is written more often.
+//! Why a Lease and not the node's status: it is a tenth of the size, and nobody who watches
+//! nodes is woken by it. How often depends on how many nodes there are
+//! (`logic/node_life`), and the Lease says for how long it holds.
 //! Invariant: the Lease belongs to the Node object and goes with it.
 
 use std::sync::Arc;
@@ -10,11 +11,12 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
 use super::context::Context;
-use crate::base::limits::{NODE_LEASE_DURATION, NODE_LEASE_RENEWAL};
-use crate::client::{ApiError, PatchKind, ResourceRef};
+use crate::base::limits::{NODE_HEARTBEAT, NODE_LEASE_BEATS};
+use crate::client::{ApiError, ListOptions, PatchKind, ResourceRef};
+use crate::logic::node_life::heartbeat_period;
 use crate::sys::clock;
 
 const LEASES: ResourceRef = ResourceRef::of::<Lease>(true);
@@ -23,64 +25,62 @@ const NAMESPACE: Option<&str> = Some("kube-node-lease");
 
 /// Pause before the next attempt while the node is not registered.
 const SOON: Duration = Duration::from_secs(1);
+/// How often the nodes are counted.
+const COUNT_PERIOD: Duration = Duration::from_secs(60);
 
-/// Keeps the Lease current.
-#[derive(Debug)]
-pub(crate) struct NodeLease {
-    context: Arc<Context>,
+/// Keeps the Lease current for as long as it is polled.
+pub(super) async fn run(context: Arc<Context>) {
+    let mut period = NODE_HEARTBEAT;
+    let mut counted: Option<Instant> = None;
+    loop {
+        let begun = Instant::now();
+        let pause = match renew(&context, period).await {
+            Ok(()) => period,
+            // The node has not registered itself yet; its Lease comes right after.
+            Err(error) if error.is_not_found() => SOON,
+            Err(error) => {
+                tracing::debug!(%error, "cannot renew this node's Lease");
+                NODE_HEARTBEAT
+            }
+        };
+        if counted.is_none_or(|at| at.elapsed() >= COUNT_PERIOD)
+            && let Ok(nodes) = count(&context).await
+        {
+            period = heartbeat_period(nodes);
+            counted = Some(Instant::now());
+        }
+        tokio::time::sleep_until(begun + pause).await;
+    }
 }
 
-impl NodeLease {
-    pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self { context }
-    }
+/// How many nodes there are.
+async fn count(context: &Context) -> Result<u32, ApiError> {
+    let one = ListOptions { limit: Some(1), ..ListOptions::default() };
+    let page = context.api.list(&NODES, None, &one).await?;
+    let all = page.remaining.unwrap_or_default() + page.items.len() as i64;
+    Ok(u32::try_from(all).unwrap_or(u32::MAX))
+}
 
-    pub(crate) async fn run(self, cancel: CancellationToken) {
-        let mut tick = tokio::time::interval(NODE_LEASE_RENEWAL);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => return,
-                _ = tick.tick() => {}
-            }
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => return,
-                renewed = self.renew() => match renewed {
-                    Ok(()) => {}
-                    // The node has not registered itself yet; its Lease comes right after.
-                    Err(error) if error.is_not_found() => tick.reset_after(SOON),
-                    Err(error) => tracing::debug!(%error, "cannot renew this node's Lease"),
-                },
-            }
-        }
+async fn renew(context: &Context, period: Duration) -> Result<(), ApiError> {
+    let (api, name) = (&context.api, context.node_name());
+    let spec = json!({
+        "holderIdentity": name,
+        "leaseDurationSeconds": (period * NODE_LEASE_BEATS).as_secs(),
+        "renewTime": clock::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+    });
+    let patch = json!({"spec": spec});
+    match api.patch(&LEASES, NAMESPACE, name, None, PatchKind::Merge, &patch).await {
+        Err(error) if error.is_not_found() => {}
+        other => return other.map(drop),
     }
-
-    fn spec(&self) -> Value {
-        json!({
-            "holderIdentity": self.context.node_name(),
-            "leaseDurationSeconds": NODE_LEASE_DURATION.as_secs(),
-            "renewTime": clock::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
-        })
-    }
-
-    async fn renew(&self) -> Result<(), ApiError> {
-        let (api, name) = (&self.context.api, self.context.node_name());
-        let patch = json!({"spec": self.spec()});
-        match api.patch(&LEASES, NAMESPACE, name, None, PatchKind::Merge, &patch).await {
-            Err(error) if error.is_not_found() => {}
-            other => return other.map(drop),
-        }
-        let node = api.get(&NODES, None, name).await?;
-        let lease = json!({
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {"name": name, "ownerReferences": [{
-                "apiVersion": "v1", "kind": "Node", "name": name, "uid": node["metadata"]["uid"],
-            }]},
-            "spec": self.spec(),
-        });
-        api.create(&LEASES, NAMESPACE, &lease).await.map(drop)
-    }
+    let node: Value = api.get(&NODES, None, name).await?;
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": name, "ownerReferences": [{
+            "apiVersion": "v1", "kind": "Node", "name": name, "uid": node["metadata"]["uid"],
+        }]},
+        "spec": spec,
+    });
+    api.create(&LEASES, NAMESPACE, &lease).await.map(drop)
 }

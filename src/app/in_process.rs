@@ -101,6 +101,7 @@ impl ObjectApi for InProcessApi {
             items: listing.items,
             resource_version: listing.revision.to_string(),
             continue_token: listing.continue_token,
+            remaining: listing.remaining,
         })
     }
 

@@ -111,16 +111,17 @@ impl NodeStatus {
 #[async_trait]
 impl AdminBackend for NodeStatus {
     async fn status(&self) -> ClusterStatus {
-        let (quorum, answering, node_objects, pods, store) = tokio::join!(
+        let (quorum, answering, node_objects, leases, pods, store) = tokio::join!(
             self.quorum(),
             self.store.answering(),
             self.local("/registry/core/nodes/"),
+            self.local("/registry/coordination.k8s.io/leases/kube-node-lease/"),
             self.local("/registry/core/pods/"),
             self.store.status_with_lag(LAG_DEADLINE)
         );
         let loss = if quorum { None } else { self.loss(&answering) };
         let now = clock::now();
-        let as_of = if quorum { Some(now) } else { status_view::newest_beat(&node_objects) };
+        let as_of = if quorum { Some(now) } else { status_view::newest_beat(&leases) };
         let mut problems = Vec::new();
         problems.extend(status_view::no_quorum(quorum, loss.as_ref()));
         problems

@@ -35,10 +35,10 @@ fn is_true(condition: Option<&Value>) -> bool {
     condition.is_some_and(|condition| condition["status"] == "True")
 }
 
-/// The newest sign of life of any node: so old is what the replica holds.
-pub(super) fn newest_beat(nodes: &[Value]) -> Option<Timestamp> {
-    let beat = |node: &Value| text_at(condition(node, "Ready")?, "/lastHeartbeatTime").parse().ok();
-    nodes.iter().filter_map(beat).max()
+/// The newest sign of life of any node, from their Leases: so old is what the replica holds.
+pub(super) fn newest_beat(leases: &[Value]) -> Option<Timestamp> {
+    let beat = |lease: &Value| text_at(lease, "/spec/renewTime").parse().ok();
+    leases.iter().filter_map(beat).max()
 }
 
 /// The first problem of all.
@@ -220,13 +220,15 @@ mod tests {
 
     #[test]
     fn without_a_majority_a_silent_node_is_not_shown_as_ready() {
-        let node = |name: &str, beat: &str| {
+        let node = |name: &str| {
             json!({"metadata": {"name": name, "labels": {}}, "status": {"conditions": [
-                {"type": "Ready", "status": "True", "lastHeartbeatTime": beat}]}})
+                {"type": "Ready", "status": "True"}]}})
         };
-        let all = [node("a1", "2026-01-01T00:00:04Z"), node("b1", "2026-01-01T00:00:02Z")];
+        let all = [node("a1"), node("b1")];
+        let lease = |renewed: &str| json!({"spec": {"renewTime": renewed}});
+        let leases = ["2026-01-01T00:00:04.000000Z", "2026-01-01T00:00:02.000000Z"].map(lease);
         assert_eq!(
-            newest_beat(&all).map(crate::sys::clock::to_seconds).unwrap(),
+            newest_beat(&leases).map(crate::sys::clock::to_seconds).unwrap(),
             "2026-01-01T00:00:04Z"
         );
         let loss = QuorumLossView {

@@ -33,13 +33,21 @@ pub const OCI_MANIFEST_MAX_BYTES: usize = 4 * 1024 * 1024;
 pub const JOIN_TOKEN_TTL: Duration = Duration::from_secs(3_600);
 /// How long a graceful stop of the whole program may take before it is forced.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
-/// How often a node says that it lives.
+/// How often a node of a small cluster says that it lives, by its Lease.
 pub const NODE_HEARTBEAT: Duration = Duration::from_secs(2);
-/// How often a node renews its Lease, and how long it holds (the kubelet's).
-pub const NODE_LEASE_RENEWAL: Duration = Duration::from_secs(10);
-pub const NODE_LEASE_DURATION: Duration = Duration::from_secs(40);
-/// Silence after which a node is taken for dead and its pods are replaced.
+/// The same of the largest (the kubelet's).
+pub const NODE_HEARTBEAT_MAX: Duration = Duration::from_secs(10);
+/// Heartbeats a second of all nodes together, which the clusters in between keep to.
+pub const NODE_HEARTBEATS_PER_SECOND: u32 = 200;
+/// A Lease holds for so many heartbeats.
+pub const NODE_LEASE_BEATS: u32 = 5;
+/// Silence after which a node is taken for dead and its pods are replaced, unless its Lease
+/// holds for longer.
 pub const NODE_DEAD_AFTER: Duration = Duration::from_secs(10);
+/// The longest that a Lease can ask for.
+pub const NODE_DEAD_AFTER_MAX: Duration = Duration::from_secs(60);
+/// How often a node writes its status when nothing has changed (the kubelet's).
+pub const NODE_STATUS_REPORT: Duration = Duration::from_secs(5 * 60);
 /// How long a client waits for a connection to one API server before it tries the next.
 pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a client waits for the answer to one request that is not a stream.

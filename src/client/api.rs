@@ -90,6 +90,8 @@ pub struct ObjectList {
     pub items: Vec<Value>,
     pub resource_version: String,
     pub continue_token: Option<String>,
+    /// How many follow after a page; unknown where a selector was given.
+    pub remaining: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -311,6 +311,7 @@ impl ObjectApi for FakeApi {
             items: items.map(|(_, object)| object.clone()).collect(),
             resource_version: world.version.to_string(),
             continue_token: None,
+            remaining: None,
         })
     }
 

@@ -106,6 +106,7 @@ pub(crate) fn parse_list(mut document: Value) -> Result<ObjectList, ApiError> {
         items,
         resource_version: text("resourceVersion").unwrap_or_default(),
         continue_token: text("continue"),
+        remaining: document.pointer("/metadata/remainingItemCount").and_then(Value::as_i64),
     })
 }
 

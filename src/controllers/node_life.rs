@@ -1,10 +1,13 @@
 //! Declares silent nodes dead and takes their pods away, so that others replace them.
 //!
 //! ```text
-//! silent for NODE_DEAD_AFTER ─► asked the API itself ─► Ready=Unknown ─► taint
+//! silent as long as its Lease holds ─► asked the API itself ─► Ready=Unknown ─► taint
 //!    ─► pods Ready=False (no traffic) ─► DEAD_NODE_GRACE ─► pods deleted with grace 0
 //! heartbeat again ─► taint lifted; the node's agent removes containers without a pod
 //! ```
+//!
+//! A node says that it lives by its Lease in `kube-node-lease`; the heartbeat in its status,
+//! which is written when something changes and every few minutes, counts as well.
 //!
 //! Why delete with grace 0: a dead agent cannot finish a graceful deletion, and of a
 //! stateless pod a replacement beside a survivor that nobody can reach does no harm. A
@@ -21,17 +24,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use k8s_openapi::Resource;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, PodCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::informers::{BY_NODE, Informers, node_of};
 use super::ownership::controller_of;
 use super::runner::{Act, Controller, ControllerError, Input, Requeue};
 use crate::base::limits;
-use crate::client::api::SharedApi;
+use crate::client::api::{ApiError, ListOptions, ResourceRef, SharedApi};
 use crate::client::events::{EventRecorder, Severity};
+use crate::client::informer::Informer;
 use crate::client::key::ObjectKey;
 use crate::client::typed::{Kind, Typed};
 use crate::logic::node_life::{Life, NodeWatch};
@@ -39,6 +44,8 @@ use crate::logic::rollout_ranking::{is_ended, is_ready};
 use crate::logic::taints::{Stay, by_conditions, stay};
 use crate::sys::clock;
 
+const LEASES: ResourceRef = ResourceRef::of::<Lease>(true);
+const LEASES_NAMESPACE: &str = "kube-node-lease";
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 pub(super) const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
@@ -57,7 +64,10 @@ impl Default for Patience {
 
 #[derive(Debug)]
 pub(super) struct NodeLife {
+    api: SharedApi,
     informers: Informers,
+    /// The nodes' own; somebody must run it.
+    pub(super) leases: Informer,
     nodes: Typed<Node>,
     pods: Typed<Pod>,
     events: EventRecorder,
@@ -77,9 +87,16 @@ fn ready_condition(node: &Node) -> Option<&NodeCondition> {
 }
 
 /// The node's heartbeat as a text that changes with every beat.
-fn heartbeat(node: &Node) -> String {
+fn heartbeat(node: &Node, lease: Option<&Value>) -> String {
     let beat = ready_condition(node).and_then(|ready| ready.last_heartbeat_time.as_ref());
-    beat.map(|beat| beat.0.to_string()).unwrap_or_default()
+    let beat = beat.map(|beat| beat.0.to_string()).unwrap_or_default();
+    let renewed = lease.and_then(|lease| lease.pointer("/spec/renewTime")?.as_str());
+    format!("{beat} {}", renewed.unwrap_or_default())
+}
+
+/// How long the node's last heartbeat holds, if the node says so.
+fn holds(lease: Option<&Value>) -> Option<Duration> {
+    lease?.pointer("/spec/leaseDurationSeconds")?.as_u64().map(Duration::from_secs)
 }
 
 impl NodeLife {
@@ -89,8 +106,12 @@ impl NodeLife {
         events: EventRecorder,
         patience: Patience,
     ) -> Self {
+        let namespace = Some(LEASES_NAMESPACE.to_owned());
+        let all = ListOptions::default();
         Self {
+            api: api.clone(),
             informers: informers.clone(),
+            leases: Informer::indexed(api.clone(), LEASES, namespace, all, &[]),
             nodes: Typed::new(api.clone()),
             pods: Typed::new(api.clone()),
             events,
@@ -101,22 +122,33 @@ impl NodeLife {
         }
     }
 
-    fn judge(&self, node: &Node) -> Life {
+    fn judge(&self, node: &Node, lease: Option<&Value>) -> Life {
         let name = node.key().name;
         let now = self.epoch.elapsed();
         let mut watch = lock(&self.watch);
-        watch.observe(&name, &heartbeat(node), now);
+        watch.observe(&name, &heartbeat(node, lease), holds(lease), now);
         watch.judge(&name, now)
+    }
+
+    /// The node and its Lease as the API has them now.
+    async fn live(&self, key: &ObjectKey) -> Result<Option<(Node, Option<Value>)>, ApiError> {
+        let Some(node) = self.nodes.find(key).await? else { return Ok(None) };
+        match self.api.get(&LEASES, Some(LEASES_NAMESPACE), &key.name).await {
+            Ok(lease) => Ok(Some((node, Some(lease)))),
+            Err(error) if error.is_not_found() => Ok(Some((node, None))),
+            Err(error) => Err(error),
+        }
     }
 
     /// The verdict; before it says `Dead` the API itself is asked.
     async fn verdict(&self, cached: &Arc<Node>) -> Result<(Life, Arc<Node>), ControllerError> {
-        let life = self.judge(cached);
+        let lease = self.leases.get(LEASES_NAMESPACE, &cached.key().name);
+        let life = self.judge(cached, lease.as_deref());
         if life != Life::Dead {
             return Ok((life, Arc::clone(cached)));
         }
-        match self.nodes.find(&cached.key()).await {
-            Ok(Some(live)) => Ok((self.judge(&live), Arc::new(live))),
+        match self.live(&cached.key()).await {
+            Ok(Some((live, lease))) => Ok((self.judge(&live, lease.as_ref()), Arc::new(live))),
             Ok(None) => Ok((Life::Unjudged { until: self.epoch.elapsed() }, Arc::clone(cached))),
             Err(error) => {
                 lock(&self.watch).was_deaf(self.epoch.elapsed());
@@ -327,6 +359,7 @@ impl Controller for NodeLife {
         let nodes = self.informers.nodes.clone();
         vec![
             Input::new(&self.informers.nodes, |key, _| vec![key.clone()]),
+            Input::new(&self.leases, |key, _| vec![ObjectKey::cluster(&key.name)]),
             // A pod concerns us only where its node is missing or silent.
             Input::new(&self.informers.pods, move |_, pod: &Pod| {
                 let Some(name) = node_of(pod) else { return Vec::new() };

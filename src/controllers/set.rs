@@ -179,7 +179,9 @@ impl ControllerSet {
         let events = recorder("persistentvolume-controller", tasks);
         spawn(Volumes::new(api, &informers, events), tasks, stop);
         let events = recorder("node-controller", tasks);
-        spawn(NodeLife::new(api, &informers, events, self.patience), tasks, stop);
+        let life = NodeLife::new(api, &informers, events, self.patience);
+        tasks.spawn(life.leases.clone().run(stop.clone()));
+        spawn(life, tasks, stop);
         let events = recorder("service-controller", tasks);
         let balancers = LoadBalancers::new(api, &informers, events);
         tasks.spawn(balancers.pools.clone().run(stop.clone()));

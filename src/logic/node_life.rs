@@ -20,11 +20,24 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::base::limits::{
+    NODE_DEAD_AFTER_MAX, NODE_HEARTBEAT, NODE_HEARTBEAT_MAX, NODE_HEARTBEATS_PER_SECOND,
+};
+
+/// How often one of so many nodes says that it lives. Every heartbeat is a write, of which
+/// many nodes together would make too many.
+pub fn heartbeat_period(nodes: u32) -> Duration {
+    let share = Duration::from_secs(1) * nodes / NODE_HEARTBEATS_PER_SECOND;
+    share.clamp(NODE_HEARTBEAT, NODE_HEARTBEAT_MAX)
+}
+
 /// What is known of one node's heart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pulse {
     heartbeat: String,
     seen_at: Duration,
+    /// So long a silence is death.
+    dead_after: Duration,
     /// No change was seen yet by us.
     unheard: bool,
 }
@@ -64,20 +77,24 @@ impl NodeWatch {
         }
     }
 
-    /// Takes a node's current heartbeat (any text that changes with each beat).
-    pub fn observe(&mut self, node: &str, heartbeat: &str, now: Duration) {
+    /// Takes a node's current heartbeat (any text that changes with each beat), and for how
+    /// long the node says that it holds, which may be longer than a silence is usually borne.
+    pub fn observe(&mut self, node: &str, heartbeat: &str, holds: Option<Duration>, now: Duration) {
+        let longest = NODE_DEAD_AFTER_MAX.max(self.dead_after);
+        let dead_after = holds.unwrap_or_default().clamp(self.dead_after, longest);
+        let pulse =
+            |unheard| Pulse { heartbeat: heartbeat.to_owned(), seen_at: now, dead_after, unheard };
         match self.pulses.get_mut(node) {
-            Some(pulse) if pulse.heartbeat == heartbeat => {}
-            Some(pulse) => {
-                *pulse = Pulse { heartbeat: heartbeat.to_owned(), seen_at: now, unheard: false };
+            Some(known) if known.heartbeat == heartbeat => {}
+            Some(known) => {
+                *known = pulse(false);
                 if self.all_silent(now) {
                     self.was_deaf(now);
                 }
                 self.last_beat = now;
             }
             None => {
-                let pulse = Pulse { heartbeat: heartbeat.to_owned(), seen_at: now, unheard: true };
-                self.pulses.insert(node.to_owned(), pulse);
+                self.pulses.insert(node.to_owned(), pulse(true));
             }
         }
     }
@@ -103,7 +120,7 @@ impl NodeWatch {
             return Life::Unjudged { until: now + self.dead_after };
         };
         let patience = if self.all_silent(now) { 3 } else { 1 };
-        let until = pulse.seen_at.max(self.deaf_until) + self.dead_after * patience;
+        let until = pulse.seen_at.max(self.deaf_until) + pulse.dead_after * patience;
         if now >= until {
             Life::Dead
         } else if pulse.unheard {
@@ -125,21 +142,40 @@ mod tests {
     #[test]
     fn silence_kills_and_a_beat_revives() {
         let mut watch = NodeWatch::new(S * 10);
-        watch.observe("a1", "t1", S);
+        watch.observe("a1", "t1", None, S);
         assert_eq!(watch.judge("a1", S * 2), Life::Unjudged { until: S * 11 });
-        watch.observe("a1", "t2", S * 3);
-        watch.observe("a1", "t2", S * 9);
+        watch.observe("a1", "t2", None, S * 3);
+        watch.observe("a1", "t2", None, S * 9);
         assert_eq!(watch.judge("a1", S * 12), Life::Alive { until: S * 13 });
         assert_eq!(watch.judge("a1", S * 13), Life::Dead);
-        watch.observe("a1", "t3", S * 20);
+        watch.observe("a1", "t3", None, S * 20);
         assert_eq!(watch.judge("a1", S * 20), Life::Alive { until: S * 30 });
+    }
+
+    #[test]
+    fn many_nodes_beat_more_slowly_and_are_given_longer() {
+        let periods = [1, 400, 600, 1_000, 5_000].map(heartbeat_period);
+        assert_eq!(periods, [S * 2, S * 2, S * 3, S * 5, S * 10]);
+        let mut watch = NodeWatch::new(S * 10);
+        for node in ["a1", "b1"] {
+            watch.observe(node, "t1", Some(S * 25), S);
+            watch.observe(node, "t2", Some(S * 25), S * 2);
+        }
+        watch.observe("b1", "t3", Some(S * 25), S * 26);
+        assert_eq!(watch.judge("a1", S * 26), Life::Alive { until: S * 27 });
+        assert_eq!(watch.judge("a1", S * 27), Life::Dead);
+        // Nobody lives for ever by his own word, and nobody is dead sooner for it.
+        watch.observe("a1", "t3", Some(S * 1_000_000), S * 30);
+        watch.observe("b1", "t4", Some(S), S * 30);
+        assert_eq!(watch.judge("a1", S * 31), Life::Alive { until: S * 90 });
+        assert_eq!(watch.judge("b1", S * 31), Life::Alive { until: S * 40 });
     }
 
     #[test]
     fn our_own_deafness_is_not_the_nodes_silence() {
         let mut watch = NodeWatch::new(S * 10);
-        watch.observe("a1", "t1", S);
-        watch.observe("a1", "t2", S * 2);
+        watch.observe("a1", "t1", None, S);
+        watch.observe("a1", "t2", None, S * 2);
         watch.was_deaf(S * 60);
         assert_eq!(watch.judge("a1", S * 61), Life::Alive { until: S * 70 });
         assert_eq!(watch.judge("a1", S * 70), Life::Dead);
@@ -148,8 +184,8 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_back_is_a_beat_too() {
         let mut watch = NodeWatch::new(S * 10);
-        watch.observe("a1", "2030", S);
-        watch.observe("a1", "2020", S * 8);
+        watch.observe("a1", "2030", None, S);
+        watch.observe("a1", "2020", None, S * 8);
         assert_eq!(watch.judge("a1", S * 12), Life::Alive { until: S * 18 });
     }
 
@@ -157,15 +193,15 @@ mod tests {
     fn when_all_are_silent_nobody_is_judged_soon_and_the_first_beat_gives_time_to_all() {
         let mut watch = NodeWatch::new(S * 10);
         for node in ["a1", "b1", "c1"] {
-            watch.observe(node, "t1", S);
-            watch.observe(node, "t2", S * 2);
+            watch.observe(node, "t1", None, S);
+            watch.observe(node, "t2", None, S * 2);
         }
         assert!(matches!(watch.judge("a1", S * 13), Life::Alive { .. }));
-        watch.observe("b1", "t3", S * 20);
+        watch.observe("b1", "t3", None, S * 20);
         assert_eq!(watch.judge("a1", S * 20), Life::Alive { until: S * 30 });
         assert_eq!(watch.judge("c1", S * 20), Life::Alive { until: S * 30 });
         for second in 21..30 {
-            watch.observe("b1", &second.to_string(), S * second);
+            watch.observe("b1", &second.to_string(), None, S * second);
         }
         assert_eq!(watch.judge("a1", S * 30), Life::Dead);
     }
@@ -179,11 +215,11 @@ mod tests {
         ) {
             let mut watch = NodeWatch::new(S * 10);
             let (mut now, mut count, mut changed) = (0, 0, 0);
-            watch.observe("n", "0", Duration::ZERO);
+            watch.observe("n", "0", None, Duration::ZERO);
             for (step, beat) in beats {
                 now += step;
                 if beat { count += 1; changed = now; }
-                watch.observe("n", &count.to_string(), S * now as u32);
+                watch.observe("n", &count.to_string(), None, S * now as u32);
                 let dead = watch.judge("n", S * now as u32) == Life::Dead;
                 prop_assert_eq!(dead, now - changed >= 10);
             }

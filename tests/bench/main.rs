@@ -10,6 +10,7 @@
     reason = "the table is what it is for; its clients end with the program"
 )]
 
+mod nodes;
 mod store;
 
 #[path = "../lab/harness.rs"]
@@ -42,7 +43,7 @@ struct Row {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// `bench`, `bench lab`, `bench store [GROUP …]`; `bench member DIRECTORY` is a process of
+/// `bench`, `bench lab`, `bench nodes [NODES PODS]`, `bench store [GROUP …]`; `bench member DIRECTORY` is a process of
 /// the latter.
 fn main() -> ExitCode {
     let arguments: Vec<String> =
@@ -51,9 +52,14 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         [] => lab().and_then(|()| store::measure(&[])),
         ["lab"] => lab(),
+        ["nodes"] => simulated(1_000, 30_000),
+        ["nodes", nodes, pods] => match (nodes.parse(), pods.parse()) {
+            (Ok(nodes), Ok(pods)) if nodes > 0 && pods > 0 => simulated(nodes, pods),
+            _ => Err(anyhow::anyhow!("{nodes:?} and {pods:?} must be numbers above 0")),
+        },
         ["store", groups @ ..] => store::measure(groups),
         ["member", directory] => store::members::member::run(Path::new(directory)),
-        other => Err(anyhow::anyhow!("unknown: {other:?}; say nothing, lab or store")),
+        other => Err(anyhow::anyhow!("unknown: {other:?}; say nothing, lab, nodes or store")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,6 +76,20 @@ fn lab() -> Result<(), anyhow::Error> {
     println!("\n| what | measured | goal |\n|---|---|---|");
     for row in rows {
         println!("| {} | {} | {} |", row.what, row.measured, row.goal);
+    }
+    println!();
+    Ok(())
+}
+
+fn simulated(nodes: usize, pods: usize) -> Result<(), anyhow::Error> {
+    let said = |error: Failed| anyhow::anyhow!(error.message().unwrap_or_default().to_owned());
+    let lab = Lab::up("three", false).map_err(said)?;
+    let kubeconfig = lab.kubeconfig().map_err(said)?;
+    let largest = || servers().into_iter().map(resident_kb).max().unwrap_or_default();
+    let lines = nodes::measure(&kubeconfig, nodes, pods, largest)?;
+    println!("\n| what | measured | goal |\n|---|---|---|");
+    for (what, measured, goal) in lines {
+        println!("| {what} | {measured} | {goal} |");
     }
     println!();
     Ok(())

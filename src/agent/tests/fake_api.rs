@@ -121,6 +121,7 @@ impl ObjectApi for FakeApi {
             items: if inner.lists_empty { Vec::new() } else { items.collect() },
             resource_version: inner.version.to_string(),
             continue_token: None,
+            remaining: None,
         })
     }
 

@@ -77,7 +77,12 @@ impl ObjectApi for FakeApi {
             .filter(|((plural, _), _)| plural == resource.plural)
             .map(|(_, object)| object.clone())
             .collect();
-        Ok(ObjectList { items, resource_version: "1".into(), continue_token: None })
+        Ok(ObjectList {
+            items,
+            resource_version: "1".into(),
+            continue_token: None,
+            remaining: None,
+        })
     }
 
     async fn create(&self, _: &ResourceRef, _: Option<&str>, _: &Value) -> Result<Value, ApiError> {
