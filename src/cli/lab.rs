@@ -8,8 +8,8 @@ use super::exit::{Exit, require_files};
 use super::printer;
 use crate::base::chain::chain;
 use crate::lab::{
-    Bundle, Fault, HostState, Lab, LabError, LabStatus, Layout, LayoutError, Program, UpOptions,
-    UpReport, down, hold_switch, run_daemon, up,
+    Bundle, Direction, Fault, HostState, Lab, LabError, LabStatus, Layout, LayoutError, LinkChange,
+    Program, UpOptions, UpReport, Way, down, hold_switch, run_daemon, run_links, up,
 };
 
 /// Lines of each log that are shown after a failure.
@@ -39,7 +39,8 @@ struct Dir {
 enum LabVerb {
     /// Bring a lab up; repeating it finishes what was begun
     Up {
-        /// one: a single master; three: three masters in three centers
+        /// one: a single master; three: three masters in three centers of one site;
+        /// two-site: centers a and b in one city and c in another, seven masters
         #[arg(long)]
         layout: String,
         #[command(flatten)]
@@ -74,11 +75,13 @@ enum LabVerb {
         #[arg(short, long, value_enum, default_value = "text")]
         output: Output,
     },
-    /// Kill, stop, wipe or start a host
+    /// Kill, stop, wipe or start hosts, cut or slow the links between centers
     Fault {
-        #[arg(value_enum)]
-        fault: FaultName,
-        node: String,
+        #[command(subcommand)]
+        fault: FaultVerb,
+    },
+    /// Make every link between centers as it was at first
+    Heal {
         #[command(flatten)]
         dir: Dir,
     },
@@ -101,19 +104,76 @@ enum LabVerb {
         dir: Dir,
     },
     #[command(hide = true)]
+    Links {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    #[command(hide = true)]
     Switch,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FaultName {
+#[derive(Debug, Subcommand)]
+enum FaultVerb {
     /// End everything in it at once, as a power cut does
-    Kill,
+    Kill(Victim),
     /// Freeze everything in it
-    Stop,
+    Stop(Victim),
     /// Kill it and take all that was on its disk; it stays down
-    Wipe,
+    Wipe(Victim),
     /// Thaw a stopped host, boot a killed one
-    Start,
+    Start(Victim),
+    /// Let nothing pass between two centers
+    Cut {
+        from: String,
+        to: String,
+        /// Only what goes from the first to the second
+        #[arg(long)]
+        one_way: bool,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Change what a link between two centers does, also when it was cut; what is not
+    /// given stays
+    Link {
+        from: String,
+        to: String,
+        /// Only what goes from the first to the second
+        #[arg(long)]
+        one_way: bool,
+        /// Round trip, milliseconds
+        #[arg(long, value_name = "MS", value_parser = amount)]
+        delay: Option<f64>,
+        /// Up to so much more or less than the delay, milliseconds
+        #[arg(long, value_name = "MS", value_parser = amount)]
+        jitter: Option<f64>,
+        /// Packets that are lost, percent
+        #[arg(long, value_name = "PERCENT", value_parser = percent)]
+        loss: Option<f64>,
+        /// Megabits a second; 0 takes the bound away
+        #[arg(long, value_name = "MBIT", value_parser = amount)]
+        rate: Option<f64>,
+        #[command(flatten)]
+        dir: Dir,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Victim {
+    /// A host, or a center for all of its hosts
+    name: String,
+    #[command(flatten)]
+    dir: Dir,
+}
+
+fn amount(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if number.is_finite() && number >= 0.0 { Ok(number) } else { Err("must be 0 or more".into()) }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    amount(text).and_then(|number| {
+        if number <= 100.0 { Ok(number) } else { Err("must be at most 100".into()) }
+    })
 }
 
 /// Runs the verb. Blocks; must be called outside of any runtime.
@@ -122,7 +182,7 @@ pub fn run(args: LabArgs) -> anyhow::Result<Exit> {
         LabVerb::Up { layout, dir, bundle, trust, sample, bare, keep_on_failure, output } => {
             let layout: Layout = match layout.parse() {
                 Ok(layout) => layout,
-                Err(error @ (LayoutError::NotServed | LayoutError::Unknown(_))) => {
+                Err(error @ LayoutError::Unknown(_)) => {
                     printer::error(&error.to_string());
                     return Ok(Exit::Usage);
                 }
@@ -140,20 +200,10 @@ pub fn run(args: LabArgs) -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
         LabVerb::Status { dir, output } => Ok(show_status(&open(&dir)?.status()?, output)),
-        LabVerb::Fault { fault, node, dir } => {
-            let fault = match fault {
-                FaultName::Kill => Fault::Kill,
-                FaultName::Stop => Fault::Stop,
-                FaultName::Wipe => Fault::Wipe,
-                FaultName::Start => Fault::Start,
-            };
-            open(&dir)?.fault(fault, &node)?;
-            printer::text(&match fault {
-                Fault::Kill => format!("{node} is dead: everything in it was killed"),
-                Fault::Wipe => format!("{node} is dead and its disk is empty"),
-                Fault::Stop => format!("{node} is frozen: nothing in it answers"),
-                Fault::Start => format!("{node} runs; the cluster takes it back by itself"),
-            });
+        LabVerb::Fault { fault } => make_fault(fault),
+        LabVerb::Heal { dir } => {
+            open(&dir)?.heal_links()?;
+            printer::text("every link is as it was at first");
             Ok(Exit::Done)
         }
         LabVerb::Exec { node, dir, command } => {
@@ -165,8 +215,66 @@ pub fn run(args: LabArgs) -> anyhow::Result<Exit> {
             run_daemon(&dir.dir, Program::current()?)?;
             Ok(Exit::Done)
         }
+        LabVerb::Links { dir } => {
+            run_links(&dir.dir, Program::current()?)?;
+            Ok(Exit::Done)
+        }
         LabVerb::Switch => hold_switch(),
     }
+}
+
+fn make_fault(fault: FaultVerb) -> anyhow::Result<Exit> {
+    let said = match fault {
+        FaultVerb::Kill(at) => format!("{} dead: everything was killed", strike(Fault::Kill, &at)?),
+        FaultVerb::Wipe(at) => format!("{} dead and without a disk", strike(Fault::Wipe, &at)?),
+        FaultVerb::Stop(at) => format!("{} frozen: nothing answers", strike(Fault::Stop, &at)?),
+        FaultVerb::Start(at) => {
+            format!("{} running; the cluster takes it back by itself", strike(Fault::Start, &at)?)
+        }
+        FaultVerb::Cut { from, to, one_way, dir } => {
+            let change = LinkChange { cut: Some(true), ..LinkChange::default() };
+            open(&dir)?.change_link(&from, &to, one_way, &change)?;
+            let way = if one_way { "to" } else { "and" };
+            let between = if one_way { "from" } else { "between" };
+            format!("nothing passes {between} {from} {way} {to}")
+        }
+        FaultVerb::Link { from, to, one_way, delay, jitter, loss, rate, dir } => {
+            let change = LinkChange {
+                delay_ms: delay,
+                jitter_ms: jitter,
+                loss_percent: loss,
+                rate_mbit: rate,
+                cut: Some(false),
+            };
+            let lab = open(&dir)?;
+            lab.change_link(&from, &to, one_way, &change)?;
+            describe_link(&lab, &from, &to)?
+        }
+    };
+    printer::text(&said);
+    Ok(Exit::Done)
+}
+
+/// Does it, and names the hosts with their verb.
+fn strike(fault: Fault, victim: &Victim) -> Result<String, LabError> {
+    let hosts = open(&victim.dir)?.fault(fault, &victim.name)?;
+    let verb = if hosts.len() == 1 { "is" } else { "are" };
+    Ok(format!("{} {verb}", hosts.join(", ")))
+}
+
+/// Both directions.
+fn describe_link(lab: &Lab, from: &str, to: &str) -> Result<String, LabError> {
+    let ways = lab.ways()?.ways;
+    let ends = [(from, to), (to, from)];
+    let own = ways.iter().filter(|way| ends.contains(&(way.from.as_str(), way.to.as_str())));
+    Ok(own.map(describe_way).collect::<Vec<_>>().join("\n"))
+}
+
+fn describe_way(way: &Way) -> String {
+    let Direction { delay_ms, jitter_ms, loss_percent, rate_mbit, cut } = &way.direction;
+    let rate = rate_mbit.map_or("any rate".to_owned(), |rate| format!("{rate} Mbit/s"));
+    let passes = if *cut { "cut".to_owned() } else { format!("{loss_percent} % lost, {rate}") };
+    format!("{} to {}: {delay_ms} ms ± {jitter_ms} ms, {passes}", way.from, way.to)
 }
 
 fn open(dir: &Dir) -> Result<Lab, LabError> {
@@ -306,6 +414,12 @@ fn say_status(status: &LabStatus) {
     printer::text(&table.to_string());
     let runs = |running: bool| if running { "running" } else { "gone" };
     printer::text(&format!("switch: {}", runs(status.switch_running)));
+    if let Some(running) = status.links_running {
+        printer::text(&format!("links between centers: {}", runs(running)));
+        for way in &status.links {
+            printer::text(&format!("  {}", describe_way(way)));
+        }
+    }
     printer::text(&format!("daemon: {}", runs(status.daemon_running)));
     if let Some(forwards) = &status.forwards {
         for (service, port) in &forwards.any {

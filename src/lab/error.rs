@@ -38,6 +38,8 @@ pub enum LabError {
     },
     #[error("the lab has no host {name}; there are {known}")]
     NoHost { name: String, known: String },
+    #[error("the lab has no link from {from} to {to}; its centers with links are {known}")]
+    NoLink { from: String, to: String, known: String },
     #[error("host {host} is {state}")]
     WrongState { host: String, state: &'static str },
     #[error("cannot {action}")]
@@ -66,7 +68,7 @@ pub enum LabError {
     Answer { host: String, command: String, reason: String },
     #[error("the nodes were not all ready within {limit_seconds} s: {last}")]
     NotReady { limit_seconds: u64, last: String },
-    #[error("the switch of this lab is gone; take the lab down")]
+    #[error("the switch of this lab, or a router, is gone; take the lab down")]
     NoSwitch,
     #[error("control groups of the lab")]
     Groups(#[from] CgroupError),
@@ -89,7 +91,8 @@ impl LabError {
             | LabError::NoLab { .. }
             | LabError::Foreign { .. }
             | LabError::OtherLayout { .. }
-            | LabError::NoHost { .. } => true,
+            | LabError::NoHost { .. }
+            | LabError::NoLink { .. } => true,
             LabError::Format { .. }
             | LabError::Record { .. }
             | LabError::WrongState { .. }

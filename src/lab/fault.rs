@@ -1,4 +1,4 @@
-//! Faults: a host is killed, stopped, wiped, or started again.
+//! Faults: a host, or all of a center, is killed, stopped, wiped, or started again.
 //!
 //! Why SIGKILL to PID 1: the kernel then ends everything in the host at once, which is as
 //! near to a power cut as a namespace comes. A stop freezes: connections stay open and
@@ -24,16 +24,24 @@ pub enum Fault {
 }
 
 impl Lab {
-    /// Brings a host into the wanted state; repeating it is no error.
-    pub fn fault(&self, fault: Fault, host: &str) -> Result<(), LabError> {
+    /// Brings a host, or every host of a center, into the wanted state; repeating it is no
+    /// error. Answers which.
+    pub fn fault(&self, fault: Fault, name: &str) -> Result<Vec<String>, LabError> {
         require_root()?;
-        let host = self.host(host)?;
-        match fault {
-            Fault::Kill => kill(&host),
-            Fault::Stop => stop(&host),
-            Fault::Wipe => wipe(&host),
-            Fault::Start => self.start(&host),
+        let mut hosts: Vec<Host<'_>> =
+            self.each_host().filter(|host| host.plan().center == name).collect();
+        if hosts.is_empty() {
+            hosts.push(self.host(name)?);
         }
+        for host in &hosts {
+            match fault {
+                Fault::Kill => kill(host),
+                Fault::Stop => stop(host),
+                Fault::Wipe => wipe(host),
+                Fault::Start => self.start(host),
+            }?;
+        }
+        Ok(hosts.iter().map(|host| host.name().to_owned()).collect())
     }
 
     fn start(&self, host: &Host<'_>) -> Result<(), LabError> {

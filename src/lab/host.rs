@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::command::{HOST_PATH, own_process_group};
 use super::error::{LabError, files};
-use super::layout::{GATEWAY, HostPlan, SEGMENT};
+use super::layout::{HostPlan, Segment};
 use super::switch::BRIDGE;
 use super::{Lab, root};
 use crate::base::limits;
@@ -99,8 +99,9 @@ impl<'a> Host<'a> {
         // As after a power cut: nothing of the life before is left in the kernel.
         self.group.clear(limits::LAB_KILL)?;
         self.group.make()?;
-        let switch = self.lab.switch()?;
-        let result = std::thread::scope(|scope| scope.spawn(|| self.start_first(&switch)).join());
+        let (segment, router) = self.lab.router_of(self.plan.address)?;
+        let start = || self.start_first(&segment, &router);
+        let result = std::thread::scope(|scope| scope.spawn(start).join());
         match result {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -108,14 +109,14 @@ impl<'a> Host<'a> {
     }
 
     /// Becomes the host, on a thread that ends with it, and starts its PID 1.
-    fn start_first(&self, switch: &NetworkNamespace) -> Result<(), LabError> {
+    fn start_first(&self, segment: &Segment, router: &NetworkNamespace) -> Result<(), LabError> {
         let dir = &self.lab.dir;
         let log = tree::open_log(&dir.init_log(&self.plan.name))
             .and_then(|log| Ok((log.try_clone()?, log)))
             .map_err(files("open the log of PID 1"))?;
         let entrances = self.group.entrances()?;
         let own = unshare_network()?;
-        self.plug_in(switch, &own)?;
+        self.plug_in(segment, router, &own)?;
         unshare_host(&self.plan.name)?;
         let record = &self.lab.record;
         root::enter(
@@ -131,10 +132,15 @@ impl<'a> Host<'a> {
         Ok(())
     }
 
-    /// Connects the calling thread's network namespace to the switch.
-    fn plug_in(&self, switch: &NetworkNamespace, own: &NetworkNamespace) -> Result<(), LabError> {
+    /// Connects the calling thread's network namespace to its segment.
+    fn plug_in(
+        &self,
+        segment: &Segment,
+        router: &NetworkNamespace,
+        own: &NetworkNamespace,
+    ) -> Result<(), LabError> {
         let cable = format!("to-{}", self.plan.name);
-        switch.run(|| {
+        router.run(|| {
             let links = Links::open()?;
             // The end of a host that was killed a moment ago may still be there.
             links.remove(&cable)?;
@@ -143,9 +149,9 @@ impl<'a> Host<'a> {
         set_sysctl("ipv4/ip_forward", "1")?;
         let links = Links::open()?;
         links.set_up("lo")?;
-        links.add_address(LINK, self.plan.address, SEGMENT.1)?;
+        links.add_address(LINK, self.plan.address, segment.range.prefix_len())?;
         links.set_up(LINK)?;
-        Ok(links.route_default_via(GATEWAY)?)
+        Ok(links.route_default_via(segment.gateway())?)
     }
 
     /// Starts a command as a process of the host.
@@ -184,7 +190,7 @@ fn set_environment(command: &mut Command) {
 
 /// A host keeps its hardware address over a reboot, as a network card does: its neighbours
 /// would otherwise talk to the old one until they forget it.
-fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
+pub(super) fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = address.octets();
     // The first byte says that the address is locally administered.
     [0x02, 0x68, a, b, c, d]

@@ -6,6 +6,8 @@
 //!                     │        default route ──► outside (counted, lost)
 //! ```
 //!
+//! With several segments each has a router instead, and links between them (`wan`).
+//!
 //! Why this way: a host must be killed as a whole, as a machine is by a power cut, so it
 //! is a PID namespace with our own PID 1; nothing may change in the machine's network, so
 //! the way in is a program and the way out is a link that leads nowhere and counts.
@@ -33,6 +35,7 @@ mod switch;
 #[cfg(test)]
 mod tests;
 mod up;
+mod wan;
 
 use std::path::{Path, PathBuf};
 
@@ -47,6 +50,7 @@ pub use record::Forwards;
 pub use status::{HostState, HostStatus, LabStatus, ServiceStatus};
 pub use switch::hold_switch;
 pub use up::{Bundle, Step, UpOptions, UpReport, up};
+pub use wan::{Direction, LinkChange, Way, Ways, run_links};
 
 use record::{LabDir, Record};
 

@@ -6,6 +6,8 @@
 //!  D/forwards.json    ports on 127.0.0.1, written by the daemon
 //!  D/kubeconfig       written by `lab env`
 //!  D/etcd/            the administrator's certificate for etcd's clients, by `lab env`
+//!  D/links.json       what the links between segments do, changed by `lab fault`
+//!  D/links-now.json   which of it holds, written by the links' process
 //!  D/daemon.log
 //!  D/hosts/NAME/root      the host's disk
 //!  D/hosts/NAME/init.log  its PID 1's words
@@ -126,6 +128,16 @@ impl LabDir {
         self.0.join("etcd")
     }
 
+    /// What the links between segments shall do.
+    pub(crate) fn links(&self) -> PathBuf {
+        self.0.join("links.json")
+    }
+
+    /// What they do.
+    pub(crate) fn links_now(&self) -> PathBuf {
+        self.0.join("links-now.json")
+    }
+
     pub(crate) fn daemon_log(&self) -> PathBuf {
         self.0.join("daemon.log")
     }
@@ -144,12 +156,14 @@ impl LabDir {
     }
 
     /// All that a lab puts into its directory, the record last.
-    pub(crate) fn contents(&self) -> [PathBuf; 7] {
+    pub(crate) fn contents(&self) -> [PathBuf; 9] {
         [
             self.hosts(),
             self.forwards_path(),
             self.kubeconfig(),
             self.etcd(),
+            self.links(),
+            self.links_now(),
             self.daemon_log(),
             self.program(),
             self.record_path(),
@@ -180,13 +194,15 @@ impl LabDir {
     }
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), LabError> {
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), LabError> {
     let text = serde_json::to_vec_pretty(value).expect("records are plain data");
     tree::replace(path, &text, 0o600)
         .map_err(|source| LabError::Files { action: "write the lab's record", source })
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, LabError> {
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(
+    path: &Path,
+) -> Result<Option<T>, LabError> {
     let text = tree::read(path)
         .map_err(|source| LabError::Files { action: "read the lab's record", source })?;
     text.map(|text| serde_json::from_str(&text))

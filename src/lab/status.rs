@@ -9,12 +9,13 @@ use super::error::{LabError, files};
 use super::host::Host;
 use super::layout::Layout;
 use super::record::Forwards;
+use super::wan::Way;
 use super::{Lab, require_root};
 use crate::sys::services::{SERVICE_DIR, ServiceRequest};
 use crate::sys::tree;
 
 /// One lab.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LabStatus {
     pub dir: PathBuf,
@@ -23,6 +24,12 @@ pub struct LabStatus {
     pub healthy: bool,
     /// The network between the hosts.
     pub switch_running: bool,
+    /// What carries packets from center to center; absent where all are in one segment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub links_running: Option<bool>,
+    /// Each direction of each link between centers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Way>,
     /// The way in from 127.0.0.1.
     pub daemon_running: bool,
     /// Packets that left the lab's own ranges; absent when the switch is gone.
@@ -70,6 +77,7 @@ impl Lab {
     pub fn status(&self) -> Result<LabStatus, LabError> {
         require_root()?;
         let switch_running = self.switch().is_ok();
+        let links_running = self.is_routed().then(|| self.links_pid().is_some());
         let daemon_running = self.daemon_pid().is_some();
         let outbound_packets = if switch_running { Some(self.outbound_packets()?) } else { None };
         let hosts: Vec<HostStatus> =
@@ -78,8 +86,10 @@ impl Lab {
         Ok(LabStatus {
             dir: self.dir.path().to_owned(),
             layout: self.record.layout,
-            healthy: switch_running && daemon_running && all_run,
+            healthy: switch_running && daemon_running && all_run && links_running != Some(false),
             switch_running,
+            links_running,
+            links: self.ways()?.ways,
             daemon_running,
             outbound_packets,
             forwards: self.dir.read_forwards()?,

@@ -18,6 +18,8 @@ use crate::sys::waiting::wait_until;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const EVERY: Duration = Duration::from_millis(20);
+/// How long an answer from the other end of a link may take.
+const REACH_LIMIT: Duration = Duration::from_secs(2);
 
 fn program() -> Program {
     let child = ["--exact", "lab::tests::plays_the_child", "--nocapture", "--test-threads=1"];
@@ -39,6 +41,7 @@ fn plays_the_child() {
             crate::sys::pid1::run(Pid1Config::default()).unwrap();
         }
         ["lab", "switch"] => hold_switch(),
+        ["lab", "links", "--dir", dir] => run_links(Path::new(dir), program()).unwrap(),
         ["lab", "daemon", "--dir", dir] => run_daemon(Path::new(dir), program()).unwrap(),
         ["up", dir] => {
             let options = UpOptions {
@@ -56,6 +59,11 @@ fn plays_the_child() {
             let mut said = String::new();
             TcpStream::connect(address).unwrap().read_to_string(&mut said).unwrap();
             println!("heard <{said}>");
+        }
+        ["reach", address] => {
+            let begun = std::time::Instant::now();
+            let reached = TcpStream::connect_timeout(&address.parse().unwrap(), REACH_LIMIT);
+            println!("reached: {} in {} us", reached.is_ok(), begun.elapsed().as_micros());
         }
         ["shout", address] => {
             let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -180,6 +188,68 @@ fn hosts_reach_each_other_and_nobody_else() {
     ask(&lab, "a1", &["shout", "198.51.100.1:53"]);
     let counted = || lab.status().unwrap().outbound_packets == Some(1);
     assert!(wait_until(LIMIT, EVERY, counted), "a packet that leaves is counted");
+    down(&place.path()).unwrap();
+    place.assert_nothing_left();
+}
+
+/// How long a connection from one host to another takes, if there is a way.
+fn reach(lab: &Lab, from: &str, address: &str) -> Option<Duration> {
+    let said = ask(lab, from, &["reach", address]);
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "reached:").unwrap();
+    (words[at + 1] == "true").then(|| Duration::from_micros(words[at + 3].parse().unwrap()))
+}
+
+#[test]
+fn centers_are_as_far_from_each_other_as_their_links_say() {
+    let Some(place) = TestLab::new(Layout::TwoSite) else { return };
+    let lab = place.up();
+    let (b1, c1) = ("10.77.2.11:7000", "10.77.3.11:7000");
+    for host in ["b1", "c1"] {
+        serve_greetings(&lab, host, 7000);
+    }
+    for there in [b1, c1] {
+        assert!(wait_until(LIMIT, EVERY, || reach(&lab, "a1", there).is_some()), "{there}");
+    }
+    let best = |from: &str, to: &str| (0..5).filter_map(|_| reach(&lab, from, to)).min().unwrap();
+    let (near, far) = (best("a1", b1), best("a1", c1));
+    assert!(far >= Duration::from_millis(30) && near < far, "{near:?}, {far:?}");
+    // A pod's address leads to its node, as the bank's routers would have it.
+    let (range, _) = layout::pod_ranges(lab.hosts(), "c").1[0];
+    let pod = range.hosts().next().unwrap();
+    let pid = lab.host("c1").unwrap().pid().unwrap();
+    let inside = crate::sys::namespaces::NetworkNamespace::of_process(pid).unwrap();
+    let lend = || crate::sys::netlink::Links::open().unwrap().add_address("lo", pod, 32).unwrap();
+    inside.run(lend).unwrap();
+    assert!(reach(&lab, "a2", &format!("{pod}:7000")).is_some());
+
+    let change = |one_way: bool, change: &LinkChange| {
+        lab.change_link("a", "c", one_way, change).unwrap();
+    };
+    let cut = LinkChange { cut: Some(true), ..LinkChange::default() };
+    change(false, &cut);
+    assert_eq!(reach(&lab, "a1", c1), None);
+    assert!(reach(&lab, "b1", c1).is_some(), "the other links go on");
+    lab.heal_links().unwrap();
+    assert!(reach(&lab, "a1", c1).is_some());
+    change(true, &cut);
+    assert_eq!(reach(&lab, "a1", c1), None, "what is asked does not arrive");
+    assert_eq!(reach(&lab, "c1", "10.77.1.11:1"), None, "what is answered does not arrive");
+    change(false, &LinkChange { delay_ms: Some(90.0), cut: Some(false), ..LinkChange::default() });
+    assert!(best("a1", c1) >= Duration::from_millis(90));
+
+    let pid = nix::unistd::Pid::from_raw(lab.links_pid().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL).unwrap();
+    assert!(wait_until(LIMIT, EVERY, || lab.links_pid().is_none()));
+    assert_eq!(reach(&lab, "a1", b1), None, "links that nobody carries are cut");
+    assert!(!lab.status().unwrap().healthy);
+    let lab = place.up();
+    assert!(lab.status().unwrap().healthy);
+    assert!(reach(&lab, "a1", b1).is_some());
+    assert!(reach(&lab, "a1", c1).unwrap() >= Duration::from_millis(90), "a change outlives it");
+    assert!(matches!(lab.change_link("a", "d", false, &cut), Err(LabError::NoLink { .. })));
+    assert_eq!(lab.fault(Fault::Kill, "c").unwrap(), ["c1", "c2", "c3"]);
+    assert_eq!(lab.status().unwrap().outbound_packets, Some(0));
     down(&place.path()).unwrap();
     place.assert_nothing_left();
 }

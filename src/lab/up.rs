@@ -90,6 +90,9 @@ pub fn up(options: &UpOptions, say: &dyn Fn(&str)) -> Result<UpReport, LabError>
     let mut steps = Steps { say, begun: Instant::now(), done: Vec::new() };
     let lab = steps.run("prepare the lab", || prepare(options))?;
     steps.run("make the switch", || lab.ensure_switch())?;
+    if lab.is_routed() {
+        steps.run("lay the links between the centers", || lab.ensure_links())?;
+    }
     steps.run("boot the hosts", || boot_all(&lab))?;
     steps.run("open the ways in", || lab.ensure_daemon())?;
     if lab.record.bundle.is_some() && !lab.record.bare {

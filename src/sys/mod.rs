@@ -36,4 +36,5 @@ pub mod terminal;
 pub mod tls;
 pub mod tls_keys;
 pub mod tree;
+pub mod tun;
 pub mod waiting;

@@ -170,6 +170,27 @@ impl Links {
         self.runtime.block_on(work).map_err(request("route via", &gateway.to_string()))
     }
 
+    /// Sends what is for `range` to `gateway`.
+    pub fn route_via(&self, range: Ipv4Net, gateway: Ipv4Addr) -> Result<(), NetlinkError> {
+        let message = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(range.network(), range.prefix_len())
+            .gateway(gateway)
+            .build();
+        let work = self.handle.route().add(message).execute();
+        self.runtime.block_on(work).map_err(request("route", &range.to_string()))
+    }
+
+    /// Sends what is for `range` out of link `name`.
+    pub fn route_out(&self, range: Ipv4Net, name: &str) -> Result<(), NetlinkError> {
+        let index = self.index(name)?;
+        let message = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(range.network(), range.prefix_len())
+            .output_interface(index)
+            .build();
+        let work = self.handle.route().add(message).execute();
+        self.runtime.block_on(work).map_err(request("route", &range.to_string()))
+    }
+
     /// Sends everything without a better route out of link `name`.
     pub fn route_default_out(&self, name: &str) -> Result<(), NetlinkError> {
         let index = self.index(name)?;
