@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::placement::Placement;
 use crate::base::chain::chain;
 use crate::base::limits::AUDIT_CHAIN_DELAY;
 use crate::client::SharedApi;
@@ -109,6 +110,7 @@ impl Leadership {
             () = self.compact(term.clone()) => controllers.await,
             () = self.chain_audit(term.clone()) => controllers.await,
             () = self.keep_signing(term.clone()) => controllers.await,
+            () = Placement::new(self.store.clone()).run(term.clone()) => controllers.await,
         }
     }
 

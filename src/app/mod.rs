@@ -10,6 +10,7 @@ mod in_process;
 mod leadership;
 pub mod node;
 mod node_address;
+mod placement;
 mod pod_logs;
 mod pod_streams;
 mod remote_images;

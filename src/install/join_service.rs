@@ -322,7 +322,12 @@ impl JoinService {
             }
             if let Some(member) = node.member_id {
                 let peer = SocketAddr::new(node.address, self.input.ports.peer).to_string();
-                let added = self.input.membership.add_member(member, node_name, &peer, true).await;
+                // Where there are several sites the leader decides who of all votes.
+                let kv = self.input.kv.as_ref();
+                let record = read_record::<ClusterRecord>(kv, CLUSTER_KEY).await?.value;
+                let votes = record.is_none_or(|record| record.cluster.sites.len() < 2);
+                let membership = &self.input.membership;
+                let added = membership.add_member(member, node_name, &peer, votes).await;
                 added.map_err(|reason| JoinRefused::Membership { reason })?;
                 self.still_wanted(node_name, member).await?;
             }

@@ -28,6 +28,7 @@ pub mod mvcc;
 pub mod network_policy;
 pub mod node_life;
 pub mod patch;
+pub mod placement;
 pub mod pod_account;
 pub mod pod_attention;
 pub mod pod_phase;

@@ -161,7 +161,9 @@ mod tests {
             watch.observe(node, "t1", Some(S * 25), S);
             watch.observe(node, "t2", Some(S * 25), S * 2);
         }
-        watch.observe("b1", "t3", Some(S * 25), S * 26);
+        for beat in (6..=26).step_by(4) {
+            watch.observe("b1", &format!("t{beat}"), Some(S * 25), S * beat);
+        }
         assert_eq!(watch.judge("a1", S * 26), Life::Alive { until: S * 27 });
         assert_eq!(watch.judge("a1", S * 27), Life::Dead);
         // Nobody lives for ever by his own word, and nobody is dead sooner for it.

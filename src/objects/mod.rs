@@ -23,6 +23,7 @@ mod apply;
 mod binding;
 mod bootstrap;
 mod create;
+mod decoded;
 mod delete;
 mod ephemeral;
 mod eviction;
@@ -80,6 +81,7 @@ pub struct Objects {
     options: ObjectsOptions,
     rights: access::RightsCache,
     turns: quota::Turns,
+    decoded: Arc<decoded::Decoded>,
 }
 
 /// Which object a call is about.
@@ -136,7 +138,13 @@ impl WriteOptions {
 
 impl Objects {
     pub fn new(kv: Arc<dyn Kv>, options: ObjectsOptions) -> Self {
-        Self { kv, options, rights: access::RightsCache::default(), turns: quota::Turns::default() }
+        Self {
+            kv,
+            options,
+            rights: access::RightsCache::default(),
+            turns: quota::Turns::default(),
+            decoded: Arc::default(),
+        }
     }
 }
 

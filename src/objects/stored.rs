@@ -33,11 +33,6 @@ pub(super) fn encode(kind: &Kind, object: &Value) -> Result<Bytes, Status> {
 
 /// An object from the store, with its resourceVersion.
 pub(super) fn decode(kind: &Kind, kv: &KeyValue) -> Result<Value, Status> {
-    decode_at(kind, kv, kv.mod_revision)
-}
-
-/// The same with another revision, for what a deletion delivers.
-pub(super) fn decode_at(kind: &Kind, kv: &KeyValue, revision: Revision) -> Result<Value, Status> {
     let key = || String::from_utf8_lossy(&kv.key).into_owned();
     if let Some(id) = pki::key_of(&kv.value) {
         return Err(Status::internal(format!(
@@ -52,7 +47,7 @@ pub(super) fn decode_at(kind: &Kind, kv: &KeyValue, revision: Revision) -> Resul
     let mut object: Value = serde_json::from_slice(&kv.value)
         .map_err(|error| Status::internal(format!("{} cannot be read: {error}", key())))?;
     (kind.from_stored)(&mut object);
-    set_version(&mut object, revision);
+    set_version(&mut object, kv.mod_revision);
     Ok(object)
 }
 

@@ -6,11 +6,13 @@
 //! promises that everything up to its revision was delivered.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use serde_json::Value;
 
+use super::decoded::Decoded;
 use super::read::parse_version;
 use super::{ListRequest, Objects, key, refusal, stored};
 use crate::logic::selector::{FieldSelector, LabelSelector};
@@ -66,6 +68,7 @@ pub enum Change {
 
 #[derive(Debug)]
 struct Selection {
+    decoded: Arc<Decoded>,
     kind: &'static Kind,
     labels: LabelSelector,
     fields: FieldSelector,
@@ -98,10 +101,15 @@ impl Selection {
     }
 
     fn change(&self, revision: Revision, event: &kv::Event) -> Result<Option<Change>, Status> {
-        // The previous state carries the revision of this event, as Kubernetes does it.
         let before = match &event.prev_kv {
-            Some(before) => Some(stored::decode_at(self.kind, before, revision)?),
+            Some(before) => Some(self.decoded.object(self.kind, before)?),
             None => None,
+        };
+        // The previous state carries the revision of this event, as Kubernetes does it.
+        let gone = |object: &Arc<Value>| {
+            let mut object = Value::clone(object);
+            stored::set_version(&mut object, revision);
+            Change::Deleted(object)
         };
         if event.kind == EventKind::Delete {
             // Compaction has taken what was deleted, so nobody can say who should hear of it.
@@ -109,18 +117,18 @@ impl Selection {
                 let text = format!("too old resource version: compacted at {revision}");
                 return Err(Status::expired(text));
             }
-            return Ok(before.filter(|before| self.selects(before)).map(Change::Deleted));
+            return Ok(before.filter(|before| self.selects(before)).as_ref().map(gone));
         }
-        let after = stored::decode_at(self.kind, &event.kv, revision)?;
+        let after = self.decoded.object(self.kind, &event.kv)?;
         let was_in = match &before {
             Some(before) => self.selects(before),
             // Created now, or its past is forgotten: then it must be taken for known.
             None => event.kv.version > 1,
         };
         Ok(match (was_in, self.selects(&after)) {
-            (false, true) => Some(Change::Added(after)),
-            (true, true) => Some(Change::Modified(after)),
-            (true, false) => Some(Change::Deleted(before.unwrap_or(after))),
+            (false, true) => Some(Change::Added(Value::clone(&after))),
+            (true, true) => Some(Change::Modified(Value::clone(&after))),
+            (true, false) => Some(gone(before.as_ref().unwrap_or(&after))),
             (false, false) => None,
         })
     }
@@ -157,6 +165,7 @@ impl Objects {
         store_watch.prev_kv = true;
         let receiver = self.kv.watch(store_watch).await.map_err(refusal::of)?;
         let selection = Selection {
+            decoded: self.decoded.clone(),
             kind: request.kind,
             labels: request.labels.clone(),
             fields: request.fields.clone(),

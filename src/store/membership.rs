@@ -60,6 +60,12 @@ impl Store {
         self.shared.change(MembershipChange::Add { member, name, address, voter }).await
     }
 
+    /// Lets exactly these members vote, by one joint change; the others are learners.
+    /// Repeating it is no error.
+    pub async fn set_voters(&self, voters: BTreeSet<MemberId>) -> Result<(), StoreError> {
+        self.shared.change(MembershipChange::SetVoters { voters }).await
+    }
+
     /// Removes a member for good; repeating it is no error.
     pub async fn remove_member(&self, member: MemberId) -> Result<(), StoreError> {
         self.shared.change(MembershipChange::Remove { member }).await
@@ -154,6 +160,7 @@ impl Shared {
                 self.add_here(member, name, address, voter).await
             }
             MembershipChange::Remove { member } => self.remove_here(member).await,
+            MembershipChange::SetVoters { voters } => self.set_voters_here(voters).await,
         }
     }
 
@@ -190,11 +197,41 @@ impl Shared {
         let configs = membership.get_joint_config();
         let is_voter = configs.len() == 1 && configs.iter().all(|ids| ids.contains(&member.0));
         if voter && !is_voter {
-            self.caught_up(member).await?;
-            self.note_id(member, incarnation).await?;
+            self.may_vote(member, incarnation).await?;
             return self.commit(ChangeMembers::AddVoterIds(BTreeSet::from([member.0]))).await;
         }
         self.settled().await
+    }
+
+    /// Waits until a member can vote, and notes that it may.
+    async fn may_vote(&self, member: MemberId, incarnation: u64) -> Result<(), ChangeRefused> {
+        self.caught_up(member).await?;
+        self.note_id(member, incarnation).await
+    }
+
+    async fn set_voters_here(&self, voters: BTreeSet<MemberId>) -> Result<(), ChangeRefused> {
+        let membership = self.membership();
+        let configs = membership.get_joint_config();
+        let wanted: BTreeSet<u64> = voters.iter().map(|voter| voter.0).collect();
+        if configs.len() == 1 && configs.iter().all(|ids| *ids == wanted) {
+            return self.settled().await;
+        }
+        for voter in voters {
+            let Some(known) = membership.get_node(&voter.0) else {
+                return Err(never(format!("{voter} is no member")));
+            };
+            if configs.iter().any(|ids| ids.contains(&voter.0)) {
+                continue;
+            }
+            let mut peer = known.clone();
+            if peer.incarnation == 0 {
+                peer.incarnation = self.hello(voter, &peer).await?;
+                let nodes = BTreeMap::from([(voter.0, peer.clone())]);
+                self.commit(ChangeMembers::SetNodes(nodes)).await?;
+            }
+            self.may_vote(voter, peer.incarnation).await?;
+        }
+        self.commit_retaining(ChangeMembers::ReplaceAllVoters(wanted)).await
     }
 
     /// Notes that the id is taken before it can vote, whether it ever announces itself or
@@ -265,7 +302,23 @@ impl Shared {
     }
 
     async fn commit(&self, change: ChangeMembers<u64, Peer>) -> Result<(), ChangeRefused> {
-        let done = tokio::time::timeout(ROUND, self.raft.change_membership(change, false)).await;
+        self.commit_as(change, false).await
+    }
+
+    /// Who votes no more stays as a learner.
+    async fn commit_retaining(
+        &self,
+        change: ChangeMembers<u64, Peer>,
+    ) -> Result<(), ChangeRefused> {
+        self.commit_as(change, true).await
+    }
+
+    async fn commit_as(
+        &self,
+        change: ChangeMembers<u64, Peer>,
+        retain: bool,
+    ) -> Result<(), ChangeRefused> {
+        let done = tokio::time::timeout(ROUND, self.raft.change_membership(change, retain)).await;
         match done {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error)))) => {

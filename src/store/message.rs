@@ -3,6 +3,8 @@
 //! Invariants: every message names the cluster, the generation and the disks it is from
 //! and for, and is refused when one of them is wrong; a record's version comes first.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
@@ -90,8 +92,19 @@ pub(crate) enum Request {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MembershipChange {
-    Add { member: MemberId, name: String, address: String, voter: bool },
-    Remove { member: MemberId },
+    Add {
+        member: MemberId,
+        name: String,
+        address: String,
+        voter: bool,
+    },
+    Remove {
+        member: MemberId,
+    },
+    /// Exactly these vote; who voted before stays as a learner.
+    SetVoters {
+        voters: BTreeSet<MemberId>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -11,7 +11,6 @@ use nix::libc;
 
 nix::ioctl_write_ptr_bad!(
     /// Makes the link of an opened clone device, `TUNSETIFF`.
-    #[expect(unsafe_code, reason = "a system call that takes a pointer")]
     set_interface,
     nix::request_code_write!(b'T', 202, size_of::<libc::c_int>()),
     libc::ifreq

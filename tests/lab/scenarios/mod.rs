@@ -25,6 +25,7 @@ mod scaling;
 mod storage;
 mod streams;
 mod teardown;
+mod two_site;
 mod web;
 mod workloads;
 
@@ -114,6 +115,10 @@ pub(crate) fn all() -> Vec<Trial> {
         Trial::test("t74_daemon_reaches_a_node_that_joins", workloads::daemon_follows_a_join),
         on("t72_a_survivor_of_a_lost_majority_goes_on_as_a_new_generation", recovery::survivor),
         on("t73_a_snapshot_becomes_another_cluster_with_the_same_objects", recovery::restored),
+        Trial::test(
+            "t55_two_sites_bear_the_loss_of_a_center_and_take_it_back",
+            two_site::a_center_is_lost_and_comes_back,
+        ),
         Trial::test("t70_init_and_join_finish_after_kills", interrupted::init_and_join),
         Trial::test("t71_import_finishes_after_kills", import_kills::import_finishes),
         on("t80_no_packet_left_the_lab_in_all_this", outbound::none_in_all_this),
