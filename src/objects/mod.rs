@@ -23,6 +23,8 @@ mod apply;
 mod binding;
 mod bootstrap;
 mod create;
+mod custom_kinds;
+pub mod definitions;
 mod delete;
 mod ephemeral;
 mod eviction;
@@ -53,6 +55,7 @@ use ipnet::Ipv4Net;
 use serde_json::Value;
 
 pub use apply::{Applied, ApplyRequest};
+pub use custom_kinds::CustomKinds;
 pub use delete::{DeleteRequest, Deletion, Propagation};
 pub use read::{ListRequest, Listing};
 pub use sealed_kv::{SealedKv, Sweep};
@@ -77,6 +80,7 @@ pub struct Objects {
     options: ObjectsOptions,
     rights: access::RightsCache,
     turns: quota::Turns,
+    custom: CustomKinds,
 }
 
 /// Which object a call is about.
@@ -133,7 +137,13 @@ impl WriteOptions {
 
 impl Objects {
     pub fn new(kv: Arc<dyn Kv>, options: ObjectsOptions) -> Self {
-        Self { kv, options, rights: access::RightsCache::default(), turns: quota::Turns::default() }
+        Self {
+            kv,
+            options,
+            rights: access::RightsCache::default(),
+            turns: quota::Turns::default(),
+            custom: CustomKinds::default(),
+        }
     }
 }
 

@@ -1,0 +1,207 @@
+//! What definitions go through: names are accepted, then they are established; when one is
+//! deleted, its objects go first.
+//!
+//! ```text
+//! created ─► NamesAccepted, Established ─► served
+//! deleted ─► finalizer, Terminating ─► its objects deleted ─► finalizer removed ─► gone
+//! ```
+//! Why one pass over all of them: whether a name is free depends on all others, and they
+//! are few. The leader makes it whenever one changed (`app/leadership`).
+//! Invariants: an object is made only while its definition lives (its key is a guard of the
+//! transaction); a definition goes only after the store itself listed no object of it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::custom_kinds::definition_kind;
+use super::stored::{self, Found};
+use super::update::Part;
+use super::{Address, DeleteRequest, ListRequest, Objects, WriteOptions, str_at};
+use crate::base::chain::chain;
+use crate::logic::definition::{condition, holds, settled, with_condition};
+use crate::model::kinds::custom::unenforced;
+use crate::model::kinds::{Kind, Subresource};
+use crate::model::status::Status;
+
+/// Set when a definition is deleted, until its objects are gone.
+pub(super) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+const TERMINATING: &str = "Terminating";
+/// How soon a pass is made again that could not finish.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// Whether the kind is that of definitions.
+pub(super) fn is_definition(kind: &Kind) -> bool {
+    kind.kind == "CustomResourceDefinition" && kind.group == "apiextensions.k8s.io"
+}
+
+/// What the writer of an object is told about it.
+pub fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
+    if is_definition(kind) { unenforced(object) } else { Vec::new() }
+}
+
+/// Marks a definition that is deleted: its objects go first.
+pub(super) fn mark(definition: Value) -> Value {
+    let message =
+        "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    let now = stored::timestamp();
+    let mut next =
+        with_condition(definition, TERMINATING, true, "InstanceDeletionPending", message, &now);
+    if let Some(metadata) = stored::metadata(&mut next) {
+        let finalizers = metadata.entry("finalizers").or_insert_with(|| json!([]));
+        if let Some(finalizers) = finalizers.as_array_mut()
+            && !finalizers.iter().any(|one| one == CLEANUP)
+        {
+            finalizers.push(CLEANUP.into());
+        }
+    }
+    next
+}
+
+impl Objects {
+    /// The definition of a custom kind, if new objects may be made of it.
+    pub(super) async fn admit_definition(
+        &self,
+        kind: &'static Kind,
+    ) -> Result<Option<Found>, Status> {
+        if kind.custom.is_none() {
+            return Ok(None);
+        }
+        let found = self.fetch(&definition_of(kind)).await?;
+        let found = found.ok_or_else(Status::unknown_resource)?;
+        if found.object.pointer("/metadata/deletionTimestamp").is_some() {
+            let mut status = Status::method_not_allowed();
+            status.message =
+                "create not allowed while custom resource definition is terminating".into();
+            return Err(status);
+        }
+        Ok(Some(found))
+    }
+
+    /// Brings all definitions on, whenever one changed, until cancelled.
+    pub async fn keep_definitions(&self, cancel: CancellationToken) {
+        let mut steps = self.kinds().steps();
+        loop {
+            steps.mark_unchanged();
+            let settled = tokio::select! {
+                () = cancel.cancelled() => return,
+                settled = self.settle_definitions() => settled,
+            };
+            let is_done = match settled {
+                Ok(is_done) => is_done,
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "cannot settle definitions yet");
+                    false
+                }
+            };
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = steps.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(AGAIN), if !is_done => {}
+            }
+        }
+    }
+
+    /// One pass over all definitions; whether nothing is left to do.
+    pub(super) async fn settle_definitions(&self) -> Result<bool, Status> {
+        let listing = self.list(&ListRequest::all(definition_kind(), None)).await?;
+        let mut all = listing.items;
+        let mut is_done = true;
+        // The older has the right to its names.
+        all.sort_by_cached_key(|own| {
+            let made = str_at(own, "/metadata/creationTimestamp").to_owned();
+            (!holds(own, "Established"), made, str_at(own, "/metadata/name").to_owned())
+        });
+        for place in 0..all.len() {
+            let others: Vec<&Value> = all.iter().collect();
+            let own = &all[place];
+            let next = if own.pointer("/metadata/deletionTimestamp").is_some() {
+                is_done &= self.end(own).await?;
+                continue;
+            } else {
+                settled(own, &others, &unenforced(own), &stored::timestamp())
+            };
+            if next["status"] != own["status"] {
+                match self.write_status(&next).await {
+                    Ok(written) => all[place] = written,
+                    // Somebody was faster: its change makes the next pass.
+                    Err(status) if status.is_conflict() || status.is_not_found() => is_done = false,
+                    Err(status) => return Err(status),
+                }
+            }
+        }
+        Ok(is_done)
+    }
+
+    async fn write_status(&self, definition: &Value) -> Result<Value, Status> {
+        let kind = definition_kind();
+        let address = Address::new(kind, None, str_at(definition, "/metadata/name"));
+        let part = Some(Subresource::Status);
+        let options = WriteOptions::controller("update", kind, part);
+        self.update(&address, part, definition.clone(), options).await
+    }
+
+    /// Deletes the objects of a definition that is deleted; lets it go when none are left.
+    async fn end(&self, definition: &Value) -> Result<bool, Status> {
+        let finalizers = definition.pointer("/metadata/finalizers").and_then(Value::as_array);
+        if !finalizers.into_iter().flatten().any(|one| one == CLEANUP) {
+            return Ok(true);
+        }
+        let now = stored::timestamp();
+        let said = |reason: &str, message: &str, status: bool| {
+            with_condition(definition.clone(), TERMINATING, status, reason, message, &now)
+        };
+        let reason = condition(definition, TERMINATING).map(|held| str_at(held, "/reason"));
+        if reason != Some("InstanceDeletionInProgress") {
+            let message = "CustomResource deletion is in progress";
+            self.write_status(&said("InstanceDeletionInProgress", message, true)).await?;
+            return Ok(false);
+        }
+        let versions = self.kinds().versions(definition).unwrap_or_default();
+        let stored = versions.iter().find(|version| version.stored).or(versions.first());
+        if let Some(version) = stored
+            && self.delete_all(version.kind).await? > 0
+        {
+            return Ok(false);
+        }
+        let gone = said("InstanceDeletionCompleted", "removed all instances", false);
+        let written = self.write_status(&gone).await?;
+        let kind = definition_kind();
+        let address = Address::new(kind, None, str_at(definition, "/metadata/name"));
+        let options = WriteOptions::controller("update", kind, None);
+        self.modify(&address, Part::Server, &options, |current| {
+            let mut next = current.clone();
+            next["metadata"]["resourceVersion"] = written["metadata"]["resourceVersion"].clone();
+            if let Some(list) = next.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut) {
+                list.retain(|one| one != CLEANUP);
+            }
+            Ok(next)
+        })
+        .await?;
+        Ok(true)
+    }
+
+    /// Asks for the deletion of every object of a kind; answers how many there are.
+    async fn delete_all(&self, kind: &'static Kind) -> Result<usize, Status> {
+        let listing = self.list(&ListRequest::all(kind, None)).await?;
+        for object in &listing.items {
+            if object.pointer("/metadata/deletionTimestamp").is_some() {
+                continue;
+            }
+            let namespace = Some(str_at(object, "/metadata/namespace"));
+            let address = Address::new(kind, namespace, str_at(object, "/metadata/name"));
+            let author = WriteOptions::server("delete", kind).author;
+            match self.delete(&address, &DeleteRequest { author, ..DeleteRequest::default() }).await {
+                Err(status) if !status.is_not_found() => return Err(status),
+                _ => {}
+            }
+        }
+        Ok(listing.items.len())
+    }
+}
+
+/// Where the definition of a custom kind stands.
+pub(super) fn definition_of(kind: &Kind) -> Address {
+    Address::new(definition_kind(), None, &format!("{}.{}", kind.plural, kind.group))
+}
