@@ -220,5 +220,8 @@ impl ObjectApi for InProcessApi {
 }
 
 #[cfg(test)]
+#[path = "custom_kinds_tests.rs"]
+mod custom_kinds_tests;
+#[cfg(test)]
 #[path = "in_process_tests.rs"]
 mod tests;

@@ -100,6 +100,7 @@ impl Leadership {
             host: self.node_name.clone(),
             usage: Some(self.usage.clone()),
             authority: self.authority.clone(),
+            custom: Some(self.objects.kinds().preferred()),
             ..ControllerOptions::default()
         });
         let controllers = set.run(self.api.clone(), term.clone());
@@ -108,6 +109,7 @@ impl Leadership {
             () = &mut controllers => {}
             () = self.compact(term.clone()) => controllers.await,
             () = self.chain_audit(term.clone()) => controllers.await,
+            () = self.objects.keep_definitions(term.clone()) => controllers.await,
             () = self.keep_signing(term.clone()) => controllers.await,
         }
     }

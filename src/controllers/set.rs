@@ -20,20 +20,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::autoscaler::{AUTOSCALERS, Autoscalers};
+use super::collection::{Collection, CustomKindsWatch};
 use super::cronjob::CronJobs;
 use super::daemonset::DaemonSets;
 use super::deployment::Deployments;
 use super::disruption::Disruptions;
 use super::endpointslice::EndpointSlices;
 use super::event_ttl::EventTtl;
-use super::gc::Collector;
-use super::graph::Graph;
 use super::informers::{BUDGETS, Informers};
 use super::job::Jobs;
-use super::namespace::Namespaces;
 use super::node_life::{NodeLife, Patience};
 use super::pod_cleanup::PodCleanup;
-use super::quota::{QUOTAS, Quotas};
+use super::quota::{self, QUOTAS};
 use super::replicaset::ReplicaSets;
 use super::role_aggregation::{CLUSTER_ROLES, RoleAggregation};
 use super::root_ca::RootCa;
@@ -61,6 +59,8 @@ pub struct ControllerOptions {
     pub usage: Option<SharedUsage>,
     /// The cluster's authority, PEM, that every namespace is told; none where it is empty.
     pub authority: String,
+    /// Kinds that definitions make; none where there is nobody to ask.
+    pub custom: Option<CustomKindsWatch>,
 }
 
 impl Default for ControllerOptions {
@@ -91,7 +91,13 @@ impl Default for ControllerOptions {
             BUDGETS,
             AUTOSCALERS,
         ];
-        Self { collected, host: String::new(), usage: None, authority: String::new() }
+        Self {
+            collected,
+            host: String::new(),
+            usage: None,
+            authority: String::new(),
+            custom: None,
+        }
     }
 }
 
@@ -142,12 +148,18 @@ impl ControllerSet {
             recorder
         };
         let informers = Informers::new(api);
-        let graph = Graph::new(api, &self.options.collected);
         let namespaces = TypedInformer::<Namespace>::typed(api.clone(), ListOptions::default());
         let event_ttl = EventTtl::new(api);
         let accounts = ServiceAccounts::new(api, &namespaces);
         let aggregation = RoleAggregation::new(api);
-        let quotas = Quotas::new(api, &informers, &graph);
+        let collection = Collection {
+            api: api.clone(),
+            collected: self.options.collected.clone(),
+            custom: self.options.custom.clone(),
+            informers: informers.clone(),
+            namespaces: namespaces.clone(),
+            quotas: quota::bounds(api),
+        };
 
         let events = recorder("deployment-controller", tasks);
         spawn(Deployments::new(api, &informers, events), tasks, stop);
@@ -169,7 +181,8 @@ impl ControllerSet {
         spawn(Disruptions::new(api, &informers, events), tasks, stop);
         let events = recorder("horizontal-pod-autoscaler", tasks);
         let usage = self.options.usage.clone();
-        let autoscalers = Autoscalers::new(api, &informers, events, usage);
+        let custom = self.options.custom.clone();
+        let autoscalers = Autoscalers::new(api, &informers, events, usage, custom);
         tasks.spawn(autoscalers.autoscalers.clone().run(stop.clone()));
         spawn(autoscalers, tasks, stop);
         let events = recorder("persistentvolume-controller", tasks);
@@ -177,14 +190,12 @@ impl ControllerSet {
         let events = recorder("node-controller", tasks);
         spawn(NodeLife::new(api, &informers, events, self.patience), tasks, stop);
         spawn(EndpointSlices::new(api, &informers), tasks, stop);
-        spawn(Collector::new(api, &graph), tasks, stop);
-        spawn(Namespaces::new(api, &namespaces, &graph), tasks, stop);
         spawn(PodCleanup::new(api, &informers), tasks, stop);
 
         tasks.spawn(event_ttl.events.clone().run(stop.clone()));
         spawn(event_ttl, tasks, stop);
-        tasks.spawn(quotas.quotas.clone().run(stop.clone()));
-        spawn(quotas, tasks, stop);
+        tasks.spawn(collection.quotas.clone().run(stop.clone()));
+        tasks.spawn(collection.run(stop.clone()));
         tasks.spawn(accounts.accounts.clone().run(stop.clone()));
         spawn(accounts, tasks, stop);
         if !self.options.authority.is_empty() {
@@ -195,7 +206,6 @@ impl ControllerSet {
         tasks.spawn(aggregation.roles.clone().run(stop.clone()));
         spawn(aggregation, tasks, stop);
         informers.start(tasks, stop);
-        graph.start(tasks, stop);
         tasks.spawn(namespaces.run(stop.clone()));
     }
 }

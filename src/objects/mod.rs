@@ -155,4 +155,6 @@ fn str_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
 #[cfg(test)]
 mod admission_tests;
 #[cfg(test)]
+mod definitions_tests;
+#[cfg(test)]
 mod tests;

@@ -14,10 +14,11 @@ use super::authentication::{self, Caller, NoCaller};
 use super::body::{self, PatchBody};
 use super::options::Options;
 use super::discovery::Served;
-use super::path::{self, Path, Resource};
+use super::locate::{described, locate};
+use super::path::{Path, Resource};
 use super::respond::{self, Refusal, json_response};
 use super::table::{self, Include};
-use super::{KubeState, discovery, logs, metrics, reviews, streams, watch};
+use super::{KubeState, logs, metrics, reviews, streams, watch};
 use crate::api::pod_streams::Action;
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
@@ -94,32 +95,6 @@ async fn route(state: &KubeState, request: Request) -> Result<Response, Status> 
         respond::warn(response, custom.deprecation.as_slice());
     }
     answered
-}
-
-/// What a path is about. For somebody who is known a kind that this node does not know yet
-/// is looked for.
-async fn locate(state: &KubeState, path: &str, is_known: bool) -> Path {
-    let kinds = state.objects.kinds();
-    let find = |group: &str, version: &str, plural: &str| kinds.by_path(group, version, plural);
-    let found = path::parse(path, &find);
-    if let (Path::Unknown, true, Some((group, version, plural))) =
-        (&found, is_known, path::named(path))
-        && find(group, version, plural).is_none()
-        && state.objects.find_kind(group, version, plural).await.is_some()
-    {
-        return path::parse(path, &find);
-    }
-    found
-}
-
-/// What discovery says about a path.
-fn described(served: &Served, path: Path, headers: &HeaderMap) -> Result<Response, Status> {
-    match path {
-        Path::Root { legacy } => Ok(discovery::root(served, legacy, headers)),
-        Path::Group(group) => discovery::group(served, &group),
-        Path::GroupVersion { group, version } => discovery::resources(served, &group, &version),
-        Path::Resource(_) | Path::Unknown => Err(Status::unknown_resource()),
-    }
 }
 
 /// Who is behind a request, if it is one that writes or enters a pod.

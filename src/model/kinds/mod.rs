@@ -308,6 +308,8 @@ pub fn group_versions() -> Vec<(&'static str, &'static str)> {
 }
 
 #[cfg(test)]
+mod definition_tests;
+#[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
 mod tests;

@@ -155,4 +155,4 @@ impl Deref for Shape {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
