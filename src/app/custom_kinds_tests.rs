@@ -47,9 +47,8 @@ async fn collection_namespaces_and_quotas_follow_kinds_that_are_made_later() {
     let definition: Value = serde_saphyr::from_str(DATABASES).unwrap();
     let definitions = table("apiextensions.k8s.io", "customresourcedefinitions");
     objects.create(definitions, None, definition, now()).await.unwrap();
-    let served = || async {
-        objects.find_kind("stable.example.com", "v1", "databases").await.is_some()
-    };
+    let served =
+        || async { objects.find_kind("stable.example.com", "v1", "databases").await.is_some() };
     eventually_async("the kind is served", served).await;
     let kind = objects.find_kind("stable.example.com", "v1", "databases").await.unwrap();
     let used = |wanted: &'static str| {
@@ -64,9 +63,7 @@ async fn collection_namespaces_and_quotas_follow_kinds_that_are_made_later() {
         }
     };
     eventually_async("nothing is used", used("0")).await;
-    let database = |name: &str, owners: Value| {
-        json!({"metadata": {"name": name, "ownerReferences": owners}, "spec": {"engine": "mysql"}})
-    };
+    let database = |name: &str, owners: Value| json!({"metadata": {"name": name, "ownerReferences": owners}, "spec": {"engine": "mysql"}});
     let first = database("first", json!([]));
     let first = objects.create(kind, Some("shop"), first, now()).await.unwrap();
     let owner = json!([{"apiVersion": "stable.example.com/v1", "kind": "Database",

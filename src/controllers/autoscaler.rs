@@ -112,8 +112,8 @@ impl Autoscalers {
         let at = |field: &str| text(autoscaler, &format!("/spec/scaleTargetRef/{field}"));
         let (version, name) = (at("apiVersion"), at("name").to_owned());
         let version = if version.is_empty() { "v1" } else { version };
-        let kind = kinds::by_kind(version, at("kind"))
-            .or_else(|| self.custom_kind(version, at("kind")));
+        let kind =
+            kinds::by_kind(version, at("kind")).or_else(|| self.custom_kind(version, at("kind")));
         let Some(kind) = kind.filter(|kind| kind.has(Subresource::Scale)) else {
             let group = version.split_once('/').map_or("", |(group, _)| group);
             return Err(match kind {

@@ -91,13 +91,7 @@ impl Default for ControllerOptions {
             BUDGETS,
             AUTOSCALERS,
         ];
-        Self {
-            collected,
-            host: String::new(),
-            usage: None,
-            authority: String::new(),
-            custom: None,
-        }
+        Self { collected, host: String::new(), usage: None, authority: String::new(), custom: None }
     }
 }
 

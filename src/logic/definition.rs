@@ -26,9 +26,9 @@ fn taken<'v>(definition: &Value, all: &[&'v Value]) -> Taken<'v> {
     let mut found = Taken { resources: Vec::new(), kinds: Vec::new() };
     let group = text(definition, "/spec/group");
     let own = text(definition, "/metadata/name");
-    let others = all
-        .iter()
-        .filter(|other| text(other, "/spec/group") == group && text(other, "/metadata/name") != own);
+    let others = all.iter().filter(|other| {
+        text(other, "/spec/group") == group && text(other, "/metadata/name") != own
+    });
     for other in others {
         let names = &other["status"]["acceptedNames"];
         found.resources.extend([text(names, "/plural"), text(names, "/singular")]);
@@ -85,7 +85,8 @@ pub fn settled(definition: &Value, all: &[&Value], unenforced: &[String], now: &
     let mut conflict = None;
     for field in FIELDS {
         let name = text(wanted, &format!("/{field}"));
-        let others = if field.to_lowercase().contains("kind") { &taken.kinds } else { &taken.resources };
+        let others =
+            if field.to_lowercase().contains("kind") { &taken.kinds } else { &taken.resources };
         if others.contains(&name) {
             let reason = format!("{}{}Conflict", field[..1].to_uppercase(), &field[1..]);
             conflict.get_or_insert((reason, format!("{name:?} is already in use")));
@@ -105,7 +106,8 @@ pub fn settled(definition: &Value, all: &[&Value], unenforced: &[String], now: &
             }
         }
     } else {
-        let list: Vec<String> = clashes.iter().map(|name| format!("{name:?} is already in use")).collect();
+        let list: Vec<String> =
+            clashes.iter().map(|name| format!("{name:?} is already in use")).collect();
         let list = if list.len() == 1 { list.concat() } else { format!("[{}]", list.join(", ")) };
         conflict.get_or_insert(("ShortNamesConflict".to_owned(), list));
     }
@@ -120,7 +122,14 @@ pub fn settled(definition: &Value, all: &[&Value], unenforced: &[String], now: &
     if fits {
         next = with_condition(next, "Established", true, reason, message, now);
     } else if condition(&next, "Established").is_none() {
-        next = with_condition(next, "Established", false, "NotAccepted", "not all names are accepted", now);
+        next = with_condition(
+            next,
+            "Established",
+            false,
+            "NotAccepted",
+            "not all names are accepted",
+            now,
+        );
     }
     if !unenforced.is_empty() {
         let (kind, reason) = ("ValidationRulesEnforced", "ExpressionsNotEvaluated");
@@ -181,7 +190,10 @@ mod tests {
         let own = definition("widgets", "Widget", &[]);
         let next = settled(&own, &[&own], &["2 rules of version v1".into()], "t");
         let said = condition(&next, "ValidationRulesEnforced").unwrap();
-        assert_eq!((&said["status"], &said["message"]), (&"False".into(), &"2 rules of version v1".into()));
+        assert_eq!(
+            (&said["status"], &said["message"]),
+            (&"False".into(), &"2 rules of version v1".into())
+        );
         let without = settled(&next, &[&next], &[], "t");
         assert!(condition(&without, "ValidationRulesEnforced").is_none());
     }

@@ -71,7 +71,8 @@ impl Objects {
             self.admit_change(address, part, &found.object, &next, &options).await?;
             ownership::write(&mut next, &applied.managed);
             if let Some(done) = self.replace(address, &found, next, &options).await? {
-                let object = if part == Part::Scale { scale::of(address.kind, &done) } else { done };
+                let object =
+                    if part == Part::Scale { scale::of(address.kind, &done) } else { done };
                 return Ok(Applied { object, created: false });
             }
         }

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::access::Author;
 use super::{
-    Address, Objects, WriteOptions, admission, definitions, key, limits, ownership, refusal, service_account,
-    stored, str_at,
+    Address, Objects, WriteOptions, admission, definitions, key, limits, ownership, refusal,
+    service_account, stored, str_at,
 };
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::kv::{Compare, Op, OpResponse, RangeRequest, TxnRequest};

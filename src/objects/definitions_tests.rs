@@ -103,7 +103,10 @@ fn database(name: &str) -> Value {
 async fn a_definition_is_served_by_a_node_that_never_heard_of_it() {
     let (world, kind) = World::with_databases().await;
     let made = world.second.create(kind, Some("default"), database("one"), now()).await.unwrap();
-    assert_eq!((&made["spec"]["replicas"], &made["metadata"]["generation"]), (&1.into(), &1.into()));
+    assert_eq!(
+        (&made["spec"]["replicas"], &made["metadata"]["generation"]),
+        (&1.into(), &1.into())
+    );
     // The same kind in its other version, on the other node.
     let old = world.first.find_kind("stable.example.com", "v1beta1", "databases").await.unwrap();
     let listed = world.first.list(&ListRequest::all(old, Some("default"))).await.unwrap();
@@ -145,7 +148,12 @@ async fn patches_status_and_scale_work_as_for_any_kind() {
     let merged = run(patch(PatchType::Merge, json!({"spec": {"version": "16"}})), None).await;
     assert_eq!(merged.unwrap().0["metadata"]["generation"], 2);
     let unknown = run(patch(PatchType::Merge, json!({"spec": {"colour": 1}})), None).await;
-    assert!(unknown.unwrap_err().message.ends_with("strict decoding error: unknown field \"spec.colour\""));
+    assert!(
+        unknown
+            .unwrap_err()
+            .message
+            .ends_with("strict decoding error: unknown field \"spec.colour\"")
+    );
     let strategic = run(patch(PatchType::Strategic, json!({})), None).await.unwrap_err();
     assert_eq!((strategic.code, strategic.reason.as_str()), (415, "UnsupportedMediaType"));
     let status = json!({"status": {"replicas": 2, "selector": "app=db"}, "spec": {"version": "9"}});
@@ -154,7 +162,8 @@ async fn patches_status_and_scale_work_as_for_any_kind() {
     assert_eq!((&said["spec"]["version"], &said["status"]["replicas"]), (&"16".into(), &2.into()));
     assert_eq!(said["metadata"]["generation"], 2);
     let part = Some(Subresource::Scale);
-    let scaled = run(patch(PatchType::Merge, json!({"spec": {"replicas": 4}})), part).await.unwrap().0;
+    let scaled =
+        run(patch(PatchType::Merge, json!({"spec": {"replicas": 4}})), part).await.unwrap().0;
     assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&"Scale".into(), &4.into()));
     assert_eq!(scaled["status"], json!({"replicas": 2, "selector": "app=db"}));
     assert_eq!(objects.get(&one, None).await.unwrap()["spec"]["replicas"], 4);
@@ -173,7 +182,8 @@ async fn apply_merges_by_the_keys_of_the_schema() {
     };
     apply("a", json!([{"name": "x", "rights": ["read"]}])).await.unwrap();
     let both = apply("b", json!([{"name": "y"}])).await.unwrap().object;
-    let names: Vec<_> = both["spec"]["users"].as_array().unwrap().iter().map(|user| user["name"].clone()).collect();
+    let names: Vec<_> =
+        both["spec"]["users"].as_array().unwrap().iter().map(|user| user["name"].clone()).collect();
     assert_eq!(names, ["x", "y"]);
     let last = apply("a", json!([])).await.unwrap().object;
     assert_eq!(last["spec"]["users"], json!([{"name": "y"}]));
@@ -196,7 +206,11 @@ async fn names_that_others_have_are_not_accepted_until_they_go() {
         (&"False".into(), &"ShortNamesConflict".into(), &"\"db\" is already in use".into())
     );
     assert!(world.second.find_kind("stable.example.com", "v1", "stores").await.is_none());
-    world.first.delete(&at("databases.stable.example.com"), &DeleteRequest::default()).await.unwrap();
+    world
+        .first
+        .delete(&at("databases.stable.example.com"), &DeleteRequest::default())
+        .await
+        .unwrap();
     world.established("stores.stable.example.com").await;
     assert!(world.second.find_kind("stable.example.com", "v1", "stores").await.is_some());
 }
@@ -248,6 +262,9 @@ async fn rules_that_are_not_evaluated_are_said_on_the_definition() {
     let (world, _) = World::with_databases().await;
     let own = world.established("databases.stable.example.com").await;
     let said = condition(&own, "ValidationRulesEnforced").unwrap();
-    assert_eq!((&said["status"], &said["reason"]), (&"False".into(), &"ExpressionsNotEvaluated".into()));
+    assert_eq!(
+        (&said["status"], &said["reason"]),
+        (&"False".into(), &"ExpressionsNotEvaluated".into())
+    );
     assert_eq!(own["status"]["acceptedNames"]["shortNames"], json!(["db"]));
 }

@@ -74,8 +74,11 @@ impl Patch {
 }
 
 fn no_strategic_merge() -> Status {
-    let accepted = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
-    let text = format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
+    let accepted =
+        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    let text = format!(
+        "the body of the request was in an unknown format - accepted media types include: {accepted}"
+    );
     Status::failure(415, "UnsupportedMediaType", text)
 }
 

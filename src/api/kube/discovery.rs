@@ -80,7 +80,8 @@ impl Served {
 
     /// Groups and their versions, the preferred first.
     pub(super) fn group_versions(&self) -> Vec<(&'static str, &'static str)> {
-        let of_group = |group| self.versions(group).into_iter().map(move |version| (group, version));
+        let of_group =
+            |group| self.versions(group).into_iter().map(move |version| (group, version));
         self.groups().into_iter().flat_map(of_group).collect()
     }
 
@@ -185,7 +186,8 @@ fn aggregated_group(served: &Served, group: &'static str) -> Value {
         .versions(group)
         .into_iter()
         .map(|version| {
-            let resources: Vec<Value> = served.kinds_of(group, version).map(aggregated_kind).collect();
+            let resources: Vec<Value> =
+                served.kinds_of(group, version).map(aggregated_kind).collect();
             json!({"version": version, "freshness": "Current", "resources": resources})
         })
         .collect();

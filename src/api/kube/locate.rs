@@ -3,9 +3,9 @@
 use axum::response::Response;
 use http::HeaderMap;
 
+use super::KubeState;
 use super::discovery::{self, Served};
 use super::path::{self, Path};
-use super::KubeState;
 use crate::model::status::Status;
 
 /// What a path is about. For somebody who is known a kind that this node does not know yet
@@ -25,7 +25,11 @@ pub(super) async fn locate(state: &KubeState, path: &str, is_known: bool) -> Pat
 }
 
 /// What discovery says about a path.
-pub(super) fn described(served: &Served, path: Path, headers: &HeaderMap) -> Result<Response, Status> {
+pub(super) fn described(
+    served: &Served,
+    path: Path,
+    headers: &HeaderMap,
+) -> Result<Response, Status> {
     match path {
         Path::Root { legacy } => Ok(discovery::root(served, legacy, headers)),
         Path::Group(group) => discovery::group(served, &group),

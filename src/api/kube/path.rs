@@ -46,9 +46,8 @@ fn split(path: &str) -> Vec<&str> {
 /// Group, version and plural of a path in a named group, whether they are served or not.
 pub(super) fn named(path: &str) -> Option<(&str, &str, &str)> {
     match split(path).as_slice() {
-        ["apis", group, version, "namespaces", _, plural, ..] | ["apis", group, version, plural, ..] => {
-            Some((group, version, plural))
-        }
+        ["apis", group, version, "namespaces", _, plural, ..]
+        | ["apis", group, version, plural, ..] => Some((group, version, plural)),
         _ => None,
     }
 }

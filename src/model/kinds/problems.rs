@@ -49,7 +49,9 @@ impl Problems {
     pub fn not_one_of(&mut self, field: &str, value: &Value, supported: &[Value]) {
         let list: Vec<String> = supported
             .iter()
-            .map(|item| item.as_str().map_or_else(|| format!("\"{item}\""), |text| format!("{text:?}")))
+            .map(|item| {
+                item.as_str().map_or_else(|| format!("\"{item}\""), |text| format!("{text:?}"))
+            })
             .collect();
         let message = format!("Unsupported value: {value}: supported values: {}", list.join(", "));
         self.push("FieldValueNotSupported", field, message);

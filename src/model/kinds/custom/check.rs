@@ -136,13 +136,7 @@ fn of_number(node: &Node, value: &Value, path: &str, problems: &mut Problems) {
     }
 }
 
-fn of_list(
-    node: &Node,
-    items: &[Value],
-    old: Option<&Value>,
-    path: &str,
-    problems: &mut Problems,
-) {
+fn of_list(node: &Node, items: &[Value], old: Option<&Value>, path: &str, problems: &mut Problems) {
     let count = items.len() as u64;
     if let Some(min) = node.bounds.min_items.filter(|min| count < *min) {
         let text = format!("{path} in body should have at least {min} items");
@@ -217,13 +211,7 @@ fn of_map(
 }
 
 /// `allOf`, `anyOf`, `oneOf` and `not`.
-fn together(
-    node: &Node,
-    value: &Value,
-    old: Option<&Value>,
-    path: &str,
-    problems: &mut Problems,
-) {
+fn together(node: &Node, value: &Value, old: Option<&Value>, path: &str, problems: &mut Problems) {
     let judge = |node: &Node| {
         let mut found = Problems::default();
         check(node, value, old, path, &mut found);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::json_path::JsonPath;
-use super::{Custom, super::human_duration};
+use super::{super::human_duration, Custom};
 
 /// One column after the name.
 #[derive(Clone, Debug)]

@@ -51,7 +51,8 @@ fn texts(value: &Value, pointer: &str) -> Vec<String> {
 /// names of another kind after all of them.
 pub fn precedence(version: &str) -> (u8, Reverse<u64>, Reverse<u64>, String) {
     let parsed = version.strip_prefix('v').and_then(|rest| {
-        let digits = |text: &str| text.find(|one: char| !one.is_ascii_digit()).unwrap_or(text.len());
+        let digits =
+            |text: &str| text.find(|one: char| !one.is_ascii_digit()).unwrap_or(text.len());
         let (major, rest) = rest.split_at(digits(rest));
         let major: u64 = major.parse().ok()?;
         if rest.is_empty() {
@@ -146,7 +147,8 @@ fn scale(version: &Value) -> Result<Option<ScalePaths>, String> {
         let found = JsonPath::parse(&path)?.pointer();
         found.ok_or_else(|| format!("{path:?} names no field"))
     };
-    let selector = (!text(said, "/labelSelectorPath").is_empty()).then(|| pointer("/labelSelectorPath"));
+    let selector =
+        (!text(said, "/labelSelectorPath").is_empty()).then(|| pointer("/labelSelectorPath"));
     Ok(Some(ScalePaths {
         spec: pointer("/specReplicasPath")?,
         status: pointer("/statusReplicasPath")?,
@@ -200,11 +202,31 @@ mod tests {
 
     #[test]
     fn versions_stand_in_kubernetes_order() {
-        let mut versions =
-            ["foo10", "v1", "v11alpha2", "v10", "v2", "v12alpha1", "v3beta1", "v10beta3", "foo1", "v11beta2"];
+        let mut versions = [
+            "foo10",
+            "v1",
+            "v11alpha2",
+            "v10",
+            "v2",
+            "v12alpha1",
+            "v3beta1",
+            "v10beta3",
+            "foo1",
+            "v11beta2",
+        ];
         versions.sort_by_cached_key(|version| precedence(version));
-        let expected =
-            ["v10", "v2", "v1", "v11beta2", "v10beta3", "v3beta1", "v12alpha1", "v11alpha2", "foo1", "foo10"];
+        let expected = [
+            "v10",
+            "v2",
+            "v1",
+            "v11beta2",
+            "v10beta3",
+            "v3beta1",
+            "v12alpha1",
+            "v11alpha2",
+            "foo1",
+            "foo10",
+        ];
         assert_eq!(versions, expected);
     }
 }

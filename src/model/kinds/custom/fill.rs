@@ -91,7 +91,10 @@ pub(super) fn defaults(node: &Node, value: &mut Value) {
 }
 
 fn in_the_place_of_null(node: &Node, value: &mut Value) {
-    if value.is_null() && !node.nullable && let Some(default) = &node.default {
+    if value.is_null()
+        && !node.nullable
+        && let Some(default) = &node.default
+    {
         *value = default.clone();
     }
 }

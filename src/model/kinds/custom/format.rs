@@ -80,7 +80,8 @@ fn is_uuid(format: &str, text: &str) -> bool {
 }
 
 fn is_uri(text: &str) -> bool {
-    let clean = !text.is_empty() && text.chars().all(|one| !one.is_whitespace() && !one.is_control());
+    let clean =
+        !text.is_empty() && text.chars().all(|one| !one.is_whitespace() && !one.is_control());
     let scheme = text.split_once(':').is_some_and(|(scheme, _)| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
@@ -102,7 +103,11 @@ mod tests {
             ("ipv6", "2001:db8::1", "2001:db8::g"),
             ("cidr", "192.0.2.0/24", "192.0.2.0"),
             ("mac", "00:11:22:33:44:55", "00:11:22:33:44"),
-            ("uuid4", "6f1d1d7e-2f5e-4b8c-9a6e-0a1b2c3d4e5f", "6f1d1d7e-2f5e-1b8c-9a6e-0a1b2c3d4e5f"),
+            (
+                "uuid4",
+                "6f1d1d7e-2f5e-4b8c-9a6e-0a1b2c3d4e5f",
+                "6f1d1d7e-2f5e-1b8c-9a6e-0a1b2c3d4e5f",
+            ),
             ("byte", "aGVsbG8=", "hello!"),
             ("hostname", "db.example.com", "-db.example.com"),
             ("email", "a@example.com", "example.com"),

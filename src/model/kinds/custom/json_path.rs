@@ -136,7 +136,8 @@ fn unquoted(text: &str) -> Option<&str> {
 }
 
 fn filter(text: &str) -> Result<Step, String> {
-    let found = OPERATORS.iter().filter_map(|(sign, operator)| Some((text.find(sign)?, sign, *operator)));
+    let found =
+        OPERATORS.iter().filter_map(|(sign, operator)| Some((text.find(sign)?, sign, *operator)));
     // The first of all; of two at one place the longer, which stands first in the table.
     let first = found.min_by_key(|(at, ..)| *at);
     let (left, test) = match first {
@@ -190,9 +191,7 @@ fn next<'v>(step: &Step, value: &'v Value) -> Vec<&'v Value> {
 fn holds(left: &Value, operator: Operator, right: &Value) -> bool {
     let order = match (left, right) {
         (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
-        (Value::Number(left), Value::Number(right)) => {
-            left.as_f64().partial_cmp(&right.as_f64())
-        }
+        (Value::Number(left), Value::Number(right)) => left.as_f64().partial_cmp(&right.as_f64()),
         (left, right) if left == right => Some(std::cmp::Ordering::Equal),
         _ => None,
     };

@@ -44,7 +44,10 @@ fn the_newest_version_comes_first_and_has_its_parts() {
     assert_eq!(kind.fields.last().unwrap().pointer, "/spec/engine");
     assert_eq!(kind.list_kind(), "DatabaseList");
     let scale = kind.custom().unwrap().scale.clone().unwrap();
-    assert_eq!((scale.spec.as_str(), scale.selector.as_deref()), ("/spec/replicas", Some("/status/selector")));
+    assert_eq!(
+        (scale.spec.as_str(), scale.selector.as_deref()),
+        ("/spec/replicas", Some("/status/selector"))
+    );
 }
 
 #[test]
@@ -85,29 +88,83 @@ fn problems_are_told_in_kubernetes_words() {
     assert_eq!(problems, ["spec: Required value"]);
     for (spec, wanted) in [
         (json!({}), r#"spec.engine: Required value"#),
-        (json!({"engine": "oracle"}), r#"spec.engine: Unsupported value: "oracle": supported values: "postgres", "mysql""#),
-        (json!({"engine": 5}), r#"spec.engine: Invalid value: "integer": spec.engine in body must be of type string: "integer""#),
-        (json!({"engine": "mysql", "replicas": "two"}), r#"spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string""#),
-        (json!({"engine": "mysql", "replicas": 8}), "spec.replicas: Invalid value: 8: spec.replicas in body should be less than or equal to 7"),
-        (json!({"engine": "mysql", "replicas": 0}), "spec.replicas: Invalid value: 0: spec.replicas in body should be greater than or equal to 1"),
-        (json!({"engine": "mysql", "version": "x"}), r#"spec.version: Invalid value: "x": spec.version in body should match '^\d+(\.\d+)?$'"#),
-        (json!({"engine": "mysql", "storage": {"size": "big"}}), r#"spec.storage.size: Invalid value: "big": spec.storage.size in body should match '^(\d+)(Mi|Gi)?$'"#),
-        (json!({"engine": "mysql", "storage": {"size": []}}), r#"spec.storage.size: Invalid value: "array": spec.storage.size in body must be of type integer,string: "array""#),
-        (json!({"engine": "mysql", "users": [{"name": ""}]}), r#"spec.users[0].name: Invalid value: "": spec.users[0].name in body should be at least 1 chars long"#),
-        (json!({"engine": "mysql", "users": [{"name": "abcdefghijklmnopq"}]}), "spec.users[0].name: Too long: may not be more than 16 bytes"),
-        (json!({"engine": "mysql", "users": [{"name": "a"}, {"name": "a"}]}), r#"spec.users[1]: Duplicate value: {"name":"a"}"#),
-        (json!({"engine": "mysql", "users": [{"name": "a", "rights": ["r", "r"]}]}), r#"spec.users[0].rights[1]: Duplicate value: "r""#),
-        (json!({"engine": "mysql", "users": [{"name": "a"}, {"name": "b"}, {"name": "c"}, {"name": "d"}, {"name": "e"}]}), "spec.users: Too many: 5: must have at most 4 items"),
-        (json!({"engine": "mysql", "labels": {"a": 1}}), r#"spec.labels.a: Invalid value: "integer": spec.labels.a in body must be of type string: "integer""#),
-        (json!({"engine": "mysql", "source": {"url": "no uri", "backup": null}}), r#"spec.source.url: Invalid value: "no uri": spec.source.url in body must be of type uri: "no uri""#),
-        (json!({"engine": "mysql", "source": {"url": "a:b", "backup": "b"}}), r#"<nil>: Invalid value: "": "spec.source" must validate one and only one schema (oneOf). Found 2 valid alternatives"#),
-        (json!({"engine": "mysql", "template": {"spec": 1}}), "spec.template.apiVersion: Required value: must not be empty"),
+        (
+            json!({"engine": "oracle"}),
+            r#"spec.engine: Unsupported value: "oracle": supported values: "postgres", "mysql""#,
+        ),
+        (
+            json!({"engine": 5}),
+            r#"spec.engine: Invalid value: "integer": spec.engine in body must be of type string: "integer""#,
+        ),
+        (
+            json!({"engine": "mysql", "replicas": "two"}),
+            r#"spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string""#,
+        ),
+        (
+            json!({"engine": "mysql", "replicas": 8}),
+            "spec.replicas: Invalid value: 8: spec.replicas in body should be less than or equal to 7",
+        ),
+        (
+            json!({"engine": "mysql", "replicas": 0}),
+            "spec.replicas: Invalid value: 0: spec.replicas in body should be greater than or equal to 1",
+        ),
+        (
+            json!({"engine": "mysql", "version": "x"}),
+            r#"spec.version: Invalid value: "x": spec.version in body should match '^\d+(\.\d+)?$'"#,
+        ),
+        (
+            json!({"engine": "mysql", "storage": {"size": "big"}}),
+            r#"spec.storage.size: Invalid value: "big": spec.storage.size in body should match '^(\d+)(Mi|Gi)?$'"#,
+        ),
+        (
+            json!({"engine": "mysql", "storage": {"size": []}}),
+            r#"spec.storage.size: Invalid value: "array": spec.storage.size in body must be of type integer,string: "array""#,
+        ),
+        (
+            json!({"engine": "mysql", "users": [{"name": ""}]}),
+            r#"spec.users[0].name: Invalid value: "": spec.users[0].name in body should be at least 1 chars long"#,
+        ),
+        (
+            json!({"engine": "mysql", "users": [{"name": "abcdefghijklmnopq"}]}),
+            "spec.users[0].name: Too long: may not be more than 16 bytes",
+        ),
+        (
+            json!({"engine": "mysql", "users": [{"name": "a"}, {"name": "a"}]}),
+            r#"spec.users[1]: Duplicate value: {"name":"a"}"#,
+        ),
+        (
+            json!({"engine": "mysql", "users": [{"name": "a", "rights": ["r", "r"]}]}),
+            r#"spec.users[0].rights[1]: Duplicate value: "r""#,
+        ),
+        (
+            json!({"engine": "mysql", "users": [{"name": "a"}, {"name": "b"}, {"name": "c"}, {"name": "d"}, {"name": "e"}]}),
+            "spec.users: Too many: 5: must have at most 4 items",
+        ),
+        (
+            json!({"engine": "mysql", "labels": {"a": 1}}),
+            r#"spec.labels.a: Invalid value: "integer": spec.labels.a in body must be of type string: "integer""#,
+        ),
+        (
+            json!({"engine": "mysql", "source": {"url": "no uri", "backup": null}}),
+            r#"spec.source.url: Invalid value: "no uri": spec.source.url in body must be of type uri: "no uri""#,
+        ),
+        (
+            json!({"engine": "mysql", "source": {"url": "a:b", "backup": "b"}}),
+            r#"<nil>: Invalid value: "": "spec.source" must validate one and only one schema (oneOf). Found 2 valid alternatives"#,
+        ),
+        (
+            json!({"engine": "mysql", "template": {"spec": 1}}),
+            "spec.template.apiVersion: Required value: must not be empty",
+        ),
     ] {
         let (_, problems) = made(kind, database(spec));
         assert!(problems.iter().any(|problem| problem == wanted), "{wanted}\nin {problems:#?}");
     }
     let (_, problems) = made(kind, database(json!({"engine": "mysql", "source": {}})));
-    assert_eq!(problems[0], r#"<nil>: Invalid value: "": "spec.source" must validate one and only one schema (oneOf). Found none valid"#);
+    assert_eq!(
+        problems[0],
+        r#"<nil>: Invalid value: "": "spec.source" must validate one and only one schema (oneOf). Found none valid"#
+    );
     assert!(problems.contains(&"spec.source.backup: Required value".to_owned()), "{problems:?}");
 }
 
@@ -140,7 +197,10 @@ fn apply_knows_its_lists_and_open_places_take_everything() {
     assert_eq!(spec.field("colour"), None);
     assert_eq!(spec.field("settings").unwrap().field("any"), Some(&Type::Any));
     assert!(spec.field("template").unwrap().field("metadata").unwrap().field("labels").is_some());
-    assert_eq!(spec.field("storage").unwrap().field("size"), Some(&Type::Scalar(Scalar::IntOrString, "")));
+    assert_eq!(
+        spec.field("storage").unwrap().field("size"),
+        Some(&Type::Scalar(Scalar::IntOrString, ""))
+    );
 }
 
 #[test]

@@ -13,7 +13,9 @@ pub(in super::super) const DEFINITION: &[Column] = &[
     NAME,
     Column {
         data_type: "date",
-        ..text("Created At", false, |object, _| str_at(object, "/metadata/creationTimestamp").into())
+        ..text("Created At", false, |object, _| {
+            str_at(object, "/metadata/creationTimestamp").into()
+        })
     },
 ];
 

@@ -66,7 +66,9 @@ pub(in super::super) fn definition(definition: &Value, problems: &mut Problems) 
         let known = list_at(definition, "/spec/versions").iter();
         let stored = stored.as_str().unwrap_or_default();
         if !known.clone().any(|version| version["name"] == *stored) {
-            let text = format!("missing from spec.versions; {stored} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {stored} and removes {stored} from status.storedVersions");
+            let text = format!(
+                "missing from spec.versions; {stored} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {stored} and removes {stored} from status.storedVersions"
+            );
             let at = format!("status.storedVersions[{place}]");
             problems.invalid(&at, &stored.into(), &text);
         }
@@ -93,7 +95,9 @@ fn of_group(definition: &Value, group: &str, problems: &mut Problems) {
         let text = format!("protected groups must have approval annotation {APPROVED:?}, {see}");
         problems.required(&at, &text);
     } else if !approved.starts_with("unapproved") && !approved.starts_with("https://") {
-        let text = format!("protected groups must have approval annotation {APPROVED:?} with either a URL or a reason starting with \"unapproved\", {see}");
+        let text = format!(
+            "protected groups must have approval annotation {APPROVED:?} with either a URL or a reason starting with \"unapproved\", {see}"
+        );
         problems.invalid(&at, &approved.into(), &text);
     }
 }

@@ -112,7 +112,8 @@ fn unsupported(schema: &Value, at: &str, problems: &mut Problems) {
         problems.forbidden(&format!("{at}.{field}"), &format!("{field} is not supported"));
     }
     if said(schema, "uniqueItems") {
-        let text = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
+        let text =
+            "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
         problems.forbidden(&format!("{at}.uniqueItems"), text);
     }
     if schema["items"].is_array() {
@@ -143,7 +144,11 @@ fn lists(schema: &Value, kind: &str, at: &str, problems: &mut Problems) {
     if let Some(list_type) = list_type {
         let at = format!("{at}.x-kubernetes-list-type");
         if kind != "array" {
-            problems.invalid(&at, &list_type.into(), "must be array if x-kubernetes-list-type is specified");
+            problems.invalid(
+                &at,
+                &list_type.into(),
+                "must be array if x-kubernetes-list-type is specified",
+            );
         }
         if !["atomic", "set", "map"].contains(&list_type) {
             problems.not_supported(&at, list_type, &["atomic", "map", "set"]);
@@ -189,13 +194,7 @@ fn lists(schema: &Value, kind: &str, at: &str, problems: &mut Problems) {
 }
 
 /// The alternatives of a place; `outer` is where the structure says what they judge.
-fn junctors(
-    schema: &Value,
-    outer: &Value,
-    at: &str,
-    int_or_string: bool,
-    problems: &mut Problems,
-) {
+fn junctors(schema: &Value, outer: &Value, at: &str, int_or_string: bool, problems: &mut Problems) {
     for field in ["allOf", "anyOf", "oneOf"] {
         for (place, inner) in list_at(schema, &format!("/{field}")).iter().enumerate() {
             let at = format!("{at}.{field}[{place}]");
@@ -235,7 +234,8 @@ fn alternative(
 
 fn nested(schema: &Value, outer: &Value, at: &str, problems: &mut Problems) {
     if outer.is_null() {
-        problems.required(at, "must be specified outside of the junctor, because it is defined in it");
+        problems
+            .required(at, "must be specified outside of the junctor, because it is defined in it");
         return;
     }
     alternative(schema, outer, at, said(outer, "x-kubernetes-int-or-string"), problems);
