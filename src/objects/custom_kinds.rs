@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Address, Change, ListRequest, Objects, WatchRequest, key, refusal, str_at};
 use crate::base::chain::chain;
 use crate::logic::definition::holds;
-use crate::model::kinds::custom::{self, Identity};
+use crate::model::kinds::custom::{self, Custom, Identity};
 use crate::model::kinds::{self, KINDS, Kind};
 use crate::model::kv::{RangeRequest, Revision};
 use crate::model::status::Status;
@@ -53,6 +53,18 @@ struct Known {
 struct State {
     kept: HashMap<Identity, &'static Kind>,
     known: BTreeMap<String, Known>,
+}
+
+impl State {
+    /// The kind of an identity, which is kept once.
+    fn keep(&mut self, identity: Identity, custom: Arc<Custom>) -> &'static Kind {
+        if let Some(kind) = self.kept.get(&identity).copied() {
+            return kind;
+        }
+        let kind = identity.keep(custom);
+        self.kept.insert(identity, kind);
+        kind
+    }
 }
 
 /// The kinds of all definitions.
@@ -105,42 +117,37 @@ impl CustomKinds {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every version of a definition, whether it is served or not.
-    pub(super) fn versions(&self, definition: &Value) -> Result<Vec<Made>, String> {
-        let mut state = self.lock();
+    /// The kind that a definition's objects are stored as, whether it is served or not.
+    pub(super) fn stored(&self, definition: &Value) -> Result<Option<&'static Kind>, String> {
         let versions = custom::read(definition)?;
-        let made = versions.into_iter().map(|version| {
-            let custom = version.custom;
-            let kept = state.kept.get(&version.identity).copied();
-            let kind = kept.unwrap_or_else(|| {
-                let kind = version.identity.keep(custom.clone());
-                state.kept.insert(version.identity, kind);
-                kind
-            });
-            if let Some(slot) = kind.custom {
-                slot.replace(custom);
-            }
-            Made { kind, served: version.served, stored: version.stored }
-        });
-        Ok(made.collect())
+        let stored = versions.into_iter().find(|version| version.stored);
+        let mut state = self.lock();
+        Ok(stored.map(|version| state.keep(version.identity, version.custom)))
     }
 
     /// Takes a definition in as it is at a revision; `None` of one that is gone.
     fn apply(&self, name: &str, revision: Revision, definition: Option<&Value>) {
-        if self.lock().known.get(name).is_some_and(|known| known.revision >= revision) {
+        // Held throughout, so that an older revision cannot overtake a newer one.
+        let mut state = self.lock();
+        if state.known.get(name).is_some_and(|known| known.revision >= revision) {
             return;
         }
         let mut served = Vec::new();
-        if let Some(definition) = definition.filter(|own| holds(own, "Established")) {
-            match self.versions(definition) {
-                Ok(made) => {
-                    served = made.iter().filter(|one| one.served).map(|one| one.kind).collect();
+        let established = definition.filter(|own| holds(own, "Established"));
+        match established.map(custom::read).transpose() {
+            Ok(versions) => {
+                for version in versions.into_iter().flatten().filter(|version| version.served) {
+                    let kind = state.keep(version.identity, version.custom.clone());
+                    if let Some(slot) = kind.custom {
+                        slot.replace(version.custom);
+                    }
+                    served.push(kind);
                 }
-                Err(error) => tracing::warn!(name, error, "a definition cannot be served"),
             }
+            Err(error) => tracing::warn!(name, error, "a definition cannot be served"),
         }
-        self.lock().known.insert(name.to_owned(), Known { revision, served });
-        self.publish();
+        state.known.insert(name.to_owned(), Known { revision, served });
+        self.publish(&state);
     }
 
     /// Takes all definitions of one revision in.
@@ -163,8 +170,7 @@ impl CustomKinds {
         }
     }
 
-    fn publish(&self) {
-        let state = self.lock();
+    fn publish(&self, state: &State) {
         let all: Vec<&'static Kind> =
             state.known.values().flat_map(|known| known.served.iter().copied()).collect();
         let first = state.known.values().filter_map(|known| known.served.first().copied());
@@ -186,14 +192,6 @@ impl CustomKinds {
         let state = self.lock();
         state.known.iter().map(|(name, known)| (name.clone(), known.revision)).collect()
     }
-}
-
-/// A kind of a definition.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Made {
-    pub(super) kind: &'static Kind,
-    pub(super) served: bool,
-    pub(super) stored: bool,
 }
 
 impl Objects {

@@ -59,6 +59,14 @@ pub(super) fn mark(definition: Value) -> Value {
     next
 }
 
+/// What a look at one definition came to.
+enum Settled {
+    Done,
+    Written(Value),
+    /// For its objects to go.
+    Waits,
+}
+
 impl Objects {
     /// The definition of a custom kind, if new objects may be made of it.
     pub(super) async fn admit_definition(
@@ -114,24 +122,34 @@ impl Objects {
             (!holds(own, "Established"), made, str_at(own, "/metadata/name").to_owned())
         });
         for place in 0..all.len() {
-            let others: Vec<&Value> = all.iter().collect();
-            let own = &all[place];
-            let next = if own.pointer("/metadata/deletionTimestamp").is_some() {
-                is_done &= self.end(own).await?;
-                continue;
-            } else {
-                settled(own, &others, &unenforced(own), &stored::timestamp())
-            };
-            if next["status"] != own["status"] {
-                match self.write_status(&next).await {
-                    Ok(written) => all[place] = written,
-                    // Somebody was faster: its change makes the next pass.
-                    Err(status) if status.is_conflict() || status.is_not_found() => is_done = false,
-                    Err(status) => return Err(status),
+            // What is wrong with one holds no other up.
+            match self.settle(&all, place).await {
+                Ok(Settled::Done) => {}
+                Ok(Settled::Written(written)) => all[place] = written,
+                Ok(Settled::Waits) => is_done = false,
+                // Somebody was faster: its change makes the next pass.
+                Err(status) if status.is_conflict() || status.is_not_found() => is_done = false,
+                Err(status) => {
+                    let name = str_at(&all[place], "/metadata/name");
+                    tracing::debug!(name, error = chain(&status), "a definition does not settle");
+                    is_done = false;
                 }
             }
         }
         Ok(is_done)
+    }
+
+    async fn settle(&self, all: &[Value], place: usize) -> Result<Settled, Status> {
+        let own = &all[place];
+        if own.pointer("/metadata/deletionTimestamp").is_some() {
+            return Ok(if self.end(own).await? { Settled::Done } else { Settled::Waits });
+        }
+        let others: Vec<&Value> = all.iter().collect();
+        let next = settled(own, &others, &unenforced(own), &stored::timestamp());
+        if next["status"] == own["status"] {
+            return Ok(Settled::Done);
+        }
+        self.write_status(&next).await.map(Settled::Written)
     }
 
     async fn write_status(&self, definition: &Value) -> Result<Value, Status> {
@@ -158,10 +176,9 @@ impl Objects {
             self.write_status(&said("InstanceDeletionInProgress", message, true)).await?;
             return Ok(false);
         }
-        let versions = self.kinds().versions(definition).unwrap_or_default();
-        let stored = versions.iter().find(|version| version.stored).or(versions.first());
-        if let Some(version) = stored
-            && self.delete_all(version.kind).await? > 0
+        let stored = self.kinds().stored(definition).map_err(Status::internal)?;
+        if let Some(kind) = stored
+            && self.delete_all(kind).await? > 0
         {
             return Ok(false);
         }
@@ -173,7 +190,9 @@ impl Objects {
         self.modify(&address, Part::Server, &options, |current| {
             let mut next = current.clone();
             next["metadata"]["resourceVersion"] = written["metadata"]["resourceVersion"].clone();
-            if let Some(list) = next.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut) {
+            if let Some(list) =
+                next.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut)
+            {
                 list.retain(|one| one != CLEANUP);
             }
             Ok(next)
@@ -192,7 +211,8 @@ impl Objects {
             let namespace = Some(str_at(object, "/metadata/namespace"));
             let address = Address::new(kind, namespace, str_at(object, "/metadata/name"));
             let author = WriteOptions::server("delete", kind).author;
-            match self.delete(&address, &DeleteRequest { author, ..DeleteRequest::default() }).await {
+            match self.delete(&address, &DeleteRequest { author, ..DeleteRequest::default() }).await
+            {
                 Err(status) if !status.is_not_found() => return Err(status),
                 _ => {}
             }
