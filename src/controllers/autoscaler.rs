@@ -18,8 +18,9 @@ use tokio::time::Instant;
 
 use super::autoscaler_metrics::{self as metrics, MetricContext};
 use super::autoscaler_status::Draft;
-use super::collection::{CustomKindsWatch, resource_of};
+use super::collection::CustomKindsWatch;
 use super::disruption::selects;
+use super::graph::resource_of;
 use super::informers::Informers;
 use super::runner::{Act, Controller, ControllerError, Input, Requeue};
 use crate::base::limits::AUTOSCALER_PERIOD;

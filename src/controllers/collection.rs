@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::gc::Collector;
-use super::graph::{self, Graph, Tracked};
+use super::graph::{self, Graph, Tracked, resource_of};
 use super::informers::Informers;
 use super::namespace::Namespaces;
 use super::quota::{Bounds, Quotas};
@@ -26,17 +26,6 @@ use crate::model::kinds::Kind;
 
 /// One version of every kind that a definition makes, as they come and go.
 pub type CustomKindsWatch = watch::Receiver<Arc<Vec<&'static Kind>>>;
-
-/// How controllers address a kind.
-pub(super) fn resource_of(kind: &'static Kind) -> ResourceRef {
-    ResourceRef {
-        group: kind.group,
-        version: kind.version,
-        kind: kind.kind,
-        plural: kind.plural,
-        namespaced: kind.namespaced,
-    }
-}
 
 pub(super) struct Collection {
     pub(super) api: SharedApi,

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::client::api::{ListOptions, ResourceRef, SharedApi};
 use crate::client::informer::Informer;
 use crate::client::key::ObjectKey;
+use crate::model::kinds::Kind;
 
 /// Index of objects by the uids of their owners.
 const BY_OWNER: &str = "owner";
@@ -68,6 +69,17 @@ impl std::fmt::Display for GraphKey {
 #[derive(Clone, Debug)]
 pub(super) struct Graph {
     pub(super) resources: Vec<(ResourceRef, Informer<Tracked>)>,
+}
+
+/// How controllers address a kind.
+pub(super) fn resource_of(kind: &'static Kind) -> ResourceRef {
+    ResourceRef {
+        group: kind.group,
+        version: kind.version,
+        kind: kind.kind,
+        plural: kind.plural,
+        namespaced: kind.namespaced,
+    }
 }
 
 /// The cache of a resource.

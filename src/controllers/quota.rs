@@ -13,8 +13,7 @@ use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::collection::resource_of;
-use super::graph::{Graph, Tracked};
+use super::graph::{Graph, Tracked, resource_of};
 use super::informers::Informers;
 use super::runner::{Act, Controller, ControllerError, Input, Requeue};
 use crate::client::api::{ListOptions, ResourceRef, SharedApi};
