@@ -123,7 +123,7 @@ impl Objects {
         });
         for place in 0..all.len() {
             // What is wrong with one holds no other up.
-            match self.settle(&all, place).await {
+            match self.settle_one(&all, place).await {
                 Ok(Settled::Done) => {}
                 Ok(Settled::Written(written)) => all[place] = written,
                 Ok(Settled::Waits) => is_done = false,
@@ -139,7 +139,7 @@ impl Objects {
         Ok(is_done)
     }
 
-    async fn settle(&self, all: &[Value], place: usize) -> Result<Settled, Status> {
+    async fn settle_one(&self, all: &[Value], place: usize) -> Result<Settled, Status> {
         let own = &all[place];
         if own.pointer("/metadata/deletionTimestamp").is_some() {
             return Ok(if self.end(own).await? { Settled::Done } else { Settled::Waits });

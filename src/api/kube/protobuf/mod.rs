@@ -125,7 +125,8 @@ mod tests {
     fn schemas_of_definitions_are_read_with_their_two_types() {
         let text = bytes(5, b"string");
         let list = [bytes(5, b"array"), bytes(24, &bytes(1, &text)), vec![0x88, 1, 0]].concat();
-        let open = [bytes(5, b"object"), bytes(30, &[8, 1])].concat();
+        // A default that is empty is a default.
+        let open = [bytes(5, b"object"), bytes(8, &bytes(1, b"{}")), bytes(30, &[8, 1])].concat();
         let closed = [bytes(5, b"object"), bytes(30, &[8, 0])].concat();
         let typed =
             [bytes(5, b"object"), bytes(30, &[vec![8, 1], bytes(2, &text)].concat())].concat();
@@ -150,7 +151,7 @@ mod tests {
             serde_json::json!([{"name": "v1", "served": false, "storage": true, "schema":
             {"openAPIV3Schema": {"properties": {
                 "list": {"type": "array", "items": {"type": "string"}, "minItems": 0},
-                "open": {"type": "object", "additionalProperties": true},
+                "open": {"type": "object", "default": {}, "additionalProperties": true},
                 "closed": {"type": "object", "additionalProperties": false},
                 "typed": {"type": "object", "additionalProperties": {"type": "string"}},
             }}}}])
