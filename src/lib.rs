@@ -11,7 +11,7 @@
 //! | 6 | [`api`] | listeners, one folder per protocol: `kube/` `etcd/` `oci/` `peer/` `admin/` |
 //! | 5 | [`controllers`] | one file per controller, all level-triggered on store contents |
 //! |   | [`agent`] | pods to containers, probes, volumes, logs, node status |
-//! |   | [`network`] | pod network, service balancing, DNS |
+//! |   | [`network`] | pod network, service balancing, policies, ingress, DNS |
 //! |   | [`install`] | preflight, init, join, reset |
 //! | 4 | [`objects`] | API objects over the store: validation, patch, selection, watch |
 //! |   | [`registry`] | OCI content, replication between nodes, collection |

@@ -11,7 +11,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/` | JSON: pod, node, center, hostname, visits, version |
+//! | `/` | JSON: pod, node, center, hostname, who asked, visits, version |
 //! | `/lookup?name=N` | JSON: name, and its addresses by the system's resolver; none for an unknown name |
 //! | `/healthz`, `/readyz` | 200 `ok`, or 500 after `/control/fail`, or nothing after `/control/hang` |
 //! | `/control/fail?target=live\|ready\|all` | probes fail from now on |
@@ -177,7 +177,11 @@ async fn observe(
     response
 }
 
-async fn identity(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
+async fn identity(
+    State(service): State<Arc<Service>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
     let visits = service.visits.fetch_add(1, Ordering::Relaxed) + 1;
     let host = headers.get("host").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let hostname = nix::unistd::gethostname().unwrap_or_default();
@@ -189,6 +193,7 @@ async fn identity(State(service): State<Arc<Service>>, headers: HeaderMap) -> Re
         "center": variable("CENTER"),
         "hostname": hostname.to_string_lossy(),
         "host": host,
+        "client": peer.ip().to_string(),
         "visits": visits,
         "version": version(),
     });

@@ -85,12 +85,6 @@ impl Context {
         local.insert(pod.uid.clone(), pod);
     }
 
-    /// Whether the pod is over as this node knows, whatever the API has heard of it.
-    pub(crate) fn has_failed(&self, uid: &str) -> bool {
-        let local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
-        local.get(uid).is_some_and(|pod| pod.phase == "Failed")
-    }
-
     pub(crate) fn forget_local(&self, uid: &str) {
         self.local.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         self.tokens.forget(uid);

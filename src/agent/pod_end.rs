@@ -155,6 +155,16 @@ impl PodWorker {
         Ok(())
     }
 
+    /// Gives back what an evicted pod that runs no more has on the node, once.
+    pub(super) async fn clear_up(&self) -> Result<(), AgentError> {
+        let uid = &self.identity.uid;
+        if !self.context.pressure.is_over(uid) {
+            self.remove_files().await?;
+            self.context.pressure.note_over(uid);
+        }
+        Ok(())
+    }
+
     async fn remove_files(&self) -> Result<(), AgentError> {
         let root = self.dir.root().to_owned();
         let path = root.clone();

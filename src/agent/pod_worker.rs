@@ -203,6 +203,9 @@ impl PodWorker {
         if let Some(ip) = &pod_ip {
             self.prober.follow(&desired.pod, &facts, ip);
         }
+        if evicted && !facts.containers.iter().any(|container| container.is_running()) {
+            self.clear_up().await?;
+        }
         let verdicts = self.prober.verdicts();
         let now = clock::now();
         let overdue = is_overdue(&desired.pod, now);

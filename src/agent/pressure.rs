@@ -23,7 +23,10 @@ use crate::logic::eviction::{
 };
 use crate::logic::pod_phase::final_phase;
 use crate::model::threshold::Threshold;
-use crate::sys::{host_facts, pod_files};
+use crate::sys::{host, host_facts, pod_files};
+
+/// A pod that has less on the disk than this is not ended for the disk's sake, bytes.
+const LITTLE_BYTES: u64 = 1024 * 1024;
 
 /// Watches until cancelled.
 pub(crate) async fn run(
@@ -79,7 +82,7 @@ async fn relieve(
 ) {
     tracing::warn!(resource = signal.resource(), ?level, "this node runs out");
     let going = |pod: &&Arc<DesiredPod>| context.pressure.evicted(&pod.identity.uid).is_some();
-    if pods.pods.values().filter(going).any(|pod| !context.has_failed(&pod.identity.uid)) {
+    if pods.pods.values().filter(going).any(|pod| !context.pressure.is_over(&pod.identity.uid)) {
         // Somebody goes already; what he leaves is seen at the next look.
         return;
     }
@@ -95,9 +98,13 @@ async fn relieve(
         let uid = &pod.identity.uid;
         let memory = report.pods.iter().find(|one| one.uid == *uid).map(|one| &one.containers);
         let disk = match signal {
-            Signal::Disk => disk_of(context, uid).await,
+            Signal::Disk | Signal::Inodes => disk_of(context, uid).await,
             _ => None,
         };
+        if disk.is_some_and(|bytes| bytes < LITTLE_BYTES) {
+            // Its end would give nothing back.
+            continue;
+        }
         let spec = pod.pod.spec.clone().unwrap_or_default();
         let mut containers: Vec<Share> = Vec::new();
         for container in &spec.containers {
@@ -139,5 +146,8 @@ async fn relieve(
 /// What a pod's volumes here take of the disk.
 async fn disk_of(context: &Context, uid: &str) -> Option<u64> {
     let place = context.config.node.paths.pods().join(uid);
-    tokio::task::spawn_blocking(move || pod_files::tree_bytes(&place)).await.ok()
+    let measured = tokio::task::spawn_blocking(move || {
+        pod_files::tree_bytes(&place, &host::mounts_below(&place))
+    });
+    measured.await.ok()
 }

@@ -3,8 +3,8 @@
 //! Invariant: who was chosen is remembered until his pod is gone from this node.
 //! Not here: looking and choosing (pressure.rs).
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -19,11 +19,14 @@ pub(crate) struct PressureBoard {
     met: Mutex<BTreeMap<&'static str, Instant>>,
     /// What each chosen pod says of its end, by uid.
     evicted: watch::Sender<BTreeMap<String, String>>,
+    /// Of those, whose containers have ended and whose volumes are gone, by uid.
+    over: Mutex<BTreeSet<String>>,
 }
 
 impl Default for PressureBoard {
     fn default() -> Self {
-        Self { met: Mutex::default(), evicted: watch::Sender::new(BTreeMap::new()) }
+        let evicted = watch::Sender::new(BTreeMap::new());
+        Self { met: Mutex::default(), evicted, over: Mutex::default() }
     }
 }
 
@@ -56,7 +59,21 @@ impl PressureBoard {
         });
     }
 
+    fn all_over(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing of the pod runs or lies about any more.
+    pub(crate) fn is_over(&self, uid: &str) -> bool {
+        self.all_over().contains(uid)
+    }
+
+    pub(crate) fn note_over(&self, uid: &str) {
+        self.all_over().insert(uid.to_owned());
+    }
+
     pub(crate) fn forget(&self, uid: &str) {
+        self.all_over().remove(uid);
         self.evicted.send_if_modified(|all| {
             all.remove(uid);
             // Nobody waits for this.

@@ -43,7 +43,9 @@ impl PodWorker {
             let pod = &desired.pod;
             let now = clock::now();
             let host_ip = &host_ip;
-            let evicted = evicted.as_deref();
+            // A pod is over when nothing of it runs.
+            let runs = facts.containers.iter().any(|container| container.is_running());
+            let evicted = evicted.as_deref().filter(|_| !runs);
             pod_status(StatusInput {
                 pod,
                 facts,

@@ -14,7 +14,7 @@ use super::node_address::node_address;
 use crate::agent::Agent;
 use crate::api::node_usage::{NodeUsages, USAGE_PATH};
 use crate::base::chain::chain;
-use crate::base::limits::{USAGE_ASK_DEADLINE, USAGE_ASKED_AT_ONCE, USAGE_KEPT};
+use crate::base::limits::{USAGE_ASK_DEADLINE, USAGE_ASKED_AT_ONCE, USAGE_KEPT, USAGE_MAX_BYTES};
 use crate::client::usage::{NodeReport, UsageReader};
 use crate::model::node_config::NodeConfig;
 use crate::objects::Objects;
@@ -50,13 +50,21 @@ impl NodesUsage {
         };
         let url = format!("https://{address}:{}{USAGE_PATH}", self.config.ports.api);
         let asked = async {
-            let answer = self.http.get(url).send().await?.error_for_status()?;
-            answer.bytes().await
+            let mut answer = self.http.get(url).send().await?.error_for_status()?;
+            let mut body = Vec::new();
+            while let Some(piece) = answer.chunk().await? {
+                body.extend_from_slice(&piece);
+                if body.len() > USAGE_MAX_BYTES {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(body))
         };
         let body = tokio::time::timeout(USAGE_ASK_DEADLINE, asked)
             .await
             .map_err(|_| "no answer in time".to_owned())?
-            .map_err(|error| chain(&error))?;
+            .map_err(|error: reqwest::Error| chain(&error))?
+            .ok_or_else(|| format!("it says more than {USAGE_MAX_BYTES} bytes"))?;
         serde_json::from_slice(&body).map_err(|error| error.to_string())
     }
 

@@ -102,6 +102,8 @@ pub const VOLUME_RECLAIM_INTERVAL: Duration = Duration::from_secs(5);
 pub const VOLUME_RECHECK: Duration = Duration::from_secs(1);
 /// Longest grace that a pod without an API object gets before it is killed.
 pub const ORPHAN_GRACE_MAX: Duration = Duration::from_secs(30);
+/// Connections that the ingress of one node serves at a time.
+pub const INGRESS_CONNECTIONS: usize = 16_384;
 /// Most pods on one node (the kubelet's default).
 pub const NODE_MAX_PODS: u32 = 110;
 /// Longest termination message kept, bytes (the kubelet's).
@@ -147,6 +149,8 @@ pub const USAGE_STALE_AFTER: Duration = Duration::from_secs(60);
 pub const USAGE_ASK_DEADLINE: Duration = Duration::from_secs(3);
 pub const USAGE_ASKED_AT_ONCE: usize = 32;
 pub const USAGE_KEPT: Duration = Duration::from_secs(3);
+/// Longest answer of a node, bytes.
+pub const USAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// How often a node looks what is left of memory, disk and process ids, and how long it says
 /// that it lacked some (the kubelet's).
 pub const PRESSURE_PERIOD: Duration = Duration::from_secs(10);

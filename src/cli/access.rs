@@ -64,7 +64,12 @@ enum KeyAction {
     /// Show all keys; the first signs.
     List,
     /// Sign with a new key from now on; tokens of the old ones stay good.
-    Rotate,
+    Rotate {
+        /// Go on although the control node cannot read the old keys: all of them are lost,
+        /// and with them every token of a service account.
+        #[arg(long)]
+        forget_unreadable: bool,
+    },
     /// Make every token that a key has signed worthless.
     Remove { id: String },
 }
@@ -138,7 +143,10 @@ async fn token(api: &HttpApi, action: TokenAction, json: bool) -> Result<(), Ver
 async fn key(api: &HttpApi, action: KeyAction, json: bool) -> Result<(), VerbError> {
     let answer = match action {
         KeyAction::List => api.get_raw(KEYS, &[], JSON).await?,
-        KeyAction::Rotate => api.write_raw(Method::POST, KEYS, JSON, &json!({})).await?,
+        KeyAction::Rotate { forget_unreadable } => {
+            let path = format!("{KEYS}?forgetUnreadable={forget_unreadable}");
+            api.write_raw(Method::POST, &path, JSON, &json!({})).await?
+        }
         KeyAction::Remove { id } => {
             api.write_raw(Method::DELETE, &format!("{KEYS}/{id}"), JSON, &json!({})).await?
         }

@@ -59,8 +59,12 @@ pub(super) async fn usage_of(reader: Option<&SharedUsage>, pods: &[Arc<Pod>]) ->
     nodes.sort();
     nodes.dedup();
     let reports = reader.reports(&nodes).await;
-    let pods = reports.values().flat_map(|report: &Arc<NodeReport>| report.pods.iter());
-    pods.map(|pod| (pod.uid.clone(), pod.clone())).collect()
+    // A node is believed only about the pods that are its own.
+    let used = pods.iter().filter_map(|pod| {
+        let report: &Arc<NodeReport> = reports.get(node_of(pod)?)?;
+        report.pods.iter().find(|used| used.uid == pod.uid())
+    });
+    used.map(|used| (used.uid.clone(), used.clone())).collect()
 }
 
 fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {

@@ -242,24 +242,28 @@ impl Controller for Scheduler {
             }
         }
         let bindings: Vec<_> = placed.iter().map(|(pod, node)| self.bind(pod, node)).collect();
-        let bound: Vec<Result<(), ControllerError>> =
+        let mut done: Vec<Result<(), ControllerError>> =
             futures::stream::iter(bindings).buffer_unordered(BINDINGS_AT_ONCE).collect().await;
         for (wanted, node) in &selected {
             match select_node(&self.api, wanted, node).await {
                 Err(error) if error.source.is_conflict() || error.source.is_not_found() => {}
-                outcome => outcome?,
+                outcome => done.push(outcome),
             }
         }
         for (pod, refusal) in &refused {
-            if let Some(preemption) = &refusal.preemption {
-                self.preemptor.carry_out(pod, preemption).await?;
+            // What fails for one pod keeps nobody else's promise from being kept.
+            if let Some(preemption) = &refusal.preemption
+                && let Err(error) = self.preemptor.carry_out(pod, preemption).await
+            {
+                done.push(Err(error));
+                continue;
             }
             match self.explain(pod, refusal).await {
                 Err(error) if error.source.is_conflict() => {}
-                outcome => outcome?,
+                outcome => done.push(outcome),
             }
         }
-        bound.into_iter().collect::<Result<Vec<()>, ControllerError>>()?;
+        done.into_iter().collect::<Result<Vec<()>, ControllerError>>()?;
         // What is left of a full batch is looked at without waiting for a change.
         Ok(if unseen { Requeue::After(Duration::ZERO) } else { Requeue::Done })
     }

@@ -28,7 +28,9 @@ use super::disruption::Disruptions;
 use super::endpointslice::EndpointSlices;
 use super::event_ttl::EventTtl;
 use super::informers::{BUDGETS, Informers};
+use super::ingress_status::{INGRESSES, IngressStatus};
 use super::job::Jobs;
+use super::load_balancer::LoadBalancers;
 use super::node_life::{NodeLife, Patience};
 use super::pod_cleanup::PodCleanup;
 use super::quota::{self, QUOTAS};
@@ -88,6 +90,8 @@ impl Default for ControllerOptions {
             ResourceRef::of::<Role>(true),
             ResourceRef::of::<RoleBinding>(true),
             EndpointSlice::REF,
+            INGRESSES,
+            ResourceRef { kind: "NetworkPolicy", plural: "networkpolicies", ..INGRESSES },
             BUDGETS,
             AUTOSCALERS,
         ];
@@ -183,6 +187,14 @@ impl ControllerSet {
         spawn(Volumes::new(api, &informers, events), tasks, stop);
         let events = recorder("node-controller", tasks);
         spawn(NodeLife::new(api, &informers, events, self.patience), tasks, stop);
+        let events = recorder("service-controller", tasks);
+        let balancers = LoadBalancers::new(api, &informers, events);
+        tasks.spawn(balancers.pools.clone().run(stop.clone()));
+        spawn(balancers, tasks, stop);
+        let ingress = IngressStatus::new(api, &informers);
+        tasks.spawn(ingress.ingresses.clone().run(stop.clone()));
+        tasks.spawn(ingress.classes.clone().run(stop.clone()));
+        spawn(ingress, tasks, stop);
         spawn(EndpointSlices::new(api, &informers), tasks, stop);
         spawn(PodCleanup::new(api, &informers), tasks, stop);
 

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::logic::rollout_ranking::{is_ended, is_ready};
@@ -76,14 +78,17 @@ fn endpoint(
     let node = pod.spec.as_ref()?.node_name.clone();
     let terminating = pod.metadata.deletion_timestamp.is_some();
     let serving = is_ready(pod);
+    let ready = publish_all || (serving && !terminating);
+    let zone = node.as_deref().and_then(zone);
     Some(Endpoint {
         addresses: vec![address],
         conditions: Some(EndpointConditions {
-            ready: Some(publish_all || (serving && !terminating)),
+            ready: Some(ready),
             serving: Some(serving),
             terminating: Some(terminating),
         }),
-        zone: node.as_deref().and_then(zone),
+        hints: hints(service, ready, zone.as_deref(), node.as_deref()),
+        zone,
         node_name: node,
         hostname: name_in(service, pod),
         target_ref: Some(ObjectReference {
@@ -95,6 +100,25 @@ fn endpoint(
         }),
         ..Endpoint::default()
     })
+}
+
+/// Who should take this endpoint before others, where the Service says that near ones go
+/// first: its own center, and for `PreferSameNode` also its own node.
+fn hints(
+    service: &Service,
+    ready: bool,
+    zone: Option<&str>,
+    node: Option<&str>,
+) -> Option<EndpointHints> {
+    let wanted = service.spec.as_ref()?.traffic_distribution.as_deref()?;
+    if !ready {
+        return None;
+    }
+    let zones = zone.map(|name| vec![ForZone { name: name.to_owned() }]);
+    let nodes = node.map(|name| vec![ForNode { name: name.to_owned() }]);
+    let for_nodes = nodes.filter(|_| wanted == "PreferSameNode");
+    (zones.is_some() || for_nodes.is_some())
+        .then_some(EndpointHints { for_nodes, for_zones: zones })
 }
 
 /// The name that the pod has below the Service's: its host name, if it says that this
@@ -220,6 +244,18 @@ mod tests {
         assert_eq!(name(&peers, &db).as_deref(), Some("db-0"));
         peers.metadata.name = Some("other".into());
         assert_eq!(name(&peers, &db), None);
+    }
+
+    #[test]
+    fn ready_endpoints_are_for_their_own_center_where_the_service_asks() {
+        let mut near = service(json!({"port": 80}));
+        near.spec.as_mut().unwrap().traffic_distribution = Some("PreferClose".into());
+        let pods = [pod("a", "10.0.0.1", true, false), pod("b", "10.0.0.2", false, false)];
+        let slices = slices(&near, &pods, zone, 100);
+        let hints: Vec<_> = slices[0].endpoints.iter().map(|one| one.hints.clone()).collect();
+        let own =
+            EndpointHints { for_nodes: None, for_zones: Some(vec![ForZone { name: "a".into() }]) };
+        assert_eq!(hints, [Some(own), None]);
     }
 
     #[test]

@@ -78,16 +78,13 @@ pub struct Share {
     pub request: u64,
 }
 
-/// Values from which a pod is critical, and the annotation of static pods.
+/// From here on a pod is critical.
 const CRITICAL_PRIORITY: i32 = 2_000_000_000;
-const STATIC: &str = "kubernetes.io/config.source";
 
 /// Whether the pod must stay whatever happens.
 pub fn is_critical(pod: &Pod) -> bool {
-    let annotations = pod.metadata.annotations.as_ref();
-    let source = annotations.and_then(|annotations| annotations.get(STATIC));
     let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
-    source.is_some_and(|source| source != "api") || priority >= CRITICAL_PRIORITY
+    priority >= CRITICAL_PRIORITY
 }
 
 fn used(pod: &Candidate) -> u64 {
@@ -190,7 +187,8 @@ mod tests {
         let of = |value: serde_json::Value| -> Pod { serde_json::from_value(value).unwrap() };
         assert!(is_critical(&of(serde_json::json!({"spec": {"containers": [],
             "priority": 2_000_001_000}}))));
-        assert!(is_critical(&of(serde_json::json!({"metadata": {"annotations":
+        // What its author says of itself does not count.
+        assert!(!is_critical(&of(serde_json::json!({"metadata": {"annotations":
             {"kubernetes.io/config.source": "file"}}}))));
         assert!(!is_critical(&Pod::default()));
     }

@@ -70,6 +70,11 @@ impl Addresses {
         self.held.get(pod_uid).copied()
     }
 
+    /// Who holds what.
+    pub fn held(&self) -> &BTreeMap<String, Ipv4Addr> {
+        &self.held
+    }
+
     /// Uids of the pods that hold an address.
     pub fn holders(&self) -> impl Iterator<Item = &str> {
         self.held.keys().map(String::as_str)

@@ -1,5 +1,6 @@
 //! Pure decisions: events in, commands out, no clock and no I/O.
 
+pub mod address_pools;
 pub mod amount;
 pub mod apply;
 pub mod audit_chain;
@@ -16,6 +17,7 @@ pub mod endpoints;
 pub mod eviction;
 pub mod gc;
 pub mod generation;
+pub mod ingress;
 pub mod ipam;
 pub mod job;
 pub mod key_rotation;
@@ -24,6 +26,7 @@ pub mod limit_range;
 pub mod lineage;
 pub mod membership;
 pub mod mvcc;
+pub mod network_policy;
 pub mod node_life;
 pub mod patch;
 pub mod pod_account;
@@ -49,6 +52,7 @@ pub mod schedule;
 pub mod schedule_filter;
 pub mod schedule_resources;
 pub mod selector;
+pub mod service_ports;
 pub mod stateful;
 pub mod taints;
 pub mod volume_binding;

@@ -1,7 +1,7 @@
 //! Takes the node's network away again, for `holdfast reset`.
 //!
 //! Why by what the kernel has and not by the ledger: reset must also work after the
-//! files are damaged. Invariants: only the table `ip holdfast`, links of our names,
+//! files are damaged. Invariants: only our two tables, links of our names,
 //! routes of our protocol number and the DNS address are removed; repeating it is no
 //! error. Not here: forwarding, which the installation's undo log restores.
 
@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use crate::network::pod_net::is_host_link;
-use crate::network::{NetworkError, ruleset};
+use crate::network::{NetworkError, policy_rules, ruleset, table};
 use crate::sys::rtnl::{Rtnl, RtnlError};
 use crate::sys::{files, nft, routes};
 
@@ -17,7 +17,9 @@ use crate::sys::{files, nft, routes};
 /// where it was never installed there is none. `dns` is the address that stands on `lo`.
 pub async fn clean_up(nft: &Path, dns: Option<Ipv4Addr>) -> Result<(), NetworkError> {
     if files::inspect(nft)?.is_some() {
-        nft::apply(nft, &ruleset::removal()).await?;
+        for name in [ruleset::TABLE, policy_rules::TABLE] {
+            nft::apply(nft, &table::removal(name)).await?;
+        }
     }
     links_and_routes(dns).await.map_err(NetworkError::Host)
 }

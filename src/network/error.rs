@@ -54,6 +54,8 @@ pub enum NetworkError {
         #[source]
         source: PodLinkError,
     },
+    #[error("the network policies for pod {pod_uid} do not stand yet")]
+    Unguarded { pod_uid: String },
     #[error("cannot prepare the host's network")]
     Host(#[source] RtnlError),
     #[error("cannot switch on forwarding")]

@@ -5,6 +5,7 @@
 //! is durable. Format: JSON `{"version": 1, "addresses": …}`.
 //! Not here: the choice of address (logic/ipam.rs).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
@@ -63,6 +64,10 @@ impl Ledger {
     pub(super) fn release(&mut self, pod: &str) -> Result<(), NetworkError> {
         let mut next = self.addresses.clone();
         if next.release(pod, clock::now_ms()) { self.save(next) } else { Ok(()) }
+    }
+
+    pub(super) fn held(&self) -> BTreeMap<String, Ipv4Addr> {
+        self.addresses.held().clone()
     }
 
     pub(super) fn holders(&self) -> Vec<String> {

@@ -4,27 +4,36 @@
 //!  Node objects ──► node_routes ──► routes to the other nodes' pod ranges
 //!  Services,    ──► services    ──► nftables table `ip holdfast`
 //!  EndpointSlices └► dns        ──► answers on the DNS address of the Service range
+//!  Services     ──► announce    ──► addresses of load balancers on this node's link
+//!  Ingresses    ──► ingress     ──► ports 80 and 443 of this node
+//!  policies     ──► policies    ──► nftables table `ip holdfast-policy`
 //!  agent        ──► pod_net     ──► address ledger, veth pair, pod routes
 //! ```
 //! Why no bridge, no overlay, no translation between pods: a packet on the wire carries
 //! the two pods' addresses, so that a bank's routers, captures and firewalls see who
 //! speaks with whom.
 //!
-//! Invariants: only the table `ip holdfast`, routes of our own protocol number and links
+//! Invariants: only the tables `ip holdfast` and `ip
+//! holdfast-policy`, addresses that load balancers have, routes of our own protocol number and links
 //! named `hf…` are touched; all state in the kernel is derived again at every start.
 //! Not here: choosing the nodes' pod ranges (install), endpoints (controllers). IPv4
 //! only: a node configuration with IPv6 ranges is refused.
 
+mod announce;
 mod clean_up;
 mod dns;
 mod error;
 mod host;
+mod ingress;
 mod ledger;
 mod node_routes;
 mod pod_net;
+mod policies;
+mod policy_rules;
 mod ruleset;
 mod services;
 mod source;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -120,14 +129,43 @@ impl Network {
         parts.spawn(services.run(cancel.clone()));
         parts.spawn(slices.run(cancel.clone()));
         parts.spawn(host::run(self.plan.clone(), cancel.clone()));
-        parts.spawn(node_routes::run(self.plan.clone(), node_view, cancel.clone()));
-        parts.spawn(services::run(
-            self.plan.clone(),
-            service_view.clone(),
-            slice_view.clone(),
-            self.pods.published(),
-            cancel.clone(),
-        ));
+        parts.spawn(node_routes::run(self.plan.clone(), node_view.clone(), cancel.clone()));
+        let inputs = services::Inputs {
+            services: service_view.clone(),
+            slices: slice_view.clone(),
+            nodes: node_view.clone(),
+            published: self.pods.published(),
+        };
+        parts.spawn(services::run(self.plan.clone(), inputs, cancel.clone()));
+        let (policies, policy_view) = source::policies(self.api.clone());
+        let (namespaces, namespace_view) = source::namespaces(self.api.clone());
+        let (pods, pod_view) = source::pods(self.api.clone());
+        parts.spawn(policies.run(cancel.clone()));
+        parts.spawn(namespaces.run(cancel.clone()));
+        parts.spawn(pods.run(cancel.clone()));
+        let inputs = policies::Inputs {
+            policies: policy_view,
+            namespaces: namespace_view,
+            pods: pod_view,
+            own: self.pods.own(),
+        };
+        let (plan, guarded) = (self.plan.clone(), self.pods.guarded());
+        parts.spawn(policies::run(plan, inputs, guarded, cancel.clone()));
+        let (plan, api) = (self.plan.clone(), self.api.clone());
+        parts.spawn(announce::run(plan, api, service_view.clone(), cancel.clone()));
+        let (ingresses, ingress_view) = source::ingresses(self.api.clone());
+        let (classes, class_view) = source::ingress_classes(self.api.clone());
+        parts.spawn(ingresses.run(cancel.clone()));
+        parts.spawn(classes.run(cancel.clone()));
+        let inputs = ingress::Inputs {
+            ingresses: ingress_view,
+            classes: class_view,
+            services: service_view.clone(),
+            slices: slice_view.clone(),
+            nodes: node_view,
+        };
+        let (plan, api) = (self.plan.clone(), self.api.clone());
+        parts.spawn(ingress::run(plan, api, inputs, cancel.clone()));
         parts.spawn(dns::run(self.plan.clone(), service_view, slice_view, cancel.clone()));
         while let Some(ended) = parts.join_next().await {
             if let Err(error) = ended

@@ -2,257 +2,279 @@
 //!
 //! ```text
 //! table ip holdfast {
-//!   set hairpin  { pod . pod }                      pods of this node
 //!   chain prerouting  (nat)    jump services
 //!   chain output      (nat)    jump services, for the node's own programs
-//!   chain services             daddr . proto . dport vmap { … : goto svc-… }
-//!   chain svc-…                numgen random mod N vmap { 0: goto ep-…, … }
-//!   chain ep-…                 dnat to address:port
-//!   chain postrouting (nat)    saddr . daddr in @hairpin → snat to the node
-//!   chain forward, local       daddr in the Service range → reject
+//!   chain services             daddr . proto . dport vmap { cluster: goto svc-… | loc-…,
+//!                                                           outside: goto fw-… | ext-… }
+//!                              an address of this node: proto . dport vmap { … ext-… }
+//!   chain fw-…                 a client outside the source ranges → drop; goto ext-…
+//!   chain ext-…                policy Cluster: mark, goto svc-…; Local: goto loc-…
+//!   chain svc-…, loc-…         a client that was here before → its ep-…
+//!                              numgen random mod N vmap { 0: goto ep-…, … }
+//!   chain ep-…                 remember the client; dnat to address:port
+//!   chain postrouting (nat)    pods that meet themselves, and what is marked → snat
+//!   chain forward, local       addresses where nobody answers → reject
 //! }
 //! ```
 //! Why reject in filter chains: a packet still carrying a virtual address there was not
 //! translated: no such port, or no ready endpoint; the client hears so at once.
 //! Why snat by address and not masquerade: the host ends have link-local addresses and
 //! `lo` has the DNS server's, and masquerade might choose one of them.
-//! Invariant: one transaction replaces the whole table; connections that are already
-//! translated live in the connection table and do not notice.
+//! Why this node's own pods are not marked: they are translated here and their answers
+//! come back here, so the endpoint may see who asks.
+//! Invariant: one transaction replaces all rules; connections that are already
+//! translated live in the connection table and do not notice, and clients stay with their
+//! endpoints (`aff-…`).
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
-use nftables::batch::Batch;
-use nftables::expr::{
-    Expression, Meta, MetaKey, NamedExpression, NgMode, Numgen, Payload, PayloadField, Prefix,
-    SetItem, Verdict,
-};
-use nftables::schema::{Chain, NfListObject, Nftables, Rule, Set, SetType, SetTypeValue, Table};
-use nftables::stmt::{JumpTarget, Match, NAT, Operator, Reject, RejectType, Statement, VerdictMap};
-use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook, RejectCode};
-
-use crate::logic::balance::VirtualPort;
+use crate::logic::balance::{Transport, VirtualPort};
+use crate::logic::service_ports::{Outside, ServicePort, Target};
 use crate::network::Plan;
+use crate::network::table::TableText;
+use crate::sys::nft::Names;
 
-/// The table's name; nothing else in the kernel's rules is ours.
-const TABLE: &str = "holdfast";
+/// The table's name.
+pub(super) const TABLE: &str = "holdfast";
 /// The chain that both translating hooks share.
 const LOOKUP: &str = "services";
+/// Packets that leave with the node's address (Kubernetes' bit).
+const MARK: &str = "0x00004000";
 
-/// `nft`'s names for the standard priorities.
-const DSTNAT: i32 = -100;
-const FILTER: i32 = 0;
-const SRCNAT: i32 = 100;
+/// Where a packet is looked up.
+type Key = (Ipv4Addr, Transport, u16);
 
-fn text(value: impl ToString) -> Expression<'static> {
-    Expression::String(Cow::Owned(value.to_string()))
+/// All that a node balances.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Balanced {
+    pub(super) services: Vec<ServicePort>,
+    /// Ports of the node that lead to pods of its own.
+    pub(super) published: Vec<VirtualPort>,
 }
 
-fn field(protocol: &'static str, name: &'static str) -> Expression<'static> {
-    let field = PayloadField { protocol: protocol.into(), field: name.into() };
-    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+#[derive(Default)]
+struct Lookup {
+    /// Verdicts by address.
+    fronts: BTreeMap<Key, String>,
+    /// Verdicts by port of the node.
+    node_ports: BTreeMap<(Transport, u16), String>,
+    /// Addresses outside the Service range where nobody answers.
+    refused: BTreeSet<Key>,
 }
 
-fn concat(parts: Vec<Expression<'static>>) -> Expression<'static> {
-    Expression::Named(NamedExpression::Concat(parts))
-}
-
-fn range(range: Ipv4Net) -> Expression<'static> {
-    let addr = Box::new(text(range.network()));
-    Expression::Named(NamedExpression::Prefix(Prefix { addr, len: range.prefix_len().into() }))
-}
-
-fn l4proto() -> Expression<'static> {
-    Expression::Named(NamedExpression::Meta(Meta { key: MetaKey::L4proto }))
-}
-
-fn goto(target: String) -> Expression<'static> {
-    Expression::Verdict(Verdict::Goto(JumpTarget { target: target.into() }))
-}
-
-fn matches(
-    op: Operator,
-    left: Expression<'static>,
-    right: Expression<'static>,
-) -> Statement<'static> {
-    Statement::Match(Match { left, right, op })
-}
-
-fn table() -> NfListObject<'static> {
-    NfListObject::Table(Table { family: NfFamily::IP, name: TABLE.into(), handle: None })
-}
-
-fn rule(
-    chain: impl Into<Cow<'static, str>>,
-    expr: Vec<Statement<'static>>,
-) -> NfListObject<'static> {
-    NfListObject::Rule(Rule {
-        family: NfFamily::IP,
-        table: TABLE.into(),
-        chain: chain.into(),
-        expr: expr.into(),
-        ..Rule::default()
-    })
-}
-
-fn plain_chain(name: String) -> NfListObject<'static> {
-    NfListObject::Chain(Chain {
-        family: NfFamily::IP,
-        table: TABLE.into(),
-        name: name.into(),
-        ..Chain::default()
-    })
-}
-
-fn base_chain(
-    name: &'static str,
-    kind: NfChainType,
-    hook: NfHook,
-    prio: i32,
-) -> NfListObject<'static> {
-    NfListObject::Chain(Chain {
-        family: NfFamily::IP,
-        table: TABLE.into(),
-        name: name.into(),
-        _type: Some(kind),
-        hook: Some(hook),
-        prio: Some(prio),
-        policy: Some(NfChainPolicy::Accept),
-        ..Chain::default()
-    })
-}
-
-fn service_chain(port: &VirtualPort) -> String {
-    format!("svc-{}-{}-{}", port.address, port.transport.name(), port.port)
-}
-
-fn endpoint_chain(port: &VirtualPort, endpoint: (Ipv4Addr, u16)) -> String {
-    let transport = port.transport.name();
-    format!("ep-{}-{transport}-{}-{}-{}", port.address, port.port, endpoint.0, endpoint.1)
-}
-
-/// Takes the table away, whether there is one or not.
-pub(super) fn removal() -> Nftables<'static> {
-    let mut batch = Batch::new();
-    batch.add(table());
-    batch.delete(table());
-    batch.to_nftables()
-}
-
-/// The whole table for these ports.
-pub(super) fn render(plan: &Plan, ports: &[VirtualPort]) -> Nftables<'static> {
-    let mut batch = Batch::new();
-    // Adding first makes the deletion succeed where there is no table yet.
-    batch.add(table());
-    batch.delete(table());
-    batch.add(table());
-    for port in ports {
-        add_service(&mut batch, port);
+/// The whole table, over one that has the names `before`.
+pub(super) fn render(plan: &Plan, balanced: &Balanced, before: &Names) -> (String, Names) {
+    let mut text = TableText::new(TABLE);
+    let mut lookup = Lookup::default();
+    for port in &balanced.services {
+        add_service(&mut text, &mut lookup, plan, port);
     }
-    add_lookup(&mut batch, ports);
-    add_hairpin(&mut batch, plan, ports);
-    for (chain, hook) in [("prerouting", NfHook::Prerouting), ("output", NfHook::Output)] {
-        batch.add(base_chain(chain, NfChainType::NAT, hook, DSTNAT));
-        let target = JumpTarget { target: LOOKUP.into() };
-        batch.add(rule(chain, vec![Statement::Jump(target)]));
+    for port in &balanced.published {
+        let key = (port.address, port.transport, port.port);
+        let suffix = suffix(key);
+        add_choice(
+            &mut text,
+            &format!("svc-{suffix}"),
+            &suffix,
+            None,
+            port.transport,
+            &port.endpoints,
+        );
+        lookup.fronts.entry(key).or_insert(format!("goto svc-{suffix}"));
     }
-    for (chain, hook) in [("forward", NfHook::Forward), ("local", NfHook::Output)] {
-        batch.add(base_chain(chain, NfChainType::Filter, hook, FILTER));
-        add_rejection(&mut batch, chain, plan);
+    add_lookup(&mut text, &lookup);
+    add_sources(&mut text, plan, balanced);
+    for (chain, hook) in [("prerouting", "prerouting"), ("output", "output")] {
+        text.hook(chain, &format!("nat hook {hook} priority -100"));
+        text.rule(chain, &format!("jump {LOOKUP}"));
     }
-    batch.to_nftables()
+    for (chain, hook) in [("forward", "forward"), ("local", "output")] {
+        text.hook(chain, &format!("filter hook {hook} priority 0"));
+        add_rejection(&mut text, chain, plan, &lookup.refused);
+    }
+    text.finish(before)
 }
 
-fn add_service(batch: &mut Batch<'static>, port: &VirtualPort) {
-    for &(address, number) in &port.endpoints {
-        let name = endpoint_chain(port, (address, number));
-        batch.add(plain_chain(name.clone()));
-        let nat = NAT {
-            addr: Some(text(address)),
-            family: None,
-            port: Some(Expression::Number(number.into())),
-            flags: None,
-        };
-        // `dnat` with a port needs the transport to be known in the same rule.
-        let transport = matches(Operator::EQ, l4proto(), text(port.transport.name()));
-        batch.add(rule(name, vec![transport, Statement::DNAT(Some(nat))]));
+fn suffix((address, transport, port): Key) -> String {
+    format!("{address}-{}-{port}", transport.name())
+}
+
+/// Verdict by verdict, as an anonymous map.
+fn verdicts(entries: impl Iterator<Item = String>) -> String {
+    entries.collect::<Vec<_>>().join(", ")
+}
+
+fn add_service(text: &mut TableText, lookup: &mut Lookup, plan: &Plan, port: &ServicePort) {
+    let key = (port.address, port.transport, port.port);
+    let suffix = suffix(key);
+    let (all, local) = (format!("svc-{suffix}"), format!("loc-{suffix}"));
+    if port.endpoints.is_empty() {
+        if let Some(outside) = &port.outside {
+            let addresses = outside.balanced.iter().chain(&outside.named);
+            lookup.refused.extend(addresses.map(|ip| (*ip, port.transport, port.port)));
+        }
+        return;
     }
-    let name = service_chain(port);
-    batch.add(plain_chain(name.clone()));
-    let count = u32::try_from(port.endpoints.len()).unwrap_or(u32::MAX);
-    let choice = Numgen { mode: NgMode::Random, ng_mod: count, offset: None };
-    let targets = (0u32..)
-        .zip(&port.endpoints)
-        .map(|(index, &endpoint)| {
-            let verdict = goto(endpoint_chain(port, endpoint));
-            SetItem::Mapping(Expression::Number(index), verdict)
-        })
-        .collect();
-    let pick = VerdictMap {
-        key: Expression::Named(NamedExpression::Numgen(choice)),
-        data: Expression::Named(NamedExpression::Set(targets)),
+    add_choice(text, &all, &suffix, port.affinity_s, port.transport, &port.endpoints);
+    if !port.local.is_empty() {
+        add_choice(text, &local, &suffix, port.affinity_s, port.transport, &port.local);
+    }
+    let inside = match (port.inside_local, port.local.is_empty()) {
+        (false, _) => format!("goto {all}"),
+        (true, false) => format!("goto {local}"),
+        (true, true) => "drop".to_owned(),
     };
-    batch.add(rule(name, vec![Statement::VerdictMap(pick)]));
-}
-
-/// The one place where a virtual address is looked up; both hooks jump here.
-fn add_lookup(batch: &mut Batch<'static>, ports: &[VirtualPort]) {
-    batch.add(plain_chain(LOOKUP.into()));
-    let elements: Vec<SetItem<'static>> = ports
-        .iter()
-        .map(|port| {
-            let transport = text(port.transport.name());
-            let number = Expression::Number(port.port.into());
-            let key = concat(vec![text(port.address), transport, number]);
-            SetItem::Mapping(key, goto(service_chain(port)))
-        })
-        .collect();
-    // `nft` refuses an empty map.
-    if !elements.is_empty() {
-        let key = concat(vec![field("ip", "daddr"), l4proto(), field("th", "dport")]);
-        let data = Expression::Named(NamedExpression::Set(elements));
-        batch.add(rule(LOOKUP, vec![Statement::VerdictMap(VerdictMap { key, data })]));
+    lookup.fronts.insert(key, inside);
+    if let Some(outside) = &port.outside {
+        add_outside(text, lookup, plan, port, outside, &suffix);
     }
 }
 
-/// A pod that is balanced to itself would get a packet from its own address and drop
-/// it; such packets get the node's address as source.
-fn add_hairpin(batch: &mut Batch<'static>, plan: &Plan, ports: &[VirtualPort]) {
-    let own: BTreeSet<Ipv4Addr> = ports
-        .iter()
-        .flat_map(|port| &port.endpoints)
+/// How packets come in at addresses of the outside.
+fn add_outside(
+    text: &mut TableText,
+    lookup: &mut Lookup,
+    plan: &Plan,
+    port: &ServicePort,
+    outside: &Outside,
+    suffix: &str,
+) {
+    let (all, local) = (format!("svc-{suffix}"), format!("loc-{suffix}"));
+    let (guard, open) = (format!("fw-{suffix}"), format!("ext-{suffix}"));
+    let mark = format!("meta mark set meta mark or {MARK}");
+    text.chain(&open);
+    text.rule(&open, &format!("ip saddr {} goto {all}", plan.pod_range));
+    if outside.local {
+        text.rule(&open, &format!("fib saddr type local {mark} goto {all}"));
+        let end = if port.local.is_empty() { "drop".into() } else { format!("goto {local}") };
+        text.rule(&open, &end);
+    } else {
+        text.rule(&open, &format!("{mark} goto {all}"));
+    }
+    let mut entry = format!("goto {open}");
+    if let Some(number) = outside.node_port {
+        lookup.node_ports.entry((port.transport, number)).or_insert(entry.clone());
+    }
+    for address in &outside.named {
+        let key = (*address, port.transport, port.port);
+        lookup.fronts.entry(key).or_insert(entry.clone());
+    }
+    if !outside.source_ranges.is_empty() {
+        let ranges = outside.source_ranges.iter().map(ToString::to_string);
+        text.chain(&guard);
+        text.rule(&guard, &format!("ip saddr != {{ {} }} drop", verdicts(ranges)));
+        text.rule(&guard, &entry);
+        entry = format!("goto {guard}");
+    }
+    for address in &outside.balanced {
+        let key = (*address, port.transport, port.port);
+        lookup.fronts.entry(key).or_insert(entry.clone());
+    }
+}
+
+/// A chain that leads to one of several endpoints.
+fn add_choice(
+    text: &mut TableText,
+    chain: &str,
+    suffix: &str,
+    affinity_s: Option<u32>,
+    transport: Transport,
+    endpoints: &[Target],
+) {
+    text.chain(chain);
+    let name = |(address, number): &Target| format!("{suffix}-{address}-{number}");
+    for endpoint in endpoints {
+        let (leads, name) = (format!("ep-{}", name(endpoint)), name(endpoint));
+        if let Some(seconds) = affinity_s {
+            let set = format!("aff-{seconds}-{name}");
+            let kind = "type ipv4_addr; flags dynamic,timeout; size 65535;";
+            text.set(&set, &format!("{kind} timeout {seconds}s;"));
+            text.rule(chain, &format!("ip saddr @{set} goto {leads}"));
+        }
+    }
+    let targets =
+        (0..).zip(endpoints).map(|(index, one)| format!("{index} : goto ep-{}", name(one)));
+    let (count, targets) = (endpoints.len(), verdicts(targets));
+    text.rule(chain, &format!("numgen random mod {count} vmap {{ {targets} }}"));
+    for endpoint in endpoints {
+        add_endpoint(text, &name(endpoint), affinity_s, transport, *endpoint);
+    }
+}
+
+fn add_endpoint(
+    text: &mut TableText,
+    name: &str,
+    affinity_s: Option<u32>,
+    transport: Transport,
+    (address, number): Target,
+) {
+    let chain = format!("ep-{name}");
+    if !text.is_new(&chain) {
+        // Both choices of a port lead here.
+        return;
+    }
+    text.chain(&chain);
+    if let Some(seconds) = affinity_s {
+        text.rule(&chain, &format!("update @aff-{seconds}-{name} {{ ip saddr }}"));
+    }
+    // `dnat` with a port needs the transport to be known in the same rule.
+    let transport = transport.name();
+    text.rule(&chain, &format!("meta l4proto {transport} dnat to {address}:{number}"));
+}
+
+/// The one place where an address is looked up; both hooks jump here.
+fn add_lookup(text: &mut TableText, lookup: &Lookup) {
+    text.chain(LOOKUP);
+    // `nft` refuses an empty map.
+    if !lookup.fronts.is_empty() {
+        let entries = lookup.fronts.iter().map(|((address, transport, port), verdict)| {
+            format!("{address} . {} . {port} : {verdict}", transport.name())
+        });
+        let map = format!("vmap {{ {} }}", verdicts(entries));
+        text.rule(LOOKUP, &format!("ip daddr . meta l4proto . th dport {map}"));
+    }
+    if !lookup.node_ports.is_empty() {
+        let entries = lookup.node_ports.iter().map(|((transport, port), verdict)| {
+            format!("{} . {port} : {verdict}", transport.name())
+        });
+        let map = format!("vmap {{ {} }}", verdicts(entries));
+        let here = "fib daddr type local ip daddr != 127.0.0.0/8";
+        text.rule(LOOKUP, &format!("{here} meta l4proto . th dport {map}"));
+    }
+}
+
+/// Packets that must come back through this node get its address. A pod that is balanced
+/// to itself would get a packet from its own address and drop it.
+fn add_sources(text: &mut TableText, plan: &Plan, balanced: &Balanced) {
+    let published = balanced.published.iter().flat_map(|port| &port.endpoints);
+    let services = balanced.services.iter().flat_map(|port| &port.endpoints);
+    let own: BTreeSet<Ipv4Addr> = published
+        .chain(services)
         .map(|endpoint| endpoint.0)
         .filter(|address| plan.pod_range.contains(address))
         .collect();
-    let elements: Vec<Expression<'static>> =
-        own.into_iter().map(|address| concat(vec![text(address), text(address)])).collect();
-    batch.add(NfListObject::Set(Box::new(Set {
-        family: NfFamily::IP,
-        table: TABLE.into(),
-        name: "hairpin".into(),
-        set_type: SetTypeValue::Concatenated(vec![SetType::Ipv4Addr, SetType::Ipv4Addr].into()),
-        elem: (!elements.is_empty()).then(|| elements.into()),
-        ..Set::default()
-    })));
-    batch.add(base_chain("postrouting", NfChainType::NAT, NfHook::Postrouting, SRCNAT));
-    let pair = concat(vec![field("ip", "saddr"), field("ip", "daddr")]);
-    let source = NAT { addr: Some(text(plan.node_address)), family: None, port: None, flags: None };
-    batch.add(rule(
-        "postrouting",
-        vec![matches(Operator::EQ, pair, text("@hairpin")), Statement::SNAT(Some(source))],
-    ));
+    text.hook("postrouting", "nat hook postrouting priority 100");
+    let node = plan.node_address;
+    if !own.is_empty() {
+        let pairs = verdicts(own.iter().map(|address| format!("{address} . {address}")));
+        text.rule("postrouting", &format!("ip saddr . ip daddr {{ {pairs} }} snat to {node}"));
+    }
+    text.rule("postrouting", &format!("meta mark and {MARK} == {MARK} snat to {node}"));
 }
 
-fn add_rejection(batch: &mut Batch<'static>, chain: &'static str, plan: &Plan) {
-    let virtual_address = || matches(Operator::EQ, field("ip", "daddr"), range(plan.services));
+fn add_rejection(text: &mut TableText, chain: &str, plan: &Plan, refused: &BTreeSet<Key>) {
     // The DNS server's address is a real one on `lo`.
-    let not_dns = || matches(Operator::NEQ, field("ip", "daddr"), text(plan.dns));
-    let tcp = matches(Operator::EQ, l4proto(), text("tcp"));
-    let reset = Reject::new(Some(RejectType::TCPReset), None);
-    batch.add(rule(chain, vec![virtual_address(), not_dns(), tcp, Statement::Reject(Some(reset))]));
-    let unreachable = Reject::new(Some(RejectType::ICMP), Some(RejectCode::PortUnreach));
-    batch
-        .add(rule(chain, vec![virtual_address(), not_dns(), Statement::Reject(Some(unreachable))]));
+    let virtual_address = format!("ip daddr {} ip daddr != {}", plan.services, plan.dns);
+    let mut reject = |which: &str| {
+        text.rule(chain, &format!("{which} meta l4proto tcp reject with tcp reset"));
+        text.rule(chain, &format!("{which} reject with icmp type port-unreachable"));
+    };
+    reject(&virtual_address);
+    if !refused.is_empty() {
+        let keys = refused
+            .iter()
+            .map(|(address, transport, port)| format!("{address} . {} . {port}", transport.name()));
+        reject(&format!("ip daddr . meta l4proto . th dport {{ {} }}", verdicts(keys)));
+    }
 }

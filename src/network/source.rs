@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::chain::chain;
 use crate::client::api::{ApiError, ListOptions, ResourceRef, SharedApi, WatchEvent};
+use crate::logic::network_policy::PodFacts;
 
 /// Objects a list call may bring at once.
 const PAGE: u32 = 500;
@@ -72,6 +73,38 @@ pub(super) fn services(api: SharedApi) -> (Source<Service>, View<Service>) {
 
 pub(super) fn endpoint_slices(api: SharedApi) -> (Source<EndpointSlice>, View<EndpointSlice>) {
     Source::new(api, ResourceRef::of::<EndpointSlice>(true))
+}
+
+const POLICIES: ResourceRef = ResourceRef {
+    group: "networking.k8s.io",
+    version: "v1",
+    kind: "NetworkPolicy",
+    plural: "networkpolicies",
+    namespaced: true,
+};
+
+const INGRESSES: ResourceRef = ResourceRef { kind: "Ingress", plural: "ingresses", ..POLICIES };
+const CLASSES: ResourceRef =
+    ResourceRef { kind: "IngressClass", plural: "ingressclasses", namespaced: false, ..POLICIES };
+
+pub(super) fn ingresses(api: SharedApi) -> (Source<Value>, View<Value>) {
+    Source::new(api, INGRESSES)
+}
+
+pub(super) fn ingress_classes(api: SharedApi) -> (Source<Value>, View<Value>) {
+    Source::new(api, CLASSES)
+}
+
+pub(super) fn policies(api: SharedApi) -> (Source<Value>, View<Value>) {
+    Source::new(api, POLICIES)
+}
+
+pub(super) fn namespaces(api: SharedApi) -> (Source<Value>, View<Value>) {
+    Source::new(api, ResourceRef::of::<Namespace>(false))
+}
+
+pub(super) fn pods(api: SharedApi) -> (Source<PodFacts>, View<PodFacts>) {
+    Source::new(api, ResourceRef::of::<Pod>(true))
 }
 
 fn key_of(object: &Value) -> (String, String) {

@@ -7,8 +7,8 @@
 //! ```
 //! Administrators (`system:masters`) may do everything. A node (`system:node:NAME` in
 //! `system:nodes`) reads everything that it must run and writes itself, its pods' status,
-//! and what it reports; of config maps and secrets it gets those that its pods name, one by
-//! one. Those rules come first and need no roles. Everybody else has what roles and bindings
+//! and what it reports; of config maps and secrets it gets those that its pods name, and
+//! secrets with certificates that an Ingress names, one by one. Those rules come first and need no roles. Everybody else has what roles and bindings
 //! give ([`crate::logic::rbac`]). The question of whether a pod is on a node, or names an
 //! object, needs the pods: the decision says so and [`Objects::access`] looks.
 
@@ -236,6 +236,8 @@ impl Objects {
             Decision::Deny => false,
             Decision::IfPodRefers(node, what) => {
                 self.a_pod_refers(node, request.namespace, what, request.name).await?
+                    || (what == Referred::Secret
+                        && self.an_ingress_names(request.namespace, request.name).await?)
             }
             Decision::IfReleasedOn(node) => self.is_released_on(node, request.name).await?,
             Decision::IfPodOn(node) => {

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{Objects, WriteOptions, service_ip};
+use crate::logic::ingress;
 use crate::logic::volume_binding::{DEFAULT_CLASS, LOCAL_PATH};
 use crate::model::kinds;
 use crate::model::priority::SYSTEM_CLASSES;
@@ -37,6 +38,11 @@ impl Objects {
             "volumeBindingMode": "WaitForFirstConsumer",
         });
         self.ensure_in("storage.k8s.io", "storageclasses", None, class).await?;
+        let ingress = json!({
+            "metadata": {"name": ingress::CLASS, "annotations": {ingress::DEFAULT_CLASS: "true"}},
+            "spec": {"controller": ingress::CONTROLLER},
+        });
+        self.ensure_in("networking.k8s.io", "ingressclasses", None, ingress).await?;
         let api = json!({
             "metadata": {
                 "name": "kubernetes",

@@ -91,7 +91,7 @@ impl Objects {
         let author = options.author.as_deref();
         let home = namespace.as_ref().map(|found| &found.object);
         object = self.admit_new(address, home, object, author).await?;
-        let addresses = self.plan_service_ip(address, None, Some(&mut object)).await?;
+        let addresses = self.plan_service(address, None, Some(&mut object)).await?;
         let quotas = self.plan_quota(address, None, &object, options.dry_run).await?;
         let object_key = Bytes::from(key::object(address));
         if options.dry_run {
@@ -153,6 +153,7 @@ impl Objects {
         let filled = limits::fill(&ranges, address, &mut object);
         self.admit_service_account(address, &mut object).await?;
         self.admit_priority(address, &mut object).await?;
+        self.admit_ingress(address, &mut object).await?;
         if filled {
             object = admission::prepare_new(kind, object)?;
             (kind.on_create)(&mut object);

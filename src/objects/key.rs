@@ -28,6 +28,19 @@ pub(super) fn object(address: &Address) -> String {
 /// Cluster addresses in use; one key each, written with the service that holds it.
 pub(super) const SERVICE_IPS: &str = "/registry/core/serviceips/";
 
+/// Ports of the nodes in use; one key each, as with addresses.
+pub(super) const NODE_PORTS: &str = "/registry/core/servicenodeports/";
+
+/// The key that reserves one port of the nodes.
+pub(super) fn node_port(port: i64) -> String {
+    format!("{NODE_PORTS}{port}")
+}
+
+/// The key that reserves one address of load balancers.
+pub(super) fn balancer_ip(ip: std::net::Ipv4Addr) -> String {
+    format!("/registry/core/loadbalancerips/{ip}")
+}
+
 /// The key that reserves one cluster address.
 pub(super) fn service_ip(ip: std::net::Ipv4Addr) -> String {
     format!("{SERVICE_IPS}{ip}")

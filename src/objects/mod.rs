@@ -29,6 +29,7 @@ mod delete;
 mod ephemeral;
 mod eviction;
 pub mod fields;
+mod ingress_class;
 mod key;
 mod limits;
 #[cfg(test)]
@@ -44,7 +45,9 @@ mod refusal;
 mod scale;
 mod sealed_kv;
 mod service_account;
+mod service_balancer;
 mod service_ip;
+mod service_ports;
 mod stored;
 mod update;
 mod watch;
@@ -156,5 +159,7 @@ fn str_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
 mod admission_tests;
 #[cfg(test)]
 mod definitions_tests;
+#[cfg(test)]
+mod service_tests;
 #[cfg(test)]
 mod tests;

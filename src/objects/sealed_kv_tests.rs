@@ -267,7 +267,9 @@ async fn keys_that_nobody_can_read_are_told_of_and_replaced_on_demand() {
     let refused = world.objects.issue_account_token(&account, &json!({}), None).await.unwrap_err();
     assert_eq!(refused.code, 500);
     assert!(refused.message.contains("cannot be decrypted: this node lacks key"), "{refused}");
-    assert_eq!(world.objects.rotate_signing_key().await.unwrap().len(), 1);
+    let kept = world.objects.rotate_signing_key(false).await.unwrap_err();
+    assert!(kept.message.contains("cannot be decrypted"), "{kept}");
+    assert_eq!(world.objects.rotate_signing_key(true).await.unwrap().len(), 1);
     let new = world.objects.issue_account_token(&account, &json!({}), None).await.unwrap().token;
     assert!(world.objects.authenticate(&new, &[]).await.unwrap().is_some());
     assert!(world.objects.authenticate(&old, &[]).await.unwrap().is_none());

@@ -1,4 +1,4 @@
-//! Cluster addresses of services.
+//! Cluster addresses of services, and with them their node ports (`service_ports`).
 //!
 //! Each address in use is a key of its own, written in the transaction that writes the
 //! service; so two services never share one, whichever masters they are created through,
@@ -45,18 +45,20 @@ impl Objects {
         Ipv4Addr::from(u32::from(self.options.service_range.network()).wrapping_add(offset))
     }
 
-    /// Chooses, keeps or gives back a service's address; fills it into `new`.
-    pub(super) async fn plan_service_ip(
+    /// Chooses, keeps or gives back a service's address and ports; fills them into `new`.
+    pub(super) async fn plan_service(
         &self,
         address: &Address,
         old: Option<&Value>,
-        new: Option<&mut Value>,
+        mut new: Option<&mut Value>,
     ) -> Result<Plan, Status> {
         let mut plan = Plan::default();
         if !is_service(address) {
             return Ok(plan);
         }
         let before = old.and_then(held);
+        self.plan_node_ports(address, old, new.as_deref_mut(), &mut plan).await?;
+        self.plan_balancer(address, old, new.as_deref(), &mut plan).await?;
         let after = match new {
             None => None,
             Some(service) => self.settle(address, service, before).await?,

@@ -19,24 +19,25 @@ use crate::model::kinds::{self, Kind, Subresource};
 use crate::model::status::Status;
 use crate::store::Kv;
 
-const NOW: WriteOptions = WriteOptions { dry_run: false, manager: String::new(), author: None };
+pub(super) const NOW: WriteOptions =
+    WriteOptions { dry_run: false, manager: String::new(), author: None };
 
-fn kind(group: &str, plural: &str) -> &'static Kind {
+pub(super) fn kind(group: &str, plural: &str) -> &'static Kind {
     kinds::by_path(group, "v1", plural).unwrap()
 }
 
-fn at(group: &str, plural: &str, name: &str) -> Address {
+pub(super) fn at(group: &str, plural: &str, name: &str) -> Address {
     let kind = kind(group, plural);
     Address::new(kind, kind.namespaced.then_some("default"), name)
 }
 
-struct World {
-    kv: Arc<MemoryKv>,
-    objects: Objects,
+pub(super) struct World {
+    pub(super) kv: Arc<MemoryKv>,
+    pub(super) objects: Objects,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let kv = Arc::new(MemoryKv::new());
         let options = ObjectsOptions { service_range: "10.96.0.0/28".parse().unwrap() };
         let objects = Objects::new(kv.clone(), options);
@@ -44,7 +45,12 @@ impl World {
         Self { kv, objects }
     }
 
-    async fn create(&self, group: &str, plural: &str, object: Value) -> Result<Value, Status> {
+    pub(super) async fn create(
+        &self,
+        group: &str,
+        plural: &str,
+        object: Value,
+    ) -> Result<Value, Status> {
         let kind = kind(group, plural);
         let namespace = kind.namespaced.then_some("default");
         self.objects.create(kind, namespace, object, NOW).await
@@ -80,7 +86,7 @@ impl World {
         self.create("", "pods", object).await.unwrap()
     }
 
-    async fn merge(&self, address: &Address, body: Value) -> Result<Value, Status> {
+    pub(super) async fn merge(&self, address: &Address, body: Value) -> Result<Value, Status> {
         let patch = Patch { kind: PatchType::Merge, body };
         let done = self.objects.patch(address, None, &patch, FieldValidation::Strict, NOW).await?;
         Ok(done.0)
@@ -345,9 +351,9 @@ async fn service_addresses_are_unique_and_come_back() {
     let other = if ip == "10.96.0.3" { "10.96.0.4" } else { "10.96.0.3" };
     let moved = json!({"spec": {"clusterIP": other, "clusterIPs": null}});
     assert_eq!(world.merge(&address, moved).await.unwrap_err().code, 422);
-    let node_port = json!({"spec": {"type": "NodePort"}});
-    let refused = world.merge(&address, node_port).await.unwrap_err();
-    assert!(refused.message.contains("spec.type: Unsupported value: \"NodePort\""), "{refused}");
+    let odd = json!({"spec": {"type": "Tunnel"}});
+    let refused = world.merge(&address, odd).await.unwrap_err();
+    assert!(refused.message.contains("spec.type: Unsupported value: \"Tunnel\""), "{refused}");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use super::fields::{self, FieldValidation};
 use super::stored::{self, Found};
 use super::{
     Address, Objects, WriteOptions, admission, ephemeral, key, ownership, pod_security, priority,
-    quota, refusal, str_at,
+    quota, refusal, service_ports, str_at,
 };
 use crate::logic::patch;
 use crate::model::kinds::{Kind, Subresource};
@@ -233,7 +233,7 @@ impl Objects {
     ) -> Result<Option<Value>, Status> {
         let gone = is_finished(&next);
         let after = if gone { None } else { Some(&mut next) };
-        let addresses = self.plan_service_ip(address, Some(&found.object), after).await?;
+        let addresses = self.plan_service(address, Some(&found.object), after).await?;
         if !gone && is_same(&next, &found.object) {
             return Ok(Some(found.object.clone()));
         }
@@ -362,7 +362,9 @@ pub(super) fn next_object(
             if part.is_main() && kind.has(Subresource::Finalize) {
                 next["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
             }
-            keep_cluster_ip(kind, &old, &mut next);
+            if kind.kind == "Service" && kind.group.is_empty() {
+                service_ports::carry_over(&old, &mut next);
+            }
             priority::keep(kind, &old, &mut next);
             next
         }
@@ -405,19 +407,6 @@ fn copy_field(from: &Value, to: &mut Value, field: &str) {
             Some(value) => fields.insert(field.to_owned(), value.clone()),
             None => fields.shift_remove(field),
         };
-    }
-}
-
-/// An update that does not mention a service's address keeps it.
-fn keep_cluster_ip(kind: &Kind, old: &Value, next: &mut Value) {
-    if kind.kind != "Service" || next["spec"]["type"] == "ExternalName" {
-        return;
-    }
-    for field in ["clusterIP", "clusterIPs"] {
-        let unset = next["spec"].get(field).is_none_or(|value| value.is_null() || value == "");
-        if unset && let Some(value) = old["spec"].get(field) {
-            next["spec"][field] = value.clone();
-        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! The only code that touches the operating system.
 
 pub mod adverse;
+pub mod announce;
 pub mod blob_files;
 pub mod bundle_file;
 pub mod bundle_tools;
 pub mod bundle_tree;
 pub mod cgroup;
 pub mod clock;
+pub mod conntrack;
 pub mod documents;
 pub mod durable_file;
 pub mod files;

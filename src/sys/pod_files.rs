@@ -96,13 +96,17 @@ pub fn names_in(path: &Path) -> io::Result<Vec<String>> {
 }
 
 /// What the files below a directory take of its own file system, bytes; what cannot be read
-/// does not count.
-pub fn tree_bytes(root: &Path) -> u64 {
+/// does not count. What is mounted below is not even looked at: a dead server of files would
+/// never answer.
+pub fn tree_bytes(root: &Path, mounts: &[PathBuf]) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(own) = fs::symlink_metadata(root) else { return 0 };
     let (mut sum, mut open) = (0_u64, vec![root.to_owned()]);
     while let Some(directory) = open.pop() {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if mounts.contains(&entry.path()) {
+                continue;
+            }
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.dev() != own.dev() {
                 continue;

@@ -87,6 +87,31 @@ fn open(path: &Path) -> Result<BufReader<File>, TlsError> {
     opened.map(BufReader::new).map_err(|source| TlsError::Read { path: path.into(), source })
 }
 
+/// A certificate with its chain, and its key, from PEM that stands in no file.
+pub(crate) fn certified_key(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, TlsError> {
+    let bad = |part: &str, reason: String| TlsError::Pem { path: part.into(), reason };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
+        .collect::<Result<_, _>>()
+        .map_err(|error| bad("tls.crt", error.to_string()))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(key).map_err(|error| bad("tls.key", error.to_string()))?;
+    CertifiedKey::from_der(chain, key, &provider())
+        .map_err(|source| TlsError::Certificate { path: "tls.crt".into(), source })
+}
+
+/// For listeners whose certificate depends on the name that a client asks for.
+pub(crate) fn server_by_name(
+    resolver: Arc<dyn ResolvesServerCert>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Setup { reason: error.to_string() })?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
 /// All certificates of a PEM file, in order.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bad = |reason: String| TlsError::Pem { path: path.into(), reason };

@@ -14,11 +14,13 @@ use crate::agent::AgentError;
 use crate::agent::references::{Content, Referent};
 use crate::client::ApiError;
 use crate::sys::clock;
-use crate::sys::pod_files::read_file;
+use crate::sys::pod_files::{self, read_end};
 use crate::sys::published_files::PublishedFile;
 
 const TOKEN_SECONDS: i64 = 3_600;
 const FILE_MODE: u32 = 0o644;
+/// No token is as long.
+const TOKEN_MAX_BYTES: usize = 64 * 1024;
 
 type Files = BTreeMap<String, PublishedFile>;
 
@@ -174,11 +176,12 @@ async fn account_token(
     let asked = sources.tokens.get(identity, account, audience, seconds, clock::now()).await;
     // A container that must start again while the API is away starts with what it had:
     // memory that is mounted outlives the agent that knew the token.
-    let there = sources.dir.volume(volume).join(&wish.path);
+    let there = pod_files::below(&sources.dir.volume(volume), &wish.path)
+        .map_err(|error| AgentError::config(format!("serviceAccountToken: {error}")))?;
     let token = match asked {
         Ok(token) => token.into_bytes(),
-        Err(error) if is_silence(&error) => match read_file(&there) {
-            Ok(Some(token)) => token,
+        Err(error) if is_silence(&error) => match read_end(&there, TOKEN_MAX_BYTES) {
+            Ok(token) if !token.is_empty() => token,
             _ => return Err(error),
         },
         Err(error) => return Err(error),

@@ -408,6 +408,7 @@ async fn what_is_served_is_listed() {
             "coordination.k8s.io/v1",
             "discovery.k8s.io/v1",
             "metrics.k8s.io/v1beta1",
+            "networking.k8s.io/v1",
             "policy/v1",
             "rbac.authorization.k8s.io/v1",
             "scheduling.k8s.io/v1",
@@ -416,9 +417,9 @@ async fn what_is_served_is_listed() {
         ]
     );
     assert!(kubectl.run(&["version"]).await.contains("v1.32.0+holdfast"));
-    let unknown = kubectl.try_run(&["get", "ingresses"], "").await;
+    let unknown = kubectl.try_run(&["get", "ipaddresses"], "").await;
     assert!(
-        unknown.err.contains("the server doesn't have a resource type \"ingresses\""),
+        unknown.err.contains("the server doesn't have a resource type \"ipaddresses\""),
         "{unknown:?}"
     );
 }

@@ -4,7 +4,7 @@
 //! | route | what |
 //! |---|---|
 //! | `GET POST /holdfast/v1/access/user-tokens`, `DELETE …/ID` | tokens of users |
-//! | `GET POST /holdfast/v1/access/signing-keys`, `DELETE …/ID` | keys; POST rotates |
+//! | `GET POST /holdfast/v1/access/signing-keys`, `DELETE …/ID` | keys; POST rotates, `?forgetUnreadable=true` also where the old ones cannot be read |
 //! | `GET /holdfast/v1/audit?after=&limit=&revision=` | a page of the audit log |
 //! | `GET /.well-known/openid-configuration`, `/openid/v1/jwks` | the issuer |
 //!
@@ -101,11 +101,21 @@ async fn list_keys(State(state): State<KubeState>) -> Answer {
     Ok(json_response(StatusCode::OK, &json!({"items": keys})))
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Rotation {
+    forget_unreadable: bool,
+}
+
 async fn rotate_key(
     State(state): State<KubeState>,
     Extension(caller): Extension<Caller>,
+    Query(how): Query<Rotation>,
 ) -> Answer {
-    let work = async { Ok(json!({"items": state.objects.rotate_signing_key().await?})) };
+    let work = async {
+        let keys = state.objects.rotate_signing_key(how.forget_unreadable).await?;
+        Ok(json!({"items": keys}))
+    };
     recorded(&state, caller, "create", "", StatusCode::CREATED, work).await
 }
 

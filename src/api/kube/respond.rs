@@ -58,7 +58,7 @@ pub(super) fn json_response(code: StatusCode, body: &impl Serialize) -> Response
 pub(super) fn warn(response: &mut Response, warnings: &[String]) {
     for warning in warnings {
         let text = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));
-        if let Ok(value) = HeaderValue::from_str(&text) {
+        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
             response.headers_mut().append("warning", value);
         }
     }

@@ -137,7 +137,7 @@ async fn a_stranger_is_refused_in_kubernetes_words() {
 #[tokio::test]
 async fn unknown_resources_fields_and_types_are_refused() {
     let server = Server::start().await;
-    let (code, status) = server.get("/apis/networking.k8s.io/v1/ingresses").await;
+    let (code, status) = server.get("/apis/networking.k8s.io/v1/ipaddresses").await;
     assert_eq!(code, 404);
     assert_eq!(status["message"], "the server could not find the requested resource");
     let path = "/apis/apps/v1/namespaces/default/deployments";

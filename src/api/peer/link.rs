@@ -14,10 +14,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +27,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -39,16 +38,16 @@ use tokio_util::task::TaskTracker;
 
 use super::MESSAGE_PATH;
 use super::frames::{
-    PROTOCOL, SIGN_OF_LIFE, WRITE_BEHIND_BYTES, codec, flush, question, read_answer,
+    Counted, PING_INTERVAL, PROTOCOL, SIGN_OF_LIFE, SILENCE_MAX, WRITE_BEHIND_BYTES, codec, flush,
+    question, read_answer, while_moving,
 };
 use crate::base::chain::chain;
 
 /// How long a connection to a peer may take, with its handshake and the upgrade.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
-/// How often the peer is asked for a sign of life, and how long none may come. A peer that
-/// takes bytes of a long message gives one.
-const PING_INTERVAL: Duration = Duration::from_secs(1);
-const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// Bytes that may lie in the kernel unsent. With more, nothing would be seen of a long
+/// message's way on a thin line until a third of a large buffer is free.
+const UNSENT_MAX_BYTES: u32 = 256 * 1024;
 /// Messages that may wait for the connection; callers wait beyond it.
 const QUEUE: usize = 1_024;
 /// Most of a refusal's text that is read, bytes.
@@ -128,6 +127,9 @@ async fn connect(address: &str, tls: Arc<ClientConfig>) -> Result<Upgraded, Stri
     let name = ServerName::try_from(host).map_err(|error| chain(&error))?;
     let stream = TcpStream::connect(address).await.map_err(|error| chain(&error))?;
     stream.set_nodelay(true).map_err(|error| chain(&error))?;
+    SockRef::from(&stream)
+        .set_tcp_notsent_lowat(UNSENT_MAX_BYTES)
+        .map_err(|error| chain(&error))?;
     let stream = TlsConnector::from(tls).connect(name, stream).await;
     let stream = stream.map_err(|error| chain(&error))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -163,44 +165,53 @@ async fn beside<T>(connection: impl Future, asked: impl Future<Output = T>) -> T
     asked.await
 }
 
-/// The messages on a connection, and what was last heard from the other side.
+/// The messages on a connection.
 #[derive(Debug)]
 struct Carrier {
     asked: Mutex<HashMap<u64, Reply>>,
-    heard: Mutex<Instant>,
+    /// Something is being written.
+    speaking: AtomicBool,
+    /// When the last long writing ended.
+    spoke: Mutex<Instant>,
 }
 
 impl Carrier {
     fn new() -> Self {
-        Self { asked: Mutex::default(), heard: Mutex::new(Instant::now()) }
+        let spoke = Mutex::new(Instant::now());
+        Self { asked: Mutex::default(), speaking: AtomicBool::new(false), spoke }
     }
 
     /// Carries until the connection is of no use any more; says why.
     async fn carry(&self, connection: Upgraded, waiting: &mut mpsc::Receiver<Waiting>) -> String {
         let (read, write) = tokio::io::split(TokioIo::new(connection));
-        let written = Arc::new(AtomicU64::new(0));
-        let write = Counted { write, written: written.clone() };
+        let ((read, heard), (write, written)) = (Counted::new(read), Counted::new(write));
         let mut frames = FramedWrite::new(write, codec());
         frames.set_backpressure_boundary(WRITE_BEHIND_BYTES);
         // Neither waits for the other: a long message that is on its way holds up no answer.
         tokio::select! {
-            reason = self.listen(FramedRead::new(read, codec())) => reason,
+            reason = self.listen(FramedRead::new(read, codec()), &heard) => reason,
             reason = self.speak(frames, &written, waiting) => reason,
         }
     }
 
-    async fn listen<R>(&self, mut frames: FramedRead<R, LengthDelimitedCodec>) -> String
+    async fn listen<R>(
+        &self,
+        mut frames: FramedRead<R, LengthDelimitedCodec>,
+        heard: &AtomicU64,
+    ) -> String
     where
         R: AsyncRead + Unpin,
     {
         loop {
-            match frames.next().await {
-                Some(Ok(frame)) => match read_answer(frame) {
+            match while_moving(heard, SILENCE_MAX, frames.next()).await {
+                Some(Some(Ok(frame))) => match read_answer(frame) {
                     Some((number, answered)) => self.tell(number, answered),
                     None => return "the peer sent what is no answer".into(),
                 },
-                Some(Err(error)) => return chain(&error),
-                None => return "the peer closed the connection".into(),
+                Some(Some(Err(error))) => return chain(&error),
+                Some(None) => return "the peer closed the connection".into(),
+                None if self.is_spoken_to() => {}
+                None => return format!("the peer was silent for {} s", SILENCE_MAX.as_secs()),
             }
         }
     }
@@ -218,30 +229,33 @@ impl Carrier {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = SIGN_OF_LIFE;
         loop {
-            let began = Instant::now();
-            let sent = tokio::select! {
+            let first = tokio::select! {
                 first = waiting.recv() => match first {
-                    Some(first) => {
-                        let sending = self.send(&mut frames, first, waiting, &mut last);
-                        while_taken(written, sending).await
-                    }
+                    Some(first) => Some(first),
                     None => return "it is not used any more".into(),
                 },
-                _ = tick.tick() => {
-                    if self.heard().elapsed() > SILENCE_MAX {
-                        return format!("the peer was silent for {} s", SILENCE_MAX.as_secs());
-                    }
-                    while_taken(written, frames.send(question(SIGN_OF_LIFE, &[]))).await
+                _ = tick.tick() => None,
+            };
+            let began = Instant::now();
+            self.speaking.store(true, Ordering::Relaxed);
+            let sent = match first {
+                Some(first) => {
+                    let sending = self.send(&mut frames, first, waiting, &mut last);
+                    while_moving(written, SILENCE_MAX, sending).await
+                }
+                None => {
+                    let asking = frames.send(question(SIGN_OF_LIFE, &[]));
+                    while_moving(written, SILENCE_MAX, asking).await
                 }
             };
+            self.speaking.store(false, Ordering::Relaxed);
             match sent {
                 Some(Ok(())) => {}
                 Some(Err(error)) => return chain(&error),
                 None => return "the peer takes nothing".into(),
             }
             if began.elapsed() > PING_INTERVAL {
-                // It took what was written all that time, and was asked for nothing else.
-                *self.heard() = Instant::now();
+                *self.spoke() = Instant::now();
             }
         }
     }
@@ -271,7 +285,6 @@ impl Carrier {
     }
 
     fn tell(&self, number: u64, answered: Result<Bytes, String>) {
-        *self.heard() = Instant::now();
         if let Some(reply) = self.asked().remove(&number) {
             // Its caller may have given up.
             let _ = reply.send(answered.map_err(Lost::Unanswered));
@@ -282,54 +295,13 @@ impl Carrier {
         self.asked.lock().expect("no holder of the calls panics")
     }
 
-    fn heard(&self) -> MutexGuard<'_, Instant> {
-        self.heard.lock().expect("no holder of a time panics")
-    }
-}
-
-/// Goes on with what writes for as long as the other side takes something of it.
-async fn while_taken<T>(written: &AtomicU64, writing: impl Future<Output = T>) -> Option<T> {
-    tokio::pin!(writing);
-    loop {
-        let before = written.load(Ordering::Relaxed);
-        if let Ok(done) = timeout(SILENCE_MAX, &mut writing).await {
-            return Some(done);
-        }
-        if written.load(Ordering::Relaxed) == before {
-            return None;
-        }
-    }
-}
-
-/// Counts the bytes that are taken.
-#[derive(Debug)]
-struct Counted<W> {
-    write: W,
-    written: Arc<AtomicU64>,
-}
-
-impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        let taken = ready!(Pin::new(&mut self.write).poll_write(context, bytes))?;
-        self.written.fetch_add(taken as u64, Ordering::Relaxed);
-        Poll::Ready(Ok(taken))
+    /// Whether the peer may well be silent: it takes what is written and was asked for
+    /// nothing else meanwhile.
+    fn is_spoken_to(&self) -> bool {
+        self.speaking.load(Ordering::Relaxed) || self.spoke().elapsed() < SILENCE_MAX
     }
 
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.write).poll_flush(context)
-    }
-
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.write).poll_shutdown(context)
+    fn spoke(&self) -> MutexGuard<'_, Instant> {
+        self.spoke.lock().expect("no holder of a time panics")
     }
 }

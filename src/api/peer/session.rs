@@ -1,9 +1,11 @@
 //! The answering side of a connection between two nodes.
 //!
-//! Invariant: reading never waits for writing, or two nodes that have much to say to each
-//! other could each wait for the other to listen.
+//! Invariant: reading waits for writing only while as many answers as are worked on at a time
+//! are not written yet. The asking side (`link`) reads whatever it writes, so the two never
+//! each wait for the other to listen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -14,19 +16,23 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::codec::{FramedRead, FramedWrite};
 use tokio_util::task::TaskTracker;
 
 use super::frames::{
-    PROTOCOL, SIGN_OF_LIFE, WRITE_BEHIND_BYTES, answer, codec, flush, read_question,
+    Counted, PROTOCOL, SIGN_OF_LIFE, SILENCE_MAX, WRITE_BEHIND_BYTES, answer, codec, flush,
+    read_question, while_moving,
 };
 use super::server::PeerServices;
 use crate::api::listener::Stopping;
 
 /// Messages of one connection that are worked on at a time; more are not read.
 const AT_ONCE: usize = 1_000;
+/// Without a sign of life for so long the peer is not there any more; its own side gives
+/// up long before.
+const GONE_AFTER: Duration = SILENCE_MAX.saturating_mul(3);
 
 /// Takes the connection over, if the peer speaks as this node does.
 pub(super) fn upgrade(
@@ -68,12 +74,17 @@ pub(super) fn upgrade(
     response
 }
 
-/// Answers until the peer hangs up.
+/// An answer, and its place among those that are worked on, which it keeps until it is
+/// written; a sign of life has none.
+type Written = (Bytes, Option<OwnedSemaphorePermit>);
+
+/// Answers until the peer hangs up or is silent.
 async fn talk<C>(connection: C, services: Arc<dyn PeerServices>) -> std::io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (read, write) = tokio::io::split(connection);
+    let (read, heard) = Counted::new(read);
     let mut questions = FramedRead::new(read, codec());
     let (answers, written) = mpsc::unbounded_channel();
     // Both end with this connection.
@@ -82,35 +93,37 @@ where
     frames.set_backpressure_boundary(WRITE_BEHIND_BYTES);
     tasks.spawn(write_answers(frames, written));
     let room = Arc::new(Semaphore::new(AT_ONCE));
-    while let Some(frame) = questions.next().await {
+    loop {
+        let Some(next) = while_moving(&heard, GONE_AFTER, questions.next()).await else {
+            return Err(std::io::Error::other("the peer gave no sign of life"));
+        };
+        let Some(frame) = next else { return Ok(()) };
         let Some((number, message)) = read_question(frame?) else {
             return Err(std::io::Error::other("the peer sent what is no message"));
         };
         if number == SIGN_OF_LIFE {
             // The writer is gone only when the connection is.
-            let _ = answers.send(answer(number, &Ok(Bytes::new())));
+            let _ = answers.send((answer(number, &Ok(Bytes::new())), None));
             continue;
         }
-        let Ok(place) = room.clone().acquire_owned().await else { break };
+        let Ok(place) = room.clone().acquire_owned().await else { return Ok(()) };
         let (services, answers) = (services.clone(), answers.clone());
         tasks.spawn(async move {
             let answered = services.receive(message).await;
-            drop(place);
-            let _ = answers.send(answer(number, &answered));
+            let _ = answers.send((answer(number, &answered), Some(place)));
         });
         while tasks.try_join_next().is_some() {}
     }
-    Ok(())
 }
 
 /// Writes answers, all that are ready at once.
-async fn write_answers<S>(mut frames: S, mut answers: mpsc::UnboundedReceiver<Bytes>)
+async fn write_answers<S>(mut frames: S, mut answers: mpsc::UnboundedReceiver<Written>)
 where
     S: Sink<Bytes, Error = std::io::Error> + Unpin,
 {
     while let Some(first) = answers.recv().await {
         let mut next = Some(first);
-        while let Some(frame) = next {
+        while let Some((frame, _place)) = next {
             if frames.feed(frame).await.is_err() {
                 // The reading side notices the end by itself.
                 return;

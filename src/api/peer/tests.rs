@@ -260,16 +260,16 @@ async fn carry_thinly(
     address
 }
 
-/// Ten megabytes at about a megabyte a second take longer than a peer may be silent.
+/// Four megabytes at some 300 KiB a second take longer than a peer may be silent.
 #[tokio::test]
 async fn a_long_message_on_a_thin_line_arrives() {
     let nodes = Nodes::new();
     let server = serve(&nodes, "127.0.0.1:0").await;
     let mut tasks = JoinSet::new();
-    let line = (64 * 1024, Duration::from_millis(60), usize::MAX);
+    let line = (8 * 1024, Duration::from_millis(25), usize::MAX);
     let through = carry_thinly(line, server.address, &mut tasks).await;
     let client = nodes.client(true);
-    let long = vec![7; 10_000_000];
+    let long = vec![7; 4_000_000];
     assert!(call(&client, through, long.clone()).await.unwrap() == long);
 }
 
@@ -293,6 +293,33 @@ async fn a_peer_that_never_speaks_is_not_waited_for() {
     // It takes the connection and says nothing, not even TLS.
     let lost = call(&nodes.client(true), address, "hello").await.unwrap_err();
     assert!(matches!(&lost, PeerError::Unreachable { .. }), "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_is_gone_without_a_word_is_let_go() {
+    let nodes = Nodes::new();
+    let server = serve(&nodes, "127.0.0.1:0").await;
+    let (stop, mut tasks) = (Arc::new(Notify::new()), JoinSet::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let through = listener.local_addr().unwrap();
+    let stopped = stop.clone();
+    tasks.spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = TcpStream::connect(server.address).await.unwrap();
+        tokio::select! {
+            () = stopped.notified() => {}
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+        }
+        // Holds the near end open and waits for the answering side to close its own.
+        let mut sink = tokio::io::sink();
+        let ended = tokio::time::timeout(PATIENCE, tokio::io::copy(&mut far, &mut sink));
+        ended.await.expect("the answering side lets go").ok();
+        drop(near);
+    });
+    let client = nodes.client(true);
+    call(&client, through, "hello").await.unwrap();
+    stop.notify_one();
+    tasks.join_next().await.unwrap().unwrap();
 }
 
 #[tokio::test]

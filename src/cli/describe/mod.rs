@@ -8,6 +8,7 @@ mod events;
 mod generic;
 mod limits;
 mod network;
+mod networking;
 mod node;
 mod pod;
 mod pod_spec;
@@ -116,6 +117,9 @@ async fn page(
             let pods = list(client, &pods_beside(object), &[]).await?;
             sets::daemon_set(&mut sheet, object, &pods);
         }
+        ("networking.k8s.io", "Ingress") => networking::ingress(&mut sheet, object),
+        ("networking.k8s.io", "IngressClass") => networking::ingress_class(&mut sheet, object),
+        ("networking.k8s.io", "NetworkPolicy") => networking::policy(&mut sheet, object),
         ("", "ResourceQuota") => limits::quota(&mut sheet, object),
         ("", "LimitRange") => limits::range(&mut sheet, object),
         ("batch", "Job") => batch::job(&mut sheet, object, now),

@@ -53,6 +53,15 @@ pub(super) fn service(sheet: &mut Sheet, object: &Value, slices: &[Value]) {
         "External IPs",
         &items(&spec["externalIPs"]).map(scalar).collect::<Vec<_>>().join(","),
     );
+    sheet.some(0, "Desired LoadBalancer IP", text(spec, "/loadBalancerIP"));
+    let points = items(&object["status"]["loadBalancer"]["ingress"]);
+    let points: Vec<String> = points
+        .map(|point| match text(point, "/ipMode") {
+            "" => text(point, "/ip").to_owned(),
+            mode => format!("{} ({mode})", text(point, "/ip")),
+        })
+        .collect();
+    sheet.some(0, "LoadBalancer Ingress", &points.join(", "));
     for one in items(&spec["ports"]) {
         sheet.field(0, "Port", port(one));
         sheet.field(
@@ -71,5 +80,12 @@ pub(super) fn service(sheet: &mut Sheet, object: &Value, slices: &[Value]) {
         sheet.field(0, "Endpoints", joined(endpoints(slices, one)));
     }
     sheet.field(0, "Session Affinity", text(spec, "/sessionAffinity"));
+    sheet.some(0, "External Traffic Policy", text(spec, "/externalTrafficPolicy"));
+    if spec["healthCheckNodePort"].is_number() {
+        sheet.field(0, "HealthCheck NodePort", &spec["healthCheckNodePort"]);
+    }
     sheet.some(0, "Internal Traffic Policy", text(spec, "/internalTrafficPolicy"));
+    let ranges: Vec<String> = items(&spec["loadBalancerSourceRanges"]).map(scalar).collect();
+    sheet.some(0, "LoadBalancer Source Ranges", &ranges.join(","));
+    sheet.some(0, "Traffic Distribution", text(spec, "/trafficDistribution"));
 }

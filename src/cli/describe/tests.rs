@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::sheet::Sheet;
-use super::{batch, events, network, node, pod, sets, workload};
+use super::{batch, events, network, networking, node, pod, sets, workload};
 
 const NOW: &str = "2026-01-01T01:00:00Z";
 
@@ -174,4 +174,33 @@ fn sets_say_what_they_hold() {
     assert!(text.contains("1 Running / 0 Waiting"), "{text}");
     let text = render(|sheet| sets::daemon_set(sheet, &object, &pods));
     assert!(text.contains("Desired Number of Nodes Scheduled:               4"), "{text}");
+}
+
+#[test]
+fn ingresses_and_policies_are_told_rule_by_rule() {
+    let ingress = json!({"metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"ingressClassName": "holdfast",
+            "tls": [{"hosts": ["a.example.com"], "secretName": "cert"}],
+            "rules": [{"host": "a.example.com", "http": {"paths": [
+                {"path": "/", "backend": {"service": {"name": "web", "port": {"number": 80}}}}]}}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}]}}});
+    let text = render(|sheet| networking::ingress(sheet, &ingress));
+    for part in ["10.0.0.1,10.0.0.2", "cert terminates a.example.com", "/ (web:80)"] {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+    let policy = json!({"metadata": {"name": "p", "namespace": "shop"}, "spec": {
+        "podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{
+            "ports": [{"port": 80, "endPort": 90, "protocol": "TCP"}],
+            "from": [{"podSelector": {"matchLabels": {"app": "web"}}},
+                     {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]}]}});
+    let text = render(|sheet| networking::policy(sheet, &policy));
+    for part in [
+        "To Port: 80-90/TCP",
+        "PodSelector: app=web",
+        "Except: 10.1.0.0/16",
+        "<none> (Selected pods are isolated for egress connectivity)",
+        "Policy Types: Ingress, Egress",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
 }

@@ -91,26 +91,31 @@ fn ratio(
 ) -> Result<(f64, i64, Option<i64>), String> {
     match target {
         Target::AverageValue(wanted) => {
-            let total: i64 = values.values().sum();
-            let average = total / values.len().max(1) as i64;
+            let total: i128 = values.values().copied().map(i128::from).sum();
+            let average = whole(total / values.len().max(1) as i128);
             Ok((average as f64 / wanted.max(1) as f64, average, None))
         }
         Target::Utilization(percent) => {
-            let (mut used, mut asked, mut count) = (0, 0, 0);
+            let (mut used, mut asked, mut count) = (0_i128, 0_i128, 0_i128);
             for (name, value) in values {
                 let Some(request) = requests.get(name) else { continue };
-                used += value;
-                asked += request;
+                used += i128::from(*value);
+                asked += i128::from(*request);
                 count += 1;
             }
             if asked == 0 {
                 return Err("no metrics returned matched known pods".into());
             }
-            let utilization = used * 100 / asked;
+            let utilization = whole(used * 100 / asked);
             let ratio = utilization as f64 / percent.max(1) as f64;
-            Ok((ratio, used / count, Some(utilization)))
+            Ok((ratio, whole(used / count), Some(utilization)))
         }
     }
+}
+
+/// Nodes say what they like; the largest number there is stands for all that are larger.
+fn whole(number: i128) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn ceil(ratio: f64, count: usize) -> i64 {
@@ -147,7 +152,7 @@ pub fn propose(at: &Situation<'_>, target: Target) -> Result<Proposal, String> {
             let guess = match target {
                 // All that it asks for, or the target where that is more.
                 Target::Utilization(percent) => {
-                    requests.get(name).copied().unwrap_or(0) * percent.max(100) / 100
+                    requests.get(name).copied().unwrap_or(0).saturating_mul(percent.max(100)) / 100
                 }
                 Target::AverageValue(wanted) => wanted,
             };

@@ -312,6 +312,8 @@ mod definition_tests;
 #[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
+mod network_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod workload_tests;

@@ -14,6 +14,7 @@ use serde_json::Value;
 mod access;
 mod definition;
 mod limits;
+mod network;
 mod reviews;
 mod scaling;
 mod storage;
@@ -286,6 +287,9 @@ pub static KINDS: &[Kind] = &[
         validate: validate::service::endpoint_slice,
         ..PLAIN
     },
+    network::INGRESS_CLASS,
+    network::INGRESS,
+    network::POLICY,
     scaling::AUTOSCALER,
     scaling::AUTOSCALER_V1,
     scaling::DISRUPTION_BUDGET,

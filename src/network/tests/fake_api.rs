@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -18,11 +19,21 @@ use crate::model::status::Status;
 pub(super) struct FakeApi {
     objects: Mutex<BTreeMap<(String, String), Value>>,
     changes: broadcast::Sender<(String, WatchEvent)>,
+    silent: AtomicBool,
 }
 
 impl FakeApi {
     pub(super) fn new() -> Self {
-        Self { objects: Mutex::default(), changes: broadcast::channel(100).0 }
+        Self {
+            objects: Mutex::default(),
+            changes: broadcast::channel(100).0,
+            silent: AtomicBool::new(false),
+        }
+    }
+
+    /// Answers no more questions about single objects, like a network that is cut.
+    pub(super) fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::SeqCst);
     }
 
     pub(super) fn put(&self, plural: &str, object: Value) {
@@ -40,8 +51,18 @@ fn unsupported<T>() -> Result<T, ApiError> {
 
 #[async_trait]
 impl ObjectApi for FakeApi {
-    async fn get(&self, _: &ResourceRef, _: Option<&str>, _: &str) -> Result<Value, ApiError> {
-        unsupported()
+    async fn get(
+        &self,
+        resource: &ResourceRef,
+        _: Option<&str>,
+        name: &str,
+    ) -> Result<Value, ApiError> {
+        if self.silent.load(Ordering::SeqCst) {
+            return Err(ApiError::Unreachable { reason: "the test cut it".into() });
+        }
+        let key = (resource.plural.to_owned(), name.to_owned());
+        let found = self.objects.lock().unwrap().get(&key).cloned();
+        found.ok_or_else(|| Status::not_found(resource.plural, resource.group, name).into())
     }
 
     async fn list(

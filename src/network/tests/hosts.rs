@@ -80,6 +80,12 @@ fn ip(pid: i32, arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Connects a namespace to the segment by its link `wire`.
+fn plug(switch: i32, pid: i32, index: u8) {
+    ip(switch, &format!("link add port{index} type veth peer name wire netns {pid}"));
+    ip(switch, &format!("link set port{index} master switch up"));
+}
+
 pub(super) struct Pod {
     pub(super) name: String,
     pub(super) pid: i32,
@@ -92,6 +98,7 @@ pub(super) struct Hosts {
     tasks: JoinSet<()>,
     cancel: CancellationToken,
     nodes: Vec<Sandbox>,
+    segment: Sandbox,
     pods: Vec<Sandbox>,
     _data: tempfile::TempDir,
 }
@@ -107,8 +114,13 @@ impl Hosts {
     pub(super) async fn start() -> Self {
         let nodes = vec![Sandbox::start(), Sandbox::start()];
         let (a, b) = (nodes[0].pid(), nodes[1].pid());
-        ip(a, &format!("link add wire type veth peer name wire netns {b}"));
+        // The segment: a switch in a namespace of its own.
+        let segment = Sandbox::start();
+        let switch = segment.pid();
+        ip(switch, "link add switch type bridge");
+        ip(switch, "link set switch up");
         for (index, pid) in [(1, a), (2, b)] {
+            plug(switch, pid, index);
             ip(pid, "link set lo up");
             ip(pid, &format!("addr add 192.168.77.{index}/24 dev wire"));
             ip(pid, "link set wire up");
@@ -123,6 +135,7 @@ impl Hosts {
                            {"type": "InternalIP", "address": format!("192.168.77.{index}")}]}}),
             );
         }
+        api.put("namespaces", json!({"metadata": {"name": "shop", "labels": {"kind": "shops"}}}));
         let data = tempfile::tempdir().unwrap();
         let cancel = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -145,7 +158,7 @@ impl Hosts {
             let (netns, cancel) = (NetNs::of_process(node.pid()).unwrap(), cancel.clone());
             tasks.spawn(async move { netns.run(|| network.run(cancel)).await.unwrap() });
         }
-        Self { api, nets, tasks, cancel, nodes, pods: Vec::new(), _data: data }
+        Self { api, nets, tasks, cancel, nodes, segment, pods: Vec::new(), _data: data }
     }
 
     pub(super) fn pid(&self, node: usize) -> i32 {
@@ -160,6 +173,42 @@ impl Hosts {
         self.nets[node].clone()
     }
 
+    /// A machine of the segment that is no part of the cluster, with many addresses.
+    pub(super) async fn outsider(&mut self) -> i32 {
+        let pid = self.sandbox();
+        plug(self.segment.pid(), pid, 9);
+        ip(pid, "link set lo up");
+        ip(pid, "link set wire up");
+        for index in std::iter::once(9).chain(20..40) {
+            ip(pid, &format!("addr add 192.168.77.{index}/24 dev wire"));
+        }
+        pid
+    }
+
+    /// Lets a machine of the segment send to pods directly, as the bank's routers would.
+    pub(super) fn route_pods(&self, pid: i32) {
+        for index in [1, 2] {
+            ip(pid, &format!("route add 10.1.{index}.0/24 via 192.168.77.{index}"));
+        }
+    }
+
+    /// All rules that a node has.
+    pub(super) fn rules(&self, node: usize) -> String {
+        let output = Command::new("nsenter")
+            .args(["-t", &self.pid(node).to_string(), "-n", NFT, "list", "ruleset"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "nft list ruleset: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A node's addresses on the segment.
+    pub(super) fn addresses(&self, node: usize) -> Vec<String> {
+        let text = ip(self.pid(node), "-o -4 addr show dev wire");
+        let words = text.lines().filter_map(|line| line.split_whitespace().nth(3));
+        words.filter_map(|word| word.split('/').next()).map(str::to_owned).collect()
+    }
+
     /// A new, unconnected pod sandbox.
     pub(super) fn sandbox(&mut self) -> i32 {
         self.pods.push(Sandbox::start());
@@ -168,11 +217,17 @@ impl Hosts {
 
     pub(super) async fn attach(&self, node: usize, uid: &str, pid: i32) -> IpAddr {
         let (net, uid) = (self.net(node), uid.to_owned());
-        self.netns(node)
-            .run(move || async move { net.attach(&uid, pid).await })
-            .await
-            .unwrap()
-            .unwrap()
+        let mut object = json!({
+            "metadata": {"name": uid, "namespace": "shop", "uid": uid, "labels": {"app": uid}},
+            "spec": {"nodeName": format!("n{}", node + 1), "containers": [{"ports": [
+                {"name": "http", "containerPort": 8080, "protocol": "TCP"}]}]}});
+        self.api.put("pods", object.clone());
+        let netns = self.netns(node);
+        let attached = netns.run(move || async move { net.attach(&uid, pid).await }).await;
+        let address = attached.unwrap().unwrap();
+        object["status"] = json!({"podIP": address.to_string(), "phase": "Running"});
+        self.api.put("pods", object);
+        address
     }
 
     pub(super) async fn pod(&mut self, node: usize, name: &str) -> Pod {
@@ -186,6 +241,41 @@ impl Hosts {
         let text = ip(self.pid(node), "-o link show");
         let names = text.lines().filter_map(|line| line.split(": ").nth(1));
         names.filter(|name| name.starts_with("hf")).map(str::to_owned).collect()
+    }
+
+    /// Runs something in a pod until it ends or the test does.
+    pub(super) fn in_pod<W, F>(&mut self, pod: &Pod, work: W)
+    where
+        W: FnOnce() -> F + Send + 'static,
+        F: Future<Output = ()>,
+    {
+        let (netns, cancel) = (NetNs::of_process(pod.pid).unwrap(), self.cancel.clone());
+        let bounded = move || async move {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = work() => {}
+            }
+        };
+        self.tasks.spawn(async move { netns.run(bounded).await.unwrap() });
+    }
+
+    /// Answers datagrams on port 8080 of the pod with its name.
+    pub(super) fn serve_udp(&mut self, pod: &Pod) {
+        let (name, cancel) = (pod.name.clone(), self.cancel.clone());
+        let netns = NetNs::of_process(pod.pid).unwrap();
+        let serve = async move || {
+            let socket = tokio::net::UdpSocket::bind("0.0.0.0:8080").await.unwrap();
+            let mut buffer = [0; 64];
+            loop {
+                let (_, peer) = tokio::select! {
+                    () = cancel.cancelled() => return,
+                    received = socket.recv_from(&mut buffer) => received.unwrap(),
+                };
+                // A client that went away is its own affair.
+                let _ = socket.send_to(name.as_bytes(), peer).await;
+            }
+        };
+        self.tasks.spawn(async move { netns.run(serve).await.unwrap() });
     }
 
     /// Answers on port 8080 of the pod with its name and who asked.

@@ -6,17 +6,22 @@
 
 mod fake_api;
 mod hosts;
+mod ingress;
+mod outside;
+mod policies;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
+use tokio_util::task::TaskTracker;
 
-use hosts::{Hosts, eventually, is_root};
+use hosts::{Hosts, Pod, eventually, is_root};
 
 fn service(name: &str, address: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "shop"},
@@ -34,10 +39,17 @@ fn slice(name: &str, addresses: &[IpAddr]) -> Value {
 
 /// What the server at `target` says, as heard from inside `pid`'s namespace.
 async fn ask(from: i32, target: SocketAddr) -> Result<String, String> {
+    ask_as(from, Ipv4Addr::UNSPECIFIED, target).await
+}
+
+/// The same, as a client with a certain address.
+async fn ask_as(from: i32, client: Ipv4Addr, target: SocketAddr) -> Result<String, String> {
     let netns = crate::sys::in_netns::NetNs::of_process(from).unwrap();
     let work = move || async move {
         let exchange = async {
-            let mut stream = tokio::net::TcpStream::connect(target).await?;
+            let socket = tokio::net::TcpSocket::new_v4()?;
+            socket.bind((client, 0).into())?;
+            let mut stream = socket.connect(target).await?;
             let mut text = String::new();
             stream.read_to_string(&mut text).await?;
             std::io::Result::Ok(text)

@@ -162,11 +162,14 @@ impl Objects {
         self.read_keys(false).await?.0.info()
     }
 
-    /// Signs with a new key from now on; the old ones still verify, unless nobody can
-    /// read them.
-    pub async fn rotate_signing_key(&self) -> Result<Vec<KeyInfo>, Status> {
+    /// Signs with a new key from now on; the old ones still verify. Keys that this node
+    /// cannot read are thrown away only when that is wished: others may read them.
+    pub async fn rotate_signing_key(
+        &self,
+        forget_unreadable: bool,
+    ) -> Result<Vec<KeyInfo>, Status> {
         self.change_keys(|keys| {
-            let mut keys = keys.unwrap_or_default();
+            let mut keys = if forget_unreadable { keys.unwrap_or_default() } else { keys? };
             keys.keys.insert(0, StoredKey::new()?);
             Ok((keys, true))
         })

@@ -336,7 +336,7 @@ async fn keys_rotate_and_a_removed_key_ends_its_tokens() {
     let old = world.token("default", json!({}), None).await.unwrap();
     let first = world.objects.signing_keys().await.unwrap()[0].id.clone();
     assert_eq!(world.objects.remove_signing_key(&first).await.unwrap_err().code, 400);
-    let keys = world.objects.rotate_signing_key().await.unwrap();
+    let keys = world.objects.rotate_signing_key(false).await.unwrap();
     assert_eq!((keys.len(), keys[0].signs, keys[1].signs), (2, true, false));
     let new = world.token("default", json!({}), None).await.unwrap();
     assert!(world.whose(&old).await.is_some() && world.whose(&new).await.is_some());

@@ -15,6 +15,7 @@ mod import_kills;
 mod interrupted;
 mod kubernetes;
 mod masters;
+mod network;
 mod outbound;
 mod quorum;
 mod recovery;
@@ -78,6 +79,9 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t35_rollouts_are_driven_by_kubectl", workloads::rollout_verbs),
         on("t36_secrets_stay_sealed_and_volumes_come_back", storage::secrets_and_volumes),
         on("t37_people_get_into_pods_through_every_master", streams::into_pods),
+        on("t48_services_answer_from_outside_and_an_address_moves", network::from_outside),
+        on("t49_network_policies_hold_between_pods_of_all_nodes", network::policies),
+        on("t53_an_ingress_with_tls_loses_no_request_in_a_rollout", network::ingress),
         on(
             "t39_budgets_hold_drains_priorities_make_room_and_load_scales",
             scaling::budgets_priorities_and_load,

@@ -84,10 +84,37 @@ pub(super) fn service(service: &mut Value) {
         set(spec, "ipFamilies", json!(["IPv4"]));
         set(spec, "ipFamilyPolicy", "SingleStack");
     }
+    let kind = spec["type"].clone();
+    let named =
+        spec.get("externalIPs").and_then(Value::as_array).is_some_and(|ips| !ips.is_empty());
+    if kind == "NodePort" || kind == "LoadBalancer" || named {
+        set(spec, "externalTrafficPolicy", "Cluster");
+    }
+    if kind == "LoadBalancer" {
+        set(spec, "allocateLoadBalancerNodePorts", true);
+    }
 }
 
 pub(super) fn service_on_create(service: &mut Value) {
     service["status"] = json!({"loadBalancer": {}});
+}
+
+/// A policy is about incoming traffic, and about outgoing where it has rules for that.
+pub(super) fn network_policy(policy: &mut Value) {
+    let Some(spec) = object(policy, "spec") else { return };
+    for field in ["ingress", "egress"] {
+        for rule in each(spec, field) {
+            for port in each(rule, "ports") {
+                set(port, "protocol", "TCP");
+            }
+        }
+    }
+    let has_egress = spec.get("egress").and_then(Value::as_array).is_some_and(|e| !e.is_empty());
+    let types = spec.get("policyTypes").and_then(Value::as_array);
+    if types.is_none_or(Vec::is_empty) {
+        let types = if has_egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+        spec.insert("policyTypes".into(), types);
+    }
 }
 
 pub(super) fn deployment(deployment: &mut Value) {

@@ -1,4 +1,4 @@
-//! The columns of services, endpoints and endpoint slices.
+//! The columns of services, endpoints, endpoint slices, policies and ingresses.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -25,6 +25,91 @@ pub(in super::super) const ENDPOINT_SLICE: &[Column] = &[
     text("Endpoints", false, slice_endpoints),
     AGE,
 ];
+
+pub(in super::super) const POLICY: &[Column] = &[
+    NAME,
+    text("Pod-Selector", false, |policy, _| selector(policy.pointer("/spec/podSelector"))),
+    AGE,
+];
+
+pub(in super::super) const INGRESS: &[Column] = &[
+    NAME,
+    text("Class", false, |ingress, _| ingress_class(ingress)),
+    text("Hosts", false, |ingress, _| hosts(ingress)),
+    text("Address", false, |ingress, _| ingress_addresses(ingress)),
+    text("Ports", false, |ingress, _| {
+        let secured = !list_at(ingress, "/spec/tls").is_empty();
+        if secured { "80, 443".into() } else { "80".into() }
+    }),
+    AGE,
+];
+
+pub(in super::super) const INGRESS_CLASS: &[Column] = &[
+    NAME,
+    text("Controller", false, |class, _| str_at(class, "/spec/controller").into()),
+    text("Parameters", false, |class, _| parameters(class)),
+    AGE,
+];
+
+fn parameters(class: &Value) -> Value {
+    let Some(parameters) = class.pointer("/spec/parameters") else { return "<none>".into() };
+    let kind = match str_at(parameters, "/apiGroup") {
+        "" => str_at(parameters, "/kind").to_owned(),
+        group => format!("{}.{group}", str_at(parameters, "/kind")),
+    };
+    format!("{kind}/{}", str_at(parameters, "/name")).into()
+}
+
+fn ingress_class(ingress: &Value) -> Value {
+    match str_at(ingress, "/spec/ingressClassName") {
+        "" => or_none(str_at(ingress, "/metadata/annotations/kubernetes.io~1ingress.class")),
+        class => class.into(),
+    }
+}
+
+fn hosts(ingress: &Value) -> Value {
+    let rules = list_at(ingress, "/spec/rules");
+    let hosts: Vec<String> = rules
+        .iter()
+        .map(|rule| match str_at(rule, "/host") {
+            "" => "*".to_owned(),
+            host => host.to_owned(),
+        })
+        .collect();
+    if hosts.is_empty() { "*".into() } else { some_of(&hosts, 3) }
+}
+
+fn ingress_addresses(ingress: &Value) -> Value {
+    let points = list_at(ingress, "/status/loadBalancer/ingress").iter();
+    let addresses = points.map(|point| match str_at(point, "/ip") {
+        "" => str_at(point, "/hostname"),
+        ip => ip,
+    });
+    addresses.collect::<Vec<_>>().join(",").into()
+}
+
+/// A selector as people write it; `<none>` for the one that selects everything.
+fn selector(selector: Option<&Value>) -> Value {
+    let Some(selector) = selector else { return "<none>".into() };
+    let mut terms = Vec::new();
+    for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten()
+    {
+        terms.push(format!("{key}={}", value.as_str().unwrap_or_default()));
+    }
+    for term in list_at(selector, "/matchExpressions") {
+        let key = str_at(term, "/key");
+        let values: Vec<&str> = list_at(term, "/values").iter().filter_map(Value::as_str).collect();
+        let values = values.join(",");
+        terms.push(match str_at(term, "/operator") {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        });
+    }
+    terms.sort();
+    or_none(&terms.join(","))
+}
 
 fn cluster_ip(service: &Value, _: Timestamp) -> Value {
     or_none(str_at(service, "/spec/clusterIP"))

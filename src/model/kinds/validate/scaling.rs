@@ -9,6 +9,7 @@ use super::super::{Problems, convert};
 use super::pod::one_of;
 use super::{list_at, meta, str_at, workload};
 use crate::model::priority::{HIGHEST_USER_VALUE, SYSTEM_CLASSES, SYSTEM_PREFIX};
+use crate::model::quantity;
 
 pub(in super::super) fn disruption_budget(budget: &Value, problems: &mut Problems) {
     let spec = budget.get("spec").unwrap_or(&Value::Null);
@@ -174,9 +175,8 @@ fn check_target(target: &Value, is_resource: bool, at: &str, problems: &mut Prob
     }
     for field in ["value", "averageValue"] {
         let Some(amount) = target.get(field) else { continue };
-        let milli =
-            amount.as_str().and_then(|text| text.strip_prefix('-').is_none().then_some(text));
-        if milli.is_none_or(|text| text == "0") {
+        let parsed = amount.as_str().and_then(quantity::milli);
+        if parsed.is_none_or(|milli| milli <= 0) {
             problems.invalid(&format!("{at}.{field}"), amount, "must be positive");
         }
     }
