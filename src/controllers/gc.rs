@@ -31,6 +31,10 @@ impl Collector {
             return Ok(Owner::Living);
         };
         let (resource, informer) = &self.graph.resources[place.resource];
+        if resource.namespaced && namespace.is_empty() {
+            // What belongs to no namespace cannot name an owner that does: nobody knows which.
+            return Ok(Owner::Living);
+        }
         let cached = informer.get_key(&place.key);
         if let Some(owner) = cached.filter(|owner| owner.metadata.uid == reference.uid) {
             return Ok(standing(&owner, reference));

@@ -7,19 +7,11 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::{
-    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
-};
-use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{
-    ConfigMap, LimitRange, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
-};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::api::core::v1::Namespace;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::autoscaler::{AUTOSCALERS, Autoscalers};
+use super::autoscaler::Autoscalers;
 use super::collection::{Collection, CustomKindsWatch};
 use super::cronjob::CronJobs;
 use super::daemonset::DaemonSets;
@@ -27,27 +19,28 @@ use super::deployment::Deployments;
 use super::disruption::Disruptions;
 use super::endpointslice::EndpointSlices;
 use super::event_ttl::EventTtl;
-use super::informers::{BUDGETS, Informers};
-use super::ingress_status::{INGRESSES, IngressStatus};
+use super::graph::resource_of;
+use super::informers::Informers;
+use super::ingress_status::IngressStatus;
 use super::job::Jobs;
 use super::load_balancer::LoadBalancers;
 use super::node_life::{NodeLife, Patience};
 use super::pod_cleanup::PodCleanup;
-use super::quota::{self, QUOTAS};
+use super::quota;
 use super::replicaset::ReplicaSets;
-use super::role_aggregation::{CLUSTER_ROLES, RoleAggregation};
+use super::role_aggregation::RoleAggregation;
 use super::root_ca::RootCa;
 use super::runner::{self, Controller};
 use super::scheduler::Scheduler;
-use super::service_account::{ACCOUNTS, ServiceAccounts};
+use super::service_account::ServiceAccounts;
 use super::statefulset::StatefulSets;
 use super::taint_eviction::TaintEviction;
 use super::volumes::Volumes;
 use crate::client::api::{ListOptions, ResourceRef, SharedApi};
 use crate::client::events::EventRecorder;
 use crate::client::informer::TypedInformer;
-use crate::client::typed::Kind;
 use crate::client::usage::SharedUsage;
+use crate::model::kinds::collected;
 
 /// What the set works with.
 #[derive(Clone, Debug)]
@@ -67,34 +60,7 @@ pub struct ControllerOptions {
 
 impl Default for ControllerOptions {
     fn default() -> Self {
-        let collected = vec![
-            Namespace::REF,
-            Node::REF,
-            Pod::REF,
-            ConfigMap::REF,
-            Secret::REF,
-            PersistentVolumeClaim::REF,
-            Service::REF,
-            Deployment::REF,
-            ReplicaSet::REF,
-            StatefulSet::REF,
-            DaemonSet::REF,
-            ControllerRevision::REF,
-            CronJob::REF,
-            Job::REF,
-            ACCOUNTS,
-            QUOTAS,
-            ResourceRef::of::<LimitRange>(true),
-            CLUSTER_ROLES,
-            ResourceRef::of::<ClusterRoleBinding>(false),
-            ResourceRef::of::<Role>(true),
-            ResourceRef::of::<RoleBinding>(true),
-            EndpointSlice::REF,
-            INGRESSES,
-            ResourceRef { kind: "NetworkPolicy", plural: "networkpolicies", ..INGRESSES },
-            BUDGETS,
-            AUTOSCALERS,
-        ];
+        let collected = collected().into_iter().map(resource_of).collect();
         Self { collected, host: String::new(), usage: None, authority: String::new(), custom: None }
     }
 }

@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! created ─► NamesAccepted, Established ─► served
-//! deleted ─► finalizer, Terminating ─► its objects deleted ─► finalizer removed ─► gone
+//! deleted ─► finalizer, Terminating ─► its objects deleted ─► what they owned collected
+//!         ─► finalizer removed ─► gone
 //! ```
 //! Why one pass over all of them: whether a name is free depends on all others, and they
 //! are few. The leader makes it whenever one changed (`app/leadership`).
 //! Invariants: an object is made only while its definition lives (its key is a guard of the
-//! transaction); a definition goes only after the store itself listed no object of it.
+//! transaction); a definition goes only after the store itself listed no object of it, and
+//! none that names one of them as its owner.
 
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use super::{Address, DeleteRequest, ListRequest, Objects, WriteOptions, str_at};
 use crate::base::chain::chain;
 use crate::logic::definition::{condition, holds, settled, with_condition};
 use crate::model::kinds::custom::unenforced;
-use crate::model::kinds::{Kind, Subresource};
+use crate::model::kinds::{self, Kind, Subresource};
 use crate::model::status::Status;
 
 /// Set when a definition is deleted, until its objects are gone.
@@ -177,10 +179,19 @@ impl Objects {
             return Ok(false);
         }
         let stored = self.kinds().stored(definition).map_err(Status::internal)?;
-        if let Some(kind) = stored
-            && self.delete_all(kind).await? > 0
-        {
-            return Ok(false);
+        if let Some(kind) = stored {
+            if self.delete_all(kind).await? > 0 {
+                return Ok(false);
+            }
+            if is_collected(definition) && self.has_dependents(kind).await? {
+                let message = "CustomResource deletion is in progress; what the instances owned \
+                               is not collected yet";
+                let waits = said("InstanceDeletionInProgress", message, true);
+                if waits["status"] != definition["status"] {
+                    self.write_status(&waits).await?;
+                }
+                return Ok(false);
+            }
         }
         let gone = said("InstanceDeletionCompleted", "removed all instances", false);
         let written = self.write_status(&gone).await?;
@@ -201,6 +212,26 @@ impl Objects {
         Ok(true)
     }
 
+    /// Whether anything still names an object of a kind, of which none is left, as its owner.
+    ///
+    /// Why asked: with the definition goes what tells that such an owner is gone, and a name
+    /// that nothing explains must not be taken for one. A leader that comes after this one
+    /// still finds the definition, and collects.
+    async fn has_dependents(&self, kind: &'static Kind) -> Result<bool, Status> {
+        let custom = self.kinds().preferred().borrow().clone();
+        for place in kinds::collected().into_iter().chain(custom.iter().copied()) {
+            // What belongs to no namespace cannot be owned by what does.
+            if kind.namespaced && !place.namespaced {
+                continue;
+            }
+            let listing = self.list(&ListRequest::all(place, None)).await?;
+            if listing.items.iter().any(|object| is_owned(object, kind)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Asks for the deletion of every object of a kind; answers how many there are.
     async fn delete_all(&self, kind: &'static Kind) -> Result<usize, Status> {
         let listing = self.list(&ListRequest::all(kind, None)).await?;
@@ -219,6 +250,24 @@ impl Objects {
         }
         Ok(listing.items.len())
     }
+}
+
+/// Whether the objects of a definition were known to the collector as owners.
+fn is_collected(definition: &Value) -> bool {
+    let versions = definition.pointer("/spec/versions").and_then(Value::as_array);
+    let is_served = versions.into_iter().flatten().any(|version| version["served"] == true);
+    is_served && holds(definition, "Established")
+}
+
+/// Whether an object that stays names one of a kind as its owner.
+fn is_owned(object: &Value, kind: &Kind) -> bool {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let is_one = |owner: &Value| {
+        let group = str_at(owner, "/apiVersion").split_once('/').map_or("", |(group, _)| group);
+        group == kind.group && str_at(owner, "/kind") == kind.kind
+    };
+    object.pointer("/metadata/deletionTimestamp").is_none()
+        && owners.into_iter().flatten().any(is_one)
 }
 
 /// Where the definition of a custom kind stands.

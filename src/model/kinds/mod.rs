@@ -296,6 +296,18 @@ pub fn by_kind(api_version: &str, name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.kind == name && kind.api_version() == api_version)
 }
 
+/// One version of every kind of the table whose objects can own, be owned, and go with their
+/// namespace. Not Events: they come by thousands and end by themselves.
+pub fn collected() -> Vec<&'static Kind> {
+    let mut found: Vec<&'static Kind> = Vec::new();
+    for kind in KINDS.iter().filter(|kind| kind.kept && kind.kind != "Event") {
+        if !found.iter().any(|held| held.group == kind.group && held.plural == kind.plural) {
+            found.push(kind);
+        }
+    }
+    found
+}
+
 /// Every group and version served, core first, in table order.
 pub fn group_versions() -> Vec<(&'static str, &'static str)> {
     let mut seen = Vec::new();
