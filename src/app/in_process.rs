@@ -14,7 +14,7 @@ use crate::client::{
     ApiError, DeleteOptions, ListOptions, ObjectApi, ObjectList, PatchKind, ResourceRef, WatchEvent,
 };
 use crate::logic::selector::{FieldSelector, LabelSelector};
-use crate::model::kinds::{self, Kind, Subresource};
+use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
 use crate::objects::fields::FieldValidation;
 use crate::objects::{
@@ -32,12 +32,11 @@ impl InProcessApi {
     pub(super) fn new(objects: Arc<Objects>) -> Self {
         Self { objects }
     }
-}
 
-fn kind_of(resource: &ResourceRef) -> Result<&'static Kind, ApiError> {
-    kinds::by_path(resource.group, resource.version, resource.plural).ok_or_else(|| {
-        Status::failure(404, "NotFound", "the server could not find the requested resource").into()
-    })
+    async fn kind_of(&self, resource: &ResourceRef) -> Result<&'static Kind, ApiError> {
+        let found = self.objects.find_kind(resource.group, resource.version, resource.plural).await;
+        found.ok_or_else(|| Status::unknown_resource().into())
+    }
 }
 
 fn subresource_of(kind: &Kind, name: Option<&str>) -> Result<Option<Subresource>, ApiError> {
@@ -75,7 +74,7 @@ impl ObjectApi for InProcessApi {
         namespace: Option<&str>,
         name: &str,
     ) -> Result<Value, ApiError> {
-        let address = Address::new(kind_of(resource)?, namespace, name);
+        let address = Address::new(self.kind_of(resource).await?, namespace, name);
         Ok(self.objects.get(&address, None).await?)
     }
 
@@ -85,7 +84,7 @@ impl ObjectApi for InProcessApi {
         namespace: Option<&str>,
         options: &ListOptions,
     ) -> Result<ObjectList, ApiError> {
-        let kind = kind_of(resource)?;
+        let kind = self.kind_of(resource).await?;
         let listing = self
             .objects
             .list(&ListRequest {
@@ -111,7 +110,7 @@ impl ObjectApi for InProcessApi {
         namespace: Option<&str>,
         object: &Value,
     ) -> Result<Value, ApiError> {
-        let kind = kind_of(resource)?;
+        let kind = self.kind_of(resource).await?;
         let options = WriteOptions::controller("create", kind, None);
         Ok(self.objects.create(kind, namespace, object.clone(), options).await?)
     }
@@ -124,7 +123,7 @@ impl ObjectApi for InProcessApi {
         subresource: Option<&str>,
         object: &Value,
     ) -> Result<Value, ApiError> {
-        let kind = kind_of(resource)?;
+        let kind = self.kind_of(resource).await?;
         let address = Address::new(kind, namespace, name);
         let subresource = subresource_of(kind, subresource)?;
         let verb = if subresource == Some(Subresource::Binding) { "create" } else { "update" };
@@ -145,7 +144,7 @@ impl ObjectApi for InProcessApi {
         kind: PatchKind,
         patch: &Value,
     ) -> Result<Value, ApiError> {
-        let target = kind_of(resource)?;
+        let target = self.kind_of(resource).await?;
         let address = Address::new(target, namespace, name);
         let subresource = subresource_of(target, subresource)?;
         let options = WriteOptions::controller("patch", target, subresource);
@@ -175,7 +174,7 @@ impl ObjectApi for InProcessApi {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<(), ApiError> {
-        let kind = kind_of(resource)?;
+        let kind = self.kind_of(resource).await?;
         let address = Address::new(kind, namespace, name);
         let propagation = match options.propagation_policy.as_deref() {
             None | Some("Background") => Propagation::Background,
@@ -204,7 +203,7 @@ impl ObjectApi for InProcessApi {
         namespace: Option<&str>,
         options: &ListOptions,
     ) -> Result<BoxStream<'static, Result<WatchEvent, ApiError>>, ApiError> {
-        let kind = kind_of(resource)?;
+        let kind = self.kind_of(resource).await?;
         let changes = self
             .objects
             .watch(&WatchRequest {
@@ -221,6 +220,9 @@ impl ObjectApi for InProcessApi {
     }
 }
 
+#[cfg(test)]
+#[path = "custom_kinds_tests.rs"]
+mod custom_kinds_tests;
 #[cfg(test)]
 #[path = "in_process_tests.rs"]
 mod tests;

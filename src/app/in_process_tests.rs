@@ -13,6 +13,7 @@ use super::*;
 use crate::client::fake::eventually_async;
 use crate::client::usage::{Measured, NodeReport, PodUsage, Usage, UsageReader};
 use crate::controllers::{ControllerOptions, ControllerSet};
+use crate::model::kinds;
 use crate::objects::ObjectsOptions;
 use crate::objects::memory_kv::MemoryKv;
 use crate::sys::clock;

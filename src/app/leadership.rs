@@ -101,6 +101,7 @@ impl Leadership {
             host: self.node_name.clone(),
             usage: Some(self.usage.clone()),
             authority: self.authority.clone(),
+            custom: Some(self.objects.kinds().preferred()),
             ..ControllerOptions::default()
         });
         let controllers = set.run(self.api.clone(), term.clone());
@@ -109,6 +110,7 @@ impl Leadership {
             () = &mut controllers => {}
             () = self.compact(term.clone()) => controllers.await,
             () = self.chain_audit(term.clone()) => controllers.await,
+            () = self.objects.keep_definitions(term.clone()) => controllers.await,
             () = self.keep_signing(term.clone()) => controllers.await,
             () = Placement::new(self.store.clone()).run(term.clone()) => controllers.await,
         }

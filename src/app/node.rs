@@ -206,6 +206,11 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
         Ok::<(), Infallible>(())
     });
     let objects = Arc::new(Objects::new(secrets.kv.clone(), ObjectsOptions { service_range }));
+    let follower = objects.clone();
+    supervisor.start("definitions", move |cancel| async move {
+        follower.follow_definitions(cancel).await;
+        Ok::<(), Infallible>(())
+    });
     let nodes = Arc::new(NodeService::new(NodeServiceInput {
         kv,
         api: Arc::new(InProcessApi::new(objects.clone())),

@@ -18,7 +18,9 @@ use tokio::time::Instant;
 
 use super::autoscaler_metrics::{self as metrics, MetricContext};
 use super::autoscaler_status::Draft;
+use super::collection::CustomKindsWatch;
 use super::disruption::selects;
+use super::graph::resource_of;
 use super::informers::Informers;
 use super::runner::{Act, Controller, ControllerError, Input, Requeue};
 use crate::base::limits::AUTOSCALER_PERIOD;
@@ -42,6 +44,7 @@ pub(super) struct Autoscalers {
     events: EventRecorder,
     /// Nobody measures where there is none.
     usage: Option<SharedUsage>,
+    custom: Option<CustomKindsWatch>,
     memory: Mutex<HashMap<ObjectKey, Memory>>,
     /// Of all targets, to notice those that share pods.
     selectors: Mutex<BTreeMap<ObjectKey, LabelSelector>>,
@@ -75,6 +78,7 @@ impl Autoscalers {
         informers: &Informers,
         events: EventRecorder,
         usage: Option<SharedUsage>,
+        custom: Option<CustomKindsWatch>,
     ) -> Self {
         Self {
             autoscalers: Informer::new(api.clone(), AUTOSCALERS, ListOptions::default()),
@@ -82,6 +86,7 @@ impl Autoscalers {
             informers: informers.clone(),
             events,
             usage,
+            custom,
             memory: Mutex::default(),
             selectors: Mutex::default(),
             epoch: Instant::now(),
@@ -96,12 +101,20 @@ impl Autoscalers {
         self.events.record_about(reference_of(autoscaler), severity, reason, text);
     }
 
+    /// A kind that a definition makes; its scale reads the same in every version.
+    fn custom_kind(&self, api_version: &str, name: &str) -> Option<&'static kinds::Kind> {
+        let group = api_version.split_once('/')?.0;
+        let kinds = self.custom.as_ref()?.borrow().clone();
+        kinds.iter().find(|kind| kind.group == group && kind.kind == name).copied()
+    }
+
     /// The target's scale; an empty patch reads a subresource of any kind.
     async fn target(&self, key: &ObjectKey, autoscaler: &Value) -> Result<Target, String> {
         let at = |field: &str| text(autoscaler, &format!("/spec/scaleTargetRef/{field}"));
         let (version, name) = (at("apiVersion"), at("name").to_owned());
         let version = if version.is_empty() { "v1" } else { version };
-        let kind = kinds::by_kind(version, at("kind"));
+        let kind =
+            kinds::by_kind(version, at("kind")).or_else(|| self.custom_kind(version, at("kind")));
         let Some(kind) = kind.filter(|kind| kind.has(Subresource::Scale)) else {
             let group = version.split_once('/').map_or("", |(group, _)| group);
             return Err(match kind {
@@ -109,13 +122,7 @@ impl Autoscalers {
                 None => format!("no matches for kind {:?} in group {group:?}", at("kind")),
             });
         };
-        let resource = ResourceRef {
-            group: kind.group,
-            version: kind.version,
-            kind: kind.kind,
-            plural: kind.plural,
-            namespaced: true,
-        };
+        let resource = ResourceRef { namespaced: true, ..resource_of(kind) };
         let (scope, nothing) = (key.scope(), json!({}));
         let part = Some(Subresource::Scale.name());
         let read = self.api.patch(&resource, scope, &name, part, PatchKind::Merge, &nothing).await;

@@ -31,6 +31,10 @@ impl Collector {
             return Ok(Owner::Living);
         };
         let (resource, informer) = &self.graph.resources[place.resource];
+        if resource.namespaced && namespace.is_empty() {
+            // What belongs to no namespace cannot name an owner that does: nobody knows which.
+            return Ok(Owner::Living);
+        }
         let cached = informer.get_key(&place.key);
         if let Some(owner) = cached.filter(|owner| owner.metadata.uid == reference.uid) {
             return Ok(standing(&owner, reference));
@@ -135,7 +139,12 @@ impl Collector {
         for (at, (resource, _)) in self.graph.resources.iter().enumerate() {
             let namespace = owner_key.scope().filter(|_| resource.namespaced);
             let list = self.api.list(resource, namespace, &ListOptions::default()).await;
-            for item in list.act("list the dependents of", &owner_key)?.items {
+            let items = match list {
+                // Its definition went meanwhile, and all its objects before it.
+                Err(error) if error.is_not_found() => continue,
+                list => list.act("list the dependents of", &owner_key)?.items,
+            };
+            for item in items {
                 let item: Tracked = from_value(item).act("read a dependent of", &owner_key)?;
                 if item.reference_to(uid).is_none() {
                     continue;

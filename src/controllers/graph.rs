@@ -5,12 +5,11 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::Deserialize;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::client::api::{ListOptions, ResourceRef, SharedApi};
 use crate::client::informer::Informer;
 use crate::client::key::ObjectKey;
+use crate::model::kinds::Kind;
 
 /// Index of objects by the uids of their owners.
 const BY_OWNER: &str = "owner";
@@ -72,26 +71,25 @@ pub(super) struct Graph {
     pub(super) resources: Vec<(ResourceRef, Informer<Tracked>)>,
 }
 
+/// How controllers address a kind.
+pub(super) fn resource_of(kind: &'static Kind) -> ResourceRef {
+    ResourceRef {
+        group: kind.group,
+        version: kind.version,
+        kind: kind.kind,
+        plural: kind.plural,
+        namespaced: kind.namespaced,
+    }
+}
+
+/// The cache of a resource.
+pub(super) fn informer(api: &SharedApi, resource: &ResourceRef) -> Informer<Tracked> {
+    let indexes: &[(&'static str, crate::client::informer::IndexFn<Tracked>)] =
+        &[(BY_OWNER, by_owner)];
+    Informer::indexed(api.clone(), resource.clone(), None, ListOptions::default(), indexes)
+}
+
 impl Graph {
-    pub(super) fn new(api: &SharedApi, resources: &[ResourceRef]) -> Self {
-        let informer = |resource: &ResourceRef| {
-            let options = ListOptions::default();
-            let indexes: &[(&'static str, crate::client::informer::IndexFn<Tracked>)] =
-                &[(BY_OWNER, by_owner)];
-            Informer::indexed(api.clone(), resource.clone(), None, options, indexes)
-        };
-        let resources = resources.iter();
-        Self {
-            resources: resources.map(|resource| (resource.clone(), informer(resource))).collect(),
-        }
-    }
-
-    pub(super) fn start(&self, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {
-        for (_, informer) in &self.resources {
-            tasks.spawn(informer.clone().run(cancel.clone()));
-        }
-    }
-
     pub(super) fn key(&self, resource: usize, key: ObjectKey) -> GraphKey {
         GraphKey { resource, plural: self.resources[resource].0.plural, key }
     }

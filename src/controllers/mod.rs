@@ -7,6 +7,7 @@
 mod autoscaler;
 mod autoscaler_metrics;
 mod autoscaler_status;
+mod collection;
 mod cronjob;
 mod daemonset;
 mod deployment;
@@ -45,5 +46,6 @@ mod volumes;
 #[cfg(test)]
 mod tests;
 
+pub use collection::CustomKindsWatch;
 pub use runner::ControllerError;
 pub use set::{ControllerOptions, ControllerSet};

@@ -40,7 +40,11 @@ impl Namespaces {
         for (resource, _) in self.graph.resources.iter().filter(|(resource, _)| resource.namespaced)
         {
             let list = self.api.list(resource, Some(namespace), &ListOptions::default()).await;
-            let items = list.act("list what is in namespace", &namespace)?.items;
+            let items = match list {
+                // Its definition went meanwhile, and all its objects before it.
+                Err(error) if error.is_not_found() => continue,
+                list => list.act("list what is in namespace", &namespace)?.items,
+            };
             left += items.len();
             for item in items {
                 let item: Tracked = from_value(item).act("read an object of", &namespace)?;

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::graph::{Graph, Tracked};
+use super::graph::{Graph, Tracked, resource_of};
 use super::informers::Informers;
 use super::runner::{Act, Controller, ControllerError, Input, Requeue};
 use crate::client::api::{ListOptions, ResourceRef, SharedApi};
@@ -47,7 +47,9 @@ pub(super) struct Quotas {
     api: SharedApi,
     informers: Informers,
     graph: Graph,
-    pub(super) quotas: Informer<Bounds>,
+    quotas: Informer<Bounds>,
+    /// Kinds that definitions make.
+    custom: Vec<&'static Kind>,
 }
 
 fn is_over(pod: &Pod) -> bool {
@@ -55,14 +57,9 @@ fn is_over(pod: &Pod) -> bool {
     phase.is_some_and(|phase| ["Succeeded", "Failed"].contains(&phase))
 }
 
-fn resource(kind: &'static Kind) -> ResourceRef {
-    ResourceRef {
-        group: kind.group,
-        version: kind.version,
-        kind: kind.kind,
-        plural: kind.plural,
-        namespaced: kind.namespaced,
-    }
+/// The cache of the bounds.
+pub(super) fn bounds(api: &SharedApi) -> Informer<Bounds> {
+    Informer::new(api.clone(), QUOTAS, ListOptions::default())
 }
 
 /// The quotas of a namespace that bound a kind.
@@ -74,9 +71,20 @@ fn concerned(quotas: &Informer<Bounds>, namespace: &str, counted: &Counted<'_>) 
 }
 
 impl Quotas {
-    pub(super) fn new(api: &SharedApi, informers: &Informers, graph: &Graph) -> Self {
-        let quotas = Informer::new(api.clone(), QUOTAS, ListOptions::default());
-        Self { api: api.clone(), informers: informers.clone(), graph: graph.clone(), quotas }
+    pub(super) fn new(
+        api: &SharedApi,
+        informers: &Informers,
+        graph: &Graph,
+        quotas: &Informer<Bounds>,
+        custom: &[&'static Kind],
+    ) -> Self {
+        Self {
+            api: api.clone(),
+            informers: informers.clone(),
+            graph: graph.clone(),
+            quotas: quotas.clone(),
+            custom: custom.to_vec(),
+        }
     }
 
     async fn objects(
@@ -87,7 +95,7 @@ impl Quotas {
         let mut options = ListOptions { limit: Some(PAGE), ..ListOptions::default() };
         let mut objects = Vec::new();
         loop {
-            let listed = self.api.list(&resource(kind), Some(namespace), &options).await;
+            let listed = self.api.list(&resource_of(kind), Some(namespace), &options).await;
             let page = listed.act("count objects in", &namespace)?;
             objects.extend(page.items);
             match page.continue_token.filter(|token| !token.is_empty()) {
@@ -144,7 +152,8 @@ impl Controller for Quotas {
         };
         let bounds = Bounds { spec: quota["spec"].clone() };
         let mut counted = Vec::new();
-        for kind in KINDS.iter().filter(|kind| kind.namespaced && kind.kept) {
+        let kinds = KINDS.iter().chain(self.custom.iter().copied());
+        for kind in kinds.filter(|kind| kind.namespaced && kind.kept) {
             let own = Counted { group: kind.group, plural: kind.plural };
             if bounds.bounds(&own) {
                 counted.push((own, self.objects(kind, &key.namespace).await?));

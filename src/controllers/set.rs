@@ -7,49 +7,40 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::{
-    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
-};
-use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{
-    ConfigMap, LimitRange, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
-};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::api::core::v1::Namespace;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::autoscaler::{AUTOSCALERS, Autoscalers};
+use super::autoscaler::Autoscalers;
+use super::collection::{Collection, CustomKindsWatch};
 use super::cronjob::CronJobs;
 use super::daemonset::DaemonSets;
 use super::deployment::Deployments;
 use super::disruption::Disruptions;
 use super::endpointslice::EndpointSlices;
 use super::event_ttl::EventTtl;
-use super::gc::Collector;
-use super::graph::Graph;
-use super::informers::{BUDGETS, Informers};
-use super::ingress_status::{INGRESSES, IngressStatus};
+use super::graph::resource_of;
+use super::informers::Informers;
+use super::ingress_status::IngressStatus;
 use super::job::Jobs;
 use super::load_balancer::LoadBalancers;
-use super::namespace::Namespaces;
 use super::node_life::{NodeLife, Patience};
 use super::pod_cleanup::PodCleanup;
-use super::quota::{QUOTAS, Quotas};
+use super::quota;
 use super::replicaset::ReplicaSets;
-use super::role_aggregation::{CLUSTER_ROLES, RoleAggregation};
+use super::role_aggregation::RoleAggregation;
 use super::root_ca::RootCa;
 use super::runner::{self, Controller};
 use super::scheduler::Scheduler;
-use super::service_account::{ACCOUNTS, ServiceAccounts};
+use super::service_account::ServiceAccounts;
 use super::statefulset::StatefulSets;
 use super::taint_eviction::TaintEviction;
 use super::volumes::Volumes;
 use crate::client::api::{ListOptions, ResourceRef, SharedApi};
 use crate::client::events::EventRecorder;
 use crate::client::informer::TypedInformer;
-use crate::client::typed::Kind;
 use crate::client::usage::SharedUsage;
+use crate::model::kinds::collected;
 
 /// What the set works with.
 #[derive(Clone, Debug)]
@@ -63,39 +54,14 @@ pub struct ControllerOptions {
     pub usage: Option<SharedUsage>,
     /// The cluster's authority, PEM, that every namespace is told; none where it is empty.
     pub authority: String,
+    /// Kinds that definitions make; none where there is nobody to ask.
+    pub custom: Option<CustomKindsWatch>,
 }
 
 impl Default for ControllerOptions {
     fn default() -> Self {
-        let collected = vec![
-            Namespace::REF,
-            Node::REF,
-            Pod::REF,
-            ConfigMap::REF,
-            Secret::REF,
-            PersistentVolumeClaim::REF,
-            Service::REF,
-            Deployment::REF,
-            ReplicaSet::REF,
-            StatefulSet::REF,
-            DaemonSet::REF,
-            ControllerRevision::REF,
-            CronJob::REF,
-            Job::REF,
-            ACCOUNTS,
-            QUOTAS,
-            ResourceRef::of::<LimitRange>(true),
-            CLUSTER_ROLES,
-            ResourceRef::of::<ClusterRoleBinding>(false),
-            ResourceRef::of::<Role>(true),
-            ResourceRef::of::<RoleBinding>(true),
-            EndpointSlice::REF,
-            INGRESSES,
-            ResourceRef { kind: "NetworkPolicy", plural: "networkpolicies", ..INGRESSES },
-            BUDGETS,
-            AUTOSCALERS,
-        ];
-        Self { collected, host: String::new(), usage: None, authority: String::new() }
+        let collected = collected().into_iter().map(resource_of).collect();
+        Self { collected, host: String::new(), usage: None, authority: String::new(), custom: None }
     }
 }
 
@@ -146,12 +112,18 @@ impl ControllerSet {
             recorder
         };
         let informers = Informers::new(api);
-        let graph = Graph::new(api, &self.options.collected);
         let namespaces = TypedInformer::<Namespace>::typed(api.clone(), ListOptions::default());
         let event_ttl = EventTtl::new(api);
         let accounts = ServiceAccounts::new(api, &namespaces);
         let aggregation = RoleAggregation::new(api);
-        let quotas = Quotas::new(api, &informers, &graph);
+        let collection = Collection {
+            api: api.clone(),
+            collected: self.options.collected.clone(),
+            custom: self.options.custom.clone(),
+            informers: informers.clone(),
+            namespaces: namespaces.clone(),
+            quotas: quota::bounds(api),
+        };
 
         let events = recorder("deployment-controller", tasks);
         spawn(Deployments::new(api, &informers, events), tasks, stop);
@@ -173,7 +145,8 @@ impl ControllerSet {
         spawn(Disruptions::new(api, &informers, events), tasks, stop);
         let events = recorder("horizontal-pod-autoscaler", tasks);
         let usage = self.options.usage.clone();
-        let autoscalers = Autoscalers::new(api, &informers, events, usage);
+        let custom = self.options.custom.clone();
+        let autoscalers = Autoscalers::new(api, &informers, events, usage, custom);
         tasks.spawn(autoscalers.autoscalers.clone().run(stop.clone()));
         spawn(autoscalers, tasks, stop);
         let events = recorder("persistentvolume-controller", tasks);
@@ -191,14 +164,12 @@ impl ControllerSet {
         tasks.spawn(ingress.classes.clone().run(stop.clone()));
         spawn(ingress, tasks, stop);
         spawn(EndpointSlices::new(api, &informers), tasks, stop);
-        spawn(Collector::new(api, &graph), tasks, stop);
-        spawn(Namespaces::new(api, &namespaces, &graph), tasks, stop);
         spawn(PodCleanup::new(api, &informers), tasks, stop);
 
         tasks.spawn(event_ttl.events.clone().run(stop.clone()));
         spawn(event_ttl, tasks, stop);
-        tasks.spawn(quotas.quotas.clone().run(stop.clone()));
-        spawn(quotas, tasks, stop);
+        tasks.spawn(collection.quotas.clone().run(stop.clone()));
+        tasks.spawn(collection.run(stop.clone()));
         tasks.spawn(accounts.accounts.clone().run(stop.clone()));
         spawn(accounts, tasks, stop);
         if !self.options.authority.is_empty() {
@@ -209,7 +180,6 @@ impl ControllerSet {
         tasks.spawn(aggregation.roles.clone().run(stop.clone()));
         spawn(aggregation, tasks, stop);
         informers.start(tasks, stop);
-        graph.start(tasks, stop);
         tasks.spawn(namespaces.run(stop.clone()));
     }
 }

@@ -9,6 +9,7 @@ pub mod autoscale;
 pub mod availability;
 pub mod balance;
 pub mod daemon;
+pub mod definition;
 pub mod departure;
 pub mod disruption;
 pub mod dns_records;

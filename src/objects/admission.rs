@@ -27,10 +27,10 @@ fn refuse(kind: &Kind, object: &Value, problems: Problems) -> Result<(), Status>
 /// Decodes, fills in and checks a new object.
 pub(super) fn prepare_new(kind: &Kind, object: Value) -> Result<Value, Status> {
     let mut object = fields::decode(kind, object)?;
-    (kind.default)(&mut object);
+    kind.default(&mut object);
     let mut problems = Problems::default();
     validate_metadata(kind, &object, &mut problems);
-    (kind.validate)(&object, &mut problems);
+    kind.validate(&object, &mut problems);
     refuse(kind, &object, problems)?;
     Ok(object)
 }
@@ -44,13 +44,10 @@ pub(super) fn prepare_changed(
     own_fields_only: bool,
 ) -> Result<Value, Status> {
     let mut object = fields::decode(kind, object)?;
-    (kind.default)(&mut object);
+    kind.default(&mut object);
     let mut problems = Problems::default();
     validate_metadata(kind, &object, &mut problems);
-    (kind.validate)(&object, &mut problems);
-    if !own_fields_only {
-        (kind.validate_update)(old, &object, &mut problems);
-    }
+    kind.validate_change(old, &object, own_fields_only, &mut problems);
     for pointer in kind.immutable {
         let (before, after) = (old.pointer(pointer), object.pointer(pointer));
         if before != after {

@@ -71,7 +71,8 @@ impl Objects {
             self.admit_change(address, part, &found.object, &next, &options).await?;
             ownership::write(&mut next, &applied.managed);
             if let Some(done) = self.replace(address, &found, next, &options).await? {
-                let object = if part == Part::Scale { scale::of(&done) } else { done };
+                let object =
+                    if part == Part::Scale { scale::of(address.kind, &done) } else { done };
                 return Ok(Applied { object, created: false });
             }
         }
@@ -114,7 +115,8 @@ fn run(
     managed: Managed,
 ) -> Result<rules::Applied, Status> {
     let now = stored::timestamp();
-    let apply = rules::Apply { live, config, shape: kind.schema(), applier, force, now: &now };
+    let shape = kind.schema();
+    let apply = rules::Apply { live, config, shape: &shape, applier, force, now: &now };
     apply.run(managed).map_err(|error| refuse(kind, config, &error))
 }
 
@@ -168,7 +170,9 @@ fn check_config(address: &Address, part: Part, config: &Value) -> Result<(), Sta
 
 /// What of a configuration the part can take, as a configuration of the whole object.
 fn config_for(kind: &Kind, part: Part, mut config: Value) -> Value {
-    fields::quantities_to_text(&mut config);
+    if kind.custom.is_none() {
+        fields::quantities_to_text(&mut config);
+    }
     if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.shift_remove("managedFields");
         if part != Part::Main {
@@ -196,7 +200,10 @@ fn config_for(kind: &Kind, part: Part, mut config: Value) -> Value {
     kept.insert("kind".into(), kind.kind.into());
     if part == Part::Scale {
         let replicas = kept.get("spec").and_then(|spec| spec.get("replicas")).cloned();
-        kept.insert("spec".into(), json!({"replicas": replicas.unwrap_or_else(|| 0.into())}));
+        kept.shift_remove("spec");
+        let mut config = Value::Object(kept);
+        scale::set_replicas(kind, &mut config, replicas.unwrap_or_else(|| 0.into()));
+        return config;
     }
     Value::Object(kept)
 }

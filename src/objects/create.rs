@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::access::Author;
 use super::{
-    Address, Objects, WriteOptions, admission, key, limits, ownership, refusal, service_account,
-    stored, str_at,
+    Address, Objects, WriteOptions, admission, definitions, key, limits, ownership, refusal,
+    service_account, stored, str_at,
 };
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::kv::{Compare, Op, OpResponse, RangeRequest, TxnRequest};
@@ -87,6 +87,7 @@ impl Objects {
         options: &WriteOptions,
     ) -> Result<Outcome, Status> {
         let namespace = self.admit_namespace(address).await?;
+        let definition = self.admit_definition(address.kind).await?;
         let author = options.author.as_deref();
         let home = namespace.as_ref().map(|found| &found.object);
         object = self.admit_new(address, home, object, author).await?;
@@ -103,6 +104,10 @@ impl Objects {
         if let Some(found) = namespace {
             let home = Address::new(admission::namespace_kind(), None, &address.namespace);
             compare.push(Compare::mod_revision(key::object(&home), found.revision));
+        }
+        if let Some(found) = definition {
+            let place = key::object(&definitions::definition_of(address.kind));
+            compare.push(Compare::mod_revision(place, found.revision));
         }
         let charged = quotas.turn.is_some();
         compare.extend(addresses.compare);
@@ -164,7 +169,7 @@ impl Objects {
 enum Outcome {
     Created(Value),
     Exists,
-    /// The namespace, an address or a quota changed in between.
+    /// The namespace, the definition, an address or a quota changed in between.
     Raced,
     /// Others charged the same quota.
     Overtaken,
@@ -229,6 +234,6 @@ pub(super) fn clean(
     }
     // The first status may depend on defaults (a pod's class on its requests).
     let mut filled = super::fields::decode(kind, object)?;
-    (kind.default)(&mut filled);
+    kind.default(&mut filled);
     Ok(filled)
 }

@@ -43,6 +43,10 @@ pub(super) struct Decoded {
 impl Decoded {
     /// The object that stands at the key, with the resourceVersion of that.
     pub(super) fn object(&self, kind: &Kind, kv: &KeyValue) -> Result<Arc<Value>, Status> {
+        // How such a kind is read changes with its definition.
+        if kind.custom.is_some() {
+            return stored::decode(kind, kv).map(Arc::new);
+        }
         let version = Version {
             api: (kind.group, kind.version),
             key: kv.key.clone(),

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::access::Author;
 use super::stored::{self, Found};
-use super::{Address, ListRequest, Objects, WriteOptions, str_at};
+use super::{Address, ListRequest, Objects, WriteOptions, definitions, str_at};
 use crate::model::status::Status;
 use crate::sys::clock;
 
@@ -174,6 +174,9 @@ fn mark(address: &Address, object: &Value, request: &DeleteRequest) -> Value {
     }
     if !marked && let Some(condition) = &request.condition {
         add_condition(&mut next, condition);
+    }
+    if !marked && definitions::is_definition(address.kind) {
+        next = definitions::mark(next);
     }
     if next["kind"] == "Namespace" && next["apiVersion"] == "v1" {
         next["status"]["phase"] = "Terminating".into();

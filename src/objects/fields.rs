@@ -17,8 +17,11 @@ pub fn decode(kind: &Kind, mut object: Value) -> Result<Value, Status> {
         fields.insert("apiVersion".into(), kind.api_version().into());
         fields.insert("kind".into(), kind.kind.into());
     }
-    quantities_to_text(&mut object);
-    (kind.decode)(object).map_err(|error| cannot_be_handled(kind, &error.to_string()))
+    // An amount of a custom kind is whatever its own schema says.
+    if kind.custom.is_none() {
+        quantities_to_text(&mut object);
+    }
+    kind.decode(object).map_err(|error| cannot_be_handled(kind, &error.to_string()))
 }
 
 fn cannot_be_handled(kind: &Kind, why: &str) -> Status {
@@ -72,7 +75,7 @@ pub fn check(
         return Ok(Vec::new());
     }
     decode(kind, sent.clone())?;
-    let unknown = unknown_fields(sent, kind.schema());
+    let unknown = unknown_fields(sent, &kind.schema());
     let doubled = doubled.iter().map(|field| format!("duplicate field \"{field}\""));
     let unknown = unknown.iter().map(|field| format!("unknown field \"{field}\""));
     let texts: Vec<String> = doubled.chain(unknown).collect();

@@ -23,7 +23,9 @@ mod apply;
 mod binding;
 mod bootstrap;
 mod create;
+mod custom_kinds;
 mod decoded;
+pub mod definitions;
 mod delete;
 mod ephemeral;
 mod eviction;
@@ -57,6 +59,7 @@ use ipnet::Ipv4Net;
 use serde_json::Value;
 
 pub use apply::{Applied, ApplyRequest};
+pub use custom_kinds::CustomKinds;
 pub use delete::{DeleteRequest, Deletion, Propagation};
 pub use read::{ListRequest, Listing};
 pub use sealed_kv::{SealedKv, Sweep};
@@ -82,6 +85,7 @@ pub struct Objects {
     rights: access::RightsCache,
     turns: quota::Turns,
     decoded: Arc<decoded::Decoded>,
+    custom: CustomKinds,
 }
 
 /// Which object a call is about.
@@ -144,6 +148,7 @@ impl Objects {
             rights: access::RightsCache::default(),
             turns: quota::Turns::default(),
             decoded: Arc::default(),
+            custom: CustomKinds::default(),
         }
     }
 }
@@ -155,6 +160,8 @@ fn str_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
 
 #[cfg(test)]
 mod admission_tests;
+#[cfg(test)]
+mod definitions_tests;
 #[cfg(test)]
 mod service_tests;
 #[cfg(test)]

@@ -88,7 +88,8 @@ pub(super) fn record(
 ) {
     let live = live.map(bare);
     let now = stored::timestamp();
-    let managed = rules::update(managed, live.as_ref(), &bare(next), kind.schema(), writer, &now);
+    let shape = kind.schema();
+    let managed = rules::update(managed, live.as_ref(), &bare(next), &shape, writer, &now);
     write(next, &managed);
 }
 

@@ -4,11 +4,25 @@ use serde_json::{Value, json};
 
 use super::update::{Part, Patch};
 use super::{Address, Objects, WriteOptions, str_at};
-use crate::model::kinds::Subresource;
+use crate::model::kinds::custom::ScalePaths;
+use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
 
+/// The scale of an object of a custom kind, from where its definition says.
+fn of_custom(object: &Value, paths: &ScalePaths) -> Value {
+    let at = |pointer: &str| object.pointer(pointer).cloned().unwrap_or_else(|| 0.into());
+    let mut status = json!({"replicas": at(&paths.status)});
+    if let Some(selector) = &paths.selector {
+        status["selector"] = str_at(object, selector).into();
+    }
+    scale(object, at(&paths.spec), status)
+}
+
 /// The scale of a workload.
-pub(super) fn of(object: &Value) -> Value {
+pub(super) fn of(kind: &Kind, object: &Value) -> Value {
+    if let Some(paths) = paths(kind) {
+        return of_custom(object, &paths);
+    }
     let labels = object.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
     let mut selector: Vec<String> = labels
         .into_iter()
@@ -19,6 +33,28 @@ pub(super) fn of(object: &Value) -> Value {
     let expressions = object.pointer("/spec/selector/matchExpressions").and_then(Value::as_array);
     selector.extend(expressions.into_iter().flatten().map(expression));
     let at = |pointer: &str| object.pointer(pointer).cloned().unwrap_or_else(|| 0.into());
+    let status = json!({"replicas": at("/status/replicas"), "selector": selector.join(",")});
+    scale(object, at("/spec/replicas"), status)
+}
+
+fn paths(kind: &Kind) -> Option<ScalePaths> {
+    kind.custom()?.scale.clone()
+}
+
+/// Writes a count where the kind has it.
+pub(super) fn set_replicas(kind: &Kind, object: &mut Value, count: Value) {
+    let pointer = paths(kind).map_or_else(|| "/spec/replicas".to_owned(), |paths| paths.spec);
+    let mut place = object;
+    for name in pointer.split('/').skip(1) {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        place = &mut place[name];
+    }
+    *place = count;
+}
+
+fn scale(object: &Value, replicas: Value, status: Value) -> Value {
     json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
@@ -29,8 +65,8 @@ pub(super) fn of(object: &Value) -> Value {
             "resourceVersion": object["metadata"]["resourceVersion"],
             "creationTimestamp": object["metadata"]["creationTimestamp"],
         },
-        "spec": {"replicas": at("/spec/replicas")},
-        "status": {"replicas": at("/status/replicas"), "selector": selector.join(",")},
+        "spec": {"replicas": replicas},
+        "status": status,
     })
 }
 
@@ -48,7 +84,7 @@ fn expression(requirement: &Value) -> String {
 }
 
 /// The workload with the count that a scale asks for.
-fn with_scale(current: &Value, scale: &Value) -> Result<Value, Status> {
+fn with_scale(kind: &Kind, current: &Value, scale: &Value) -> Result<Value, Status> {
     let replicas = match scale.pointer("/spec/replicas") {
         None | Some(Value::Null) => 0,
         Some(count) => count.as_i64().ok_or_else(|| {
@@ -56,7 +92,7 @@ fn with_scale(current: &Value, scale: &Value) -> Result<Value, Status> {
         })?,
     };
     let mut next = current.clone();
-    next["spec"]["replicas"] = replicas.into();
+    set_replicas(kind, &mut next, replicas.into());
     if let Some(metadata) = next["metadata"].as_object_mut() {
         match str_at(scale, "/metadata/resourceVersion") {
             "" => metadata.shift_remove("resourceVersion"),
@@ -72,7 +108,7 @@ impl Objects {
         if !address.kind.has(Subresource::Scale) {
             return Err(Status::unknown_resource());
         }
-        Ok(of(&self.get(address, None).await?))
+        Ok(of(address.kind, &self.get(address, None).await?))
     }
 
     pub(super) async fn update_scale(
@@ -81,10 +117,11 @@ impl Objects {
         scale: &Value,
         options: &WriteOptions,
     ) -> Result<Value, Status> {
+        let kind = address.kind;
         let done = self
-            .modify(address, Part::Scale, options, |current| with_scale(current, scale))
+            .modify(address, Part::Scale, options, |current| with_scale(kind, current, scale))
             .await?;
-        Ok(of(&done))
+        Ok(of(kind, &done))
     }
 
     pub(super) async fn patch_scale(
@@ -93,11 +130,12 @@ impl Objects {
         patch: &Patch,
         options: &WriteOptions,
     ) -> Result<Value, Status> {
+        let kind = address.kind;
         let done = self
             .modify(address, Part::Scale, options, |current| {
-                with_scale(current, &patch.apply(address.kind, &of(current))?)
+                with_scale(kind, current, &patch.apply(kind, &of(kind, current))?)
             })
             .await?;
-        Ok(of(&done))
+        Ok(of(kind, &done))
     }
 }

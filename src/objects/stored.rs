@@ -27,7 +27,7 @@ pub(super) struct Found {
 pub(super) fn encode(kind: &Kind, object: &Value) -> Result<Bytes, Status> {
     let mut object = object.clone();
     strip(&mut object);
-    (kind.to_stored)(&mut object);
+    kind.store(&mut object);
     serde_json::to_vec(&object).map(Bytes::from).map_err(Status::internal)
 }
 
@@ -46,7 +46,7 @@ pub(super) fn decode(kind: &Kind, kv: &KeyValue) -> Result<Value, Status> {
     }
     let mut object: Value = serde_json::from_slice(&kv.value)
         .map_err(|error| Status::internal(format!("{} cannot be read: {error}", key())))?;
-    (kind.from_stored)(&mut object);
+    kind.load(&mut object);
     set_version(&mut object, kv.mod_revision);
     Ok(object)
 }

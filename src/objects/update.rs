@@ -48,7 +48,9 @@ impl Patch {
         let result = match self.kind {
             PatchType::Json => patch::json_patch(document, &self.body),
             PatchType::Merge => patch::merge_patch(document, &self.body),
-            PatchType::Strategic => patch::strategic::apply(document, &self.body, kind.schema()),
+            // It would need merge keys, which no definition tells.
+            PatchType::Strategic if kind.custom.is_some() => return Err(no_strategic_merge()),
+            PatchType::Strategic => patch::strategic::apply(document, &self.body, &kind.schema()),
         };
         result.map_err(|error| {
             let text = crate::base::chain::chain(&error);
@@ -69,6 +71,15 @@ impl Patch {
             }
         })
     }
+}
+
+fn no_strategic_merge() -> Status {
+    let accepted =
+        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    let text = format!(
+        "the body of the request was in an unknown format - accepted media types include: {accepted}"
+    );
+    Status::failure(415, "UnsupportedMediaType", text)
 }
 
 /// Which fields a change may reach.
@@ -383,7 +394,7 @@ pub(super) fn next_object(
     if part == Part::EphemeralContainers {
         ephemeral::check(kind, &old, &next)?;
     }
-    if kind.generation && part != Part::Status && differs_beyond_metadata(&old, &next) {
+    if kind.generation && part != Part::Status && differs_beyond_metadata(kind, &old, &next) {
         let generation = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
         next["metadata"]["generation"] = (generation + 1).into();
     }
@@ -418,12 +429,14 @@ fn refuse_new_finalizers(kind: &Kind, old: &Value, next: &Value) -> Result<(), S
     Err(Status::invalid(kind.kind, kind.group, name, problems.into_causes()))
 }
 
-fn differs_beyond_metadata(old: &Value, new: &Value) -> bool {
+fn differs_beyond_metadata(kind: &Kind, old: &Value, new: &Value) -> bool {
     let rest = |object: &Value| {
         let mut object = object.clone();
         if let Some(fields) = object.as_object_mut() {
             fields.shift_remove("metadata");
-            fields.shift_remove("status");
+            if kind.custom.is_none() || kind.has(Subresource::Status) {
+                fields.shift_remove("status");
+            }
         }
         object
     };

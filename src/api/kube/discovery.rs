@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 
 use super::accept;
 use super::respond::json_response;
-use crate::model::kinds::{self, KINDS, Kind};
+use crate::model::kinds::Kind;
+use crate::model::kinds::custom::precedence;
 use crate::model::status::Status;
+use crate::objects::CustomKinds;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -39,29 +41,64 @@ fn wants_aggregated(headers: &HeaderMap) -> bool {
     })
 }
 
-fn groups() -> Vec<&'static str> {
-    let mut groups: Vec<&str> = kinds::group_versions().iter().map(|(group, _)| *group).collect();
-    groups.dedup();
-    groups
-}
+/// What is served at the moment of one answer.
+pub(super) struct Served(Vec<&'static Kind>);
 
-fn versions(group: &str) -> Vec<&'static str> {
-    let all = kinds::group_versions();
-    all.iter().filter(|(own, _)| *own == group).map(|(_, version)| *version).collect()
-}
+impl Served {
+    pub(super) fn of(kinds: &CustomKinds) -> Self {
+        Self(kinds.all())
+    }
 
-fn kinds_of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = &'static Kind> + 'a {
-    KINDS.iter().filter(move |kind| kind.group == group && kind.version == version)
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &'static Kind> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// The core group first, then in the order of the table.
+    fn groups(&self) -> Vec<&'static str> {
+        let mut groups = Vec::new();
+        for kind in &self.0 {
+            if !groups.contains(&kind.group) {
+                groups.push(kind.group);
+            }
+        }
+        groups
+    }
+
+    fn versions(&self, group: &str) -> Vec<&'static str> {
+        let own: Vec<&Kind> = self.kinds().filter(|kind| kind.group == group).collect();
+        let mut versions: Vec<&'static str> = Vec::new();
+        for kind in &own {
+            if !versions.contains(&kind.version) {
+                versions.push(kind.version);
+            }
+        }
+        if own.iter().any(|kind| kind.custom.is_some()) {
+            versions.sort_by_cached_key(|version| precedence(version));
+        }
+        versions
+    }
+
+    /// Groups and their versions, the preferred first.
+    pub(super) fn group_versions(&self) -> Vec<(&'static str, &'static str)> {
+        let of_group =
+            |group| self.versions(group).into_iter().map(move |version| (group, version));
+        self.groups().into_iter().flat_map(of_group).collect()
+    }
+
+    fn kinds_of<'a>(
+        &'a self,
+        group: &'a str,
+        version: &'a str,
+    ) -> impl Iterator<Item = &'static Kind> + 'a {
+        self.kinds().filter(move |kind| kind.group == group && kind.version == version)
+    }
 }
 
 /// `GET /api` (the core group) or `GET /apis` (all others).
-pub(super) fn root(legacy: bool, headers: &HeaderMap) -> Response {
+pub(super) fn root(served: &Served, legacy: bool, headers: &HeaderMap) -> Response {
     if wants_aggregated(headers) {
-        let items: Vec<Value> = groups()
-            .into_iter()
-            .filter(|group| group.is_empty() == legacy)
-            .map(aggregated_group)
-            .collect();
+        let groups = served.groups().into_iter().filter(|group| group.is_empty() == legacy);
+        let items: Vec<Value> = groups.map(|group| aggregated_group(served, group)).collect();
         let body = json!({
             "kind": "APIGroupDiscoveryList",
             "apiVersion": "apidiscovery.k8s.io/v2",
@@ -75,26 +112,27 @@ pub(super) fn root(legacy: bool, headers: &HeaderMap) -> Response {
     let body = if legacy {
         json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
     } else {
-        let named = groups().into_iter().filter(|group| !group.is_empty());
-        let items: Vec<Value> = named.map(plain_group).collect();
+        let named = served.groups().into_iter().filter(|group| !group.is_empty());
+        let items: Vec<Value> = named.map(|group| plain_group(served, group)).collect();
         json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": items})
     };
     json_response(StatusCode::OK, &body)
 }
 
 /// `GET /apis/GROUP`.
-pub(super) fn group(name: &str) -> Result<Response, Status> {
-    if !groups().contains(&name) {
+pub(super) fn group(served: &Served, name: &str) -> Result<Response, Status> {
+    if !served.groups().contains(&name) {
         return Err(Status::unknown_resource());
     }
-    let mut body = plain_group(name);
+    let mut body = plain_group(served, name);
     body["kind"] = "APIGroup".into();
     body["apiVersion"] = "v1".into();
     Ok(json_response(StatusCode::OK, &body))
 }
 
-fn plain_group(group: &str) -> Value {
-    let versions: Vec<Value> = versions(group)
+fn plain_group(served: &Served, group: &str) -> Value {
+    let versions: Vec<Value> = served
+        .versions(group)
         .into_iter()
         .map(|version| json!({"groupVersion": format!("{group}/{version}"), "version": version}))
         .collect();
@@ -102,9 +140,9 @@ fn plain_group(group: &str) -> Value {
 }
 
 /// `GET /api/v1` or `GET /apis/GROUP/VERSION`.
-pub(super) fn resources(group: &str, version: &str) -> Result<Response, Status> {
+pub(super) fn resources(served: &Served, group: &str, version: &str) -> Result<Response, Status> {
     let mut list = Vec::new();
-    for kind in kinds_of(group, version) {
+    for kind in served.kinds_of(group, version) {
         list.push(json!({
             "name": kind.plural,
             "singularName": kind.singular,
@@ -143,11 +181,13 @@ pub(super) fn resources(group: &str, version: &str) -> Result<Response, Status> 
     Ok(json_response(StatusCode::OK, &body))
 }
 
-fn aggregated_group(group: &'static str) -> Value {
-    let versions: Vec<Value> = versions(group)
+fn aggregated_group(served: &Served, group: &'static str) -> Value {
+    let versions: Vec<Value> = served
+        .versions(group)
         .into_iter()
         .map(|version| {
-            let resources: Vec<Value> = kinds_of(group, version).map(aggregated_kind).collect();
+            let resources: Vec<Value> =
+                served.kinds_of(group, version).map(aggregated_kind).collect();
             json!({"version": version, "freshness": "Current", "resources": resources})
         })
         .collect();

@@ -12,16 +12,20 @@ use serde_json::{Value, json};
 use super::accept::{self, Shape};
 use super::authentication::{self, Caller, NoCaller};
 use super::body::{self, PatchBody};
+use super::discovery::Served;
+use super::locate::{described, locate};
 use super::options::Options;
-use super::path::{self, Path, Resource};
+use super::path::{Path, Resource};
 use super::respond::{self, Refusal, json_response};
 use super::table::{self, Include};
-use super::{KubeState, discovery, logs, metrics, reviews, streams, watch};
+use super::{KubeState, logs, metrics, reviews, streams, watch};
 use crate::api::pod_streams::Action;
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
 use crate::objects::access::{self, Author, Identity};
-use crate::objects::{Address, ApplyRequest, DeleteRequest, Listing, WriteOptions, fields};
+use crate::objects::{
+    Address, ApplyRequest, DeleteRequest, Listing, WriteOptions, definitions, fields,
+};
 
 /// Answers every path under `/api` and `/apis`.
 pub(super) async fn handle(State(state): State<KubeState>, request: Request) -> Response {
@@ -36,7 +40,7 @@ async fn route(state: &KubeState, request: Request) -> Result<Response, Status> 
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let caller = authentication::of(state, &parts).await;
-    let path = path::parse(parts.uri.path());
+    let path = locate(state, parts.uri.path(), caller.is_ok()).await;
     let caller = match caller {
         Ok(caller) => caller,
         Err(NoCaller::Unknown(status)) => return Err(status),
@@ -56,7 +60,8 @@ async fn route(state: &KubeState, request: Request) -> Result<Response, Status> 
             if parts.method != Method::GET {
                 return Err(Status::method_not_allowed());
             }
-            return described(path, &parts.headers);
+            state.objects.freshen_kinds().await;
+            return described(&Served::of(state.objects.kinds()), path, &parts.headers);
         }
     };
     let options = query(&parts.uri)?;
@@ -85,17 +90,11 @@ async fn route(state: &KubeState, request: Request) -> Result<Response, Status> 
     if let (Ok(response), Some(author)) = (&mut answered, &author) {
         respond::warn(response, &author.warnings());
     }
-    answered
-}
-
-/// What discovery says about a path.
-fn described(path: Path, headers: &HeaderMap) -> Result<Response, Status> {
-    match path {
-        Path::Root { legacy } => Ok(discovery::root(legacy, headers)),
-        Path::Group(group) => discovery::group(&group),
-        Path::GroupVersion { group, version } => discovery::resources(&group, &version),
-        Path::Resource(_) | Path::Unknown => Err(Status::unknown_resource()),
+    let custom = call.kind().custom();
+    if let (Ok(response), Some(custom)) = (&mut answered, custom) {
+        respond::warn(response, custom.deprecation.as_slice());
     }
+    answered
 }
 
 /// Who is behind a request, if it is one that writes or enters a pod.
@@ -347,7 +346,9 @@ impl Call<'_> {
                 kind.kind
             )));
         }
-        let warnings = fields::check(kind, &object, &doubled, self.options.field_validation()?)?;
+        let validation = self.options.field_validation()?;
+        let mut warnings = fields::check(kind, &object, &doubled, validation)?;
+        warnings.extend(definitions::warnings(kind, &object));
         Ok((object, warnings))
     }
 
@@ -485,8 +486,9 @@ impl Call<'_> {
         }
         let (address, write) = (self.address(name), self.write()?);
         let validation = self.options.field_validation()?;
-        let (patched, warnings) =
+        let (patched, mut warnings) =
             self.state.objects.patch(&address, part, &patch, validation, write).await?;
+        warnings.extend(definitions::warnings(self.kind(), &patched));
         let mut response = self.answer(StatusCode::OK, patched);
         respond::warn(&mut response, &warnings);
         Ok(response)
@@ -514,7 +516,10 @@ impl Call<'_> {
         let request = ApplyRequest { config, force: self.options.flag("force")?, may_create };
         let applied = self.state.objects.apply(&address, part, request, write).await?;
         let code = if applied.created { StatusCode::CREATED } else { StatusCode::OK };
-        Ok(self.answer(code, applied.object))
+        let warnings = definitions::warnings(self.kind(), &applied.object);
+        let mut response = self.answer(code, applied.object);
+        respond::warn(&mut response, &warnings);
+        Ok(response)
     }
 
     /// What a body with delete options asks for; a trial has no record.

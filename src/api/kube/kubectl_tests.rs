@@ -398,6 +398,7 @@ async fn what_is_served_is_listed() {
     assert_eq!(
         out.split_whitespace().collect::<Vec<_>>(),
         [
+            "apiextensions.k8s.io/v1",
             "apps/v1",
             "authentication.k8s.io/v1",
             "authorization.k8s.io/v1",

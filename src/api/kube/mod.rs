@@ -15,6 +15,7 @@ mod dispatch;
 mod health;
 mod impersonation;
 mod json_fields;
+mod locate;
 mod logs;
 mod metrics;
 mod openapi;
@@ -82,6 +83,8 @@ mod access_tests;
 mod apply_tests;
 #[cfg(test)]
 mod kubectl_apply_tests;
+#[cfg(test)]
+mod kubectl_custom_tests;
 #[cfg(test)]
 mod kubectl_scaling_tests;
 #[cfg(test)]

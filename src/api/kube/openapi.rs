@@ -10,15 +10,17 @@ mod schemas;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use self::schemas::Flavour;
+use super::KubeState;
+use super::discovery::Served;
 use super::respond::{Refusal, json_response};
-use crate::model::kinds::{self, KINDS, Kind};
+use crate::model::kinds::Kind;
 use crate::model::status::Status;
 
 const TITLE: &str = "Kubernetes";
@@ -28,22 +30,23 @@ const PROTOBUF_ASKED: &str = "com.github.proto-openapi.spec.v2";
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// `GET /openapi/v2`: a Swagger document; in protobuf only its frame.
-pub(super) async fn v2(headers: HeaderMap) -> Response {
+pub(super) async fn v2(State(state): State<KubeState>, headers: HeaderMap) -> Response {
     let asked = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if asked.contains(PROTOBUF_ASKED) {
         let mut response = Response::new(Body::from(v2_protobuf()));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
         return response;
     }
+    let served = served(&state).await;
     let mut paths = Map::new();
-    for kind in KINDS {
+    for kind in served.kinds() {
         paths.insert(object_path(kind), object_operations(kind));
     }
     Json(json!({
         "swagger": "2.0",
         "info": {"title": TITLE, "version": VERSION},
         "paths": paths,
-        "definitions": schemas::of(KINDS.iter(), Flavour::V2),
+        "definitions": schemas::of(served.kinds(), Flavour::V2),
     }))
     .into_response()
 }
@@ -62,14 +65,19 @@ fn v2_protobuf() -> Vec<u8> {
     [field(1, b"2.0"), field(2, &info), field(8, &[])].concat()
 }
 
+async fn served(state: &KubeState) -> Served {
+    state.objects.freshen_kinds().await;
+    Served::of(state.objects.kinds())
+}
+
 fn document_path(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
 /// `GET /openapi/v3`: where each group and version is described.
-pub(super) async fn v3_index() -> Json<Value> {
+pub(super) async fn v3_index(State(state): State<KubeState>) -> Json<Value> {
     let mut paths = Map::new();
-    for (group, version) in kinds::group_versions() {
+    for (group, version) in served(&state).await.group_versions() {
         let path = document_path(group, version);
         let url = format!("/openapi/v3/{path}");
         paths.insert(path, json!({"serverRelativeURL": url}));
@@ -78,9 +86,10 @@ pub(super) async fn v3_index() -> Json<Value> {
 }
 
 /// `GET /openapi/v3/api/v1` and the like.
-pub(super) async fn v3(Path(rest): Path<String>) -> Response {
-    let own = KINDS.iter().filter(|kind| document_path(kind.group, kind.version) == rest);
-    let own: Vec<&Kind> = own.collect();
+pub(super) async fn v3(State(state): State<KubeState>, Path(rest): Path<String>) -> Response {
+    let served = served(&state).await;
+    let own = served.kinds().filter(|kind| document_path(kind.group, kind.version) == rest);
+    let own: Vec<&'static Kind> = own.collect();
     let paths: Map<String, Value> =
         own.iter().map(|kind| (object_path(kind), object_operations(kind))).collect();
     if paths.is_empty() {

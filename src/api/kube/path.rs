@@ -6,7 +6,7 @@
 //! ```
 //! `namespaces/NS` followed by nothing, `status` or `finalize` is the namespace itself.
 
-use crate::model::kinds::{self, Kind, Subresource};
+use crate::model::kinds::{Kind, Subresource};
 
 /// What a path is about.
 #[derive(Clone, Debug)]
@@ -35,8 +35,25 @@ pub(super) struct Resource {
     pub(super) subresource: Option<Subresource>,
 }
 
-pub(super) fn parse(path: &str) -> Path {
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+/// Finds the kind at a group, a version and a plural.
+pub(super) trait Find: Fn(&str, &str, &str) -> Option<&'static Kind> {}
+impl<F: Fn(&str, &str, &str) -> Option<&'static Kind>> Find for F {}
+
+fn split(path: &str) -> Vec<&str> {
+    path.split('/').filter(|segment| !segment.is_empty()).collect()
+}
+
+/// Group, version and plural of a path in a named group, whether they are served or not.
+pub(super) fn named(path: &str) -> Option<(&str, &str, &str)> {
+    match split(path).as_slice() {
+        ["apis", group, version, "namespaces", _, plural, ..]
+        | ["apis", group, version, plural, ..] => Some((group, version, plural)),
+        _ => None,
+    }
+}
+
+pub(super) fn parse(path: &str, find: &impl Find) -> Path {
+    let segments = split(path);
     match segments.as_slice() {
         ["api"] => Path::Root { legacy: true },
         ["apis"] => Path::Root { legacy: false },
@@ -47,13 +64,13 @@ pub(super) fn parse(path: &str) -> Path {
         ["apis", group, version] => {
             Path::GroupVersion { group: (*group).to_owned(), version: (*version).to_owned() }
         }
-        ["api", version, rest @ ..] => resource("", version, rest),
-        ["apis", group, version, rest @ ..] => resource(group, version, rest),
+        ["api", version, rest @ ..] => resource("", version, rest, find),
+        ["apis", group, version, rest @ ..] => resource(group, version, rest, find),
         _ => Path::Unknown,
     }
 }
 
-fn resource(group: &str, version: &str, rest: &[&str]) -> Path {
+fn resource(group: &str, version: &str, rest: &[&str], find: &impl Find) -> Path {
     let in_namespace = match rest {
         ["namespaces", _, part] => {
             !(group.is_empty() && (*part == "status" || *part == "finalize"))
@@ -66,7 +83,7 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Path {
         rest => (None, rest),
     };
     let [plural, rest @ ..] = rest else { return Path::Unknown };
-    let Some(kind) = kinds::by_path(group, version, plural) else { return Path::Unknown };
+    let Some(kind) = find(group, version, plural) else { return Path::Unknown };
     if namespace.is_some() && !kind.namespaced {
         return Path::Unknown;
     }
@@ -92,8 +109,12 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Path {
 
 #[cfg(test)]
 mod tests {
-    use super::{Path, parse};
-    use crate::model::kinds::Subresource;
+    use super::Path;
+    use crate::model::kinds::{Subresource, by_path};
+
+    fn parse(path: &str) -> Path {
+        super::parse(path, &by_path)
+    }
 
     #[test]
     fn paths_are_read_as_kubernetes_reads_them() {

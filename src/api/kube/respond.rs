@@ -80,7 +80,7 @@ pub(super) fn list_meta(listing: &Listing) -> Value {
 /// A list of whole objects.
 pub(super) fn list(kind: &Kind, listing: Listing) -> Value {
     json!({
-        "kind": format!("{}List", kind.kind),
+        "kind": kind.list_kind(),
         "apiVersion": kind.api_version(),
         "metadata": list_meta(&listing),
         "items": listing.items,

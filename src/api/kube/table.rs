@@ -34,12 +34,18 @@ fn columns(kind: &Kind) -> Vec<Value> {
             "priority": column.priority,
         })
     };
-    kind.columns.iter().map(definition).collect()
+    match kind.custom() {
+        Some(custom) => custom.column_definitions(),
+        None => kind.columns.iter().map(definition).collect(),
+    }
 }
 
 fn row(kind: &Kind, object: &Value, include: Include) -> Value {
     let now = clock::now();
-    let cells: Vec<Value> = kind.columns.iter().map(|column| (column.cell)(object, now)).collect();
+    let cells: Vec<Value> = match kind.custom() {
+        Some(custom) => custom.cells(object, now),
+        None => kind.columns.iter().map(|column| (column.cell)(object, now)).collect(),
+    };
     let object = match include {
         Include::None => Value::Null,
         Include::Metadata => respond::partial(object),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::kubectl_scaling_tests::ToldUsage;
@@ -81,6 +82,10 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let cancel = CancellationToken::new();
+        let (follower, keeper, stop) = (objects.clone(), objects.clone(), cancel.clone());
+        tasks.spawn(async move { follower.follow_definitions(stop).await });
+        tasks.spawn(async move { keeper.keep_definitions(cancel).await });
         Self { address, objects, kv, node, usage, _tasks: tasks }
     }
 

@@ -102,7 +102,7 @@ proptest! {
     fn no_object_of_any_kind_panics(seed in any::<u64>(), wild in any::<bool>()) {
         let mut maker = Maker(seed);
         for kind in KINDS {
-            let mut object = maker.value(kind.schema(), "", 9, wild);
+            let mut object = maker.value(&kind.schema(), "", 9, wild);
             if let Some(fields) = object.as_object_mut() {
                 fields.insert("apiVersion".into(), kind.api_version().into());
                 fields.insert("kind".into(), kind.kind.into());

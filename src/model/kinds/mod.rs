@@ -9,6 +9,7 @@
 //! Not here: how objects are stored (`objects/`), how they travel (`api/kube/`).
 
 mod convert;
+pub mod custom;
 mod defaults;
 mod human;
 mod print;
@@ -19,7 +20,8 @@ mod validate;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::schema::{Type, by_kind as by_name_and_version};
+use self::custom::{Custom, Shape, Slot};
+use super::schema::by_kind as by_name_and_version;
 
 pub use human::human_duration;
 pub use problems::Problems;
@@ -178,6 +180,9 @@ pub struct Kind {
     pub status_on_create: bool,
     /// What only the server sets on a new object, such as a first status.
     pub on_create: fn(&mut Value),
+    /// Of a kind that a CustomResourceDefinition made: what takes the place of the functions
+    /// above. They are called by the methods of the same names, which know.
+    pub custom: Option<&'static Slot>,
 }
 
 impl Kind {
@@ -190,10 +195,84 @@ impl Kind {
         }
     }
 
+    /// What a definition says of the kind now; nothing for those of the table.
+    pub fn custom(&self) -> Option<std::sync::Arc<Custom>> {
+        self.custom.map(Slot::now)
+    }
+
     /// Its fields, and how they merge.
-    pub fn schema(&self) -> &'static Type {
-        by_name_and_version(&self.api_version(), self.kind)
-            .expect("a test finds every kind in the table of types")
+    pub fn schema(&self) -> Shape {
+        if let Some(custom) = self.custom() {
+            return Shape::Custom(custom);
+        }
+        Shape::Table(
+            by_name_and_version(&self.api_version(), self.kind)
+                .expect("a test finds every kind in the table of types"),
+        )
+    }
+
+    /// The kind of its lists.
+    pub fn list_kind(&self) -> String {
+        match self.custom() {
+            Some(custom) => custom.list_kind.clone(),
+            None => format!("{}List", self.kind),
+        }
+    }
+
+    /// Known fields only, each of its type.
+    pub fn decode(&self, object: Value) -> Result<Value, serde_json::Error> {
+        match self.custom() {
+            Some(custom) => custom.decode(object),
+            None => (self.decode)(object),
+        }
+    }
+
+    pub fn default(&self, object: &mut Value) {
+        match self.custom() {
+            Some(custom) => custom.default(object),
+            None => (self.default)(object),
+        }
+    }
+
+    /// Judges a new object.
+    pub fn validate(&self, object: &Value, problems: &mut Problems) {
+        match self.custom() {
+            Some(custom) => custom.validate(object, None, problems),
+            None => (self.validate)(object, problems),
+        }
+    }
+
+    /// Judges a changed object; `own_fields_only` skips what an update may not do.
+    pub fn validate_change(
+        &self,
+        old: &Value,
+        new: &Value,
+        own_fields_only: bool,
+        problems: &mut Problems,
+    ) {
+        if let Some(custom) = self.custom() {
+            return custom.validate(new, Some(old), problems);
+        }
+        (self.validate)(new, problems);
+        if !own_fields_only {
+            (self.validate_update)(old, new, problems);
+        }
+    }
+
+    /// From the form that is stored to this version's.
+    pub fn load(&self, object: &mut Value) {
+        match self.custom() {
+            Some(custom) => custom.load(object),
+            None => (self.from_stored)(object),
+        }
+    }
+
+    /// From this version's form to the one that is stored.
+    pub fn store(&self, object: &mut Value) {
+        match self.custom() {
+            Some(custom) => custom.store(object),
+            None => (self.to_stored)(object),
+        }
     }
 
     pub fn has(&self, subresource: Subresource) -> bool {
@@ -217,6 +296,18 @@ pub fn by_kind(api_version: &str, name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.kind == name && kind.api_version() == api_version)
 }
 
+/// One version of every kind of the table whose objects can own, be owned, and go with their
+/// namespace. Not Events: they come by thousands and end by themselves.
+pub fn collected() -> Vec<&'static Kind> {
+    let mut found: Vec<&'static Kind> = Vec::new();
+    for kind in KINDS.iter().filter(|kind| kind.kept && kind.kind != "Event") {
+        if !found.iter().any(|held| held.group == kind.group && held.plural == kind.plural) {
+            found.push(kind);
+        }
+    }
+    found
+}
+
 /// Every group and version served, core first, in table order.
 pub fn group_versions() -> Vec<(&'static str, &'static str)> {
     let mut seen = Vec::new();
@@ -228,6 +319,8 @@ pub fn group_versions() -> Vec<(&'static str, &'static str)> {
     seen
 }
 
+#[cfg(test)]
+mod definition_tests;
 #[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]

@@ -33,6 +33,30 @@ impl Problems {
         self.push("FieldValueInvalid", field, format!("Invalid value: {value}: {detail}"));
     }
 
+    /// A field has a value of another type than its own.
+    pub fn type_invalid(&mut self, field: &str, value: &Value, detail: &str) {
+        self.push("FieldValueTypeInvalid", field, format!("Invalid value: {value}: {detail}"));
+    }
+
+    /// A list or a map has more members than it may.
+    pub fn too_many(&mut self, field: &str, count: u64, max: u64) {
+        let unit = if max == 1 { "item" } else { "items" };
+        let message = format!("Too many: {count}: must have at most {max} {unit}");
+        self.push("FieldValueTooMany", field, message);
+    }
+
+    /// As [`Problems::not_supported`], for values of any type.
+    pub fn not_one_of(&mut self, field: &str, value: &Value, supported: &[Value]) {
+        let list: Vec<String> = supported
+            .iter()
+            .map(|item| {
+                item.as_str().map_or_else(|| format!("\"{item}\""), |text| format!("{text:?}"))
+            })
+            .collect();
+        let message = format!("Unsupported value: {value}: supported values: {}", list.join(", "));
+        self.push("FieldValueNotSupported", field, message);
+    }
+
     /// A field's value is none of a fixed set.
     pub fn not_supported(&mut self, field: &str, value: &str, supported: &[&str]) {
         let list: Vec<String> = supported.iter().map(|item| format!("{item:?}")).collect();
@@ -60,6 +84,15 @@ impl Problems {
     pub fn too_long(&mut self, field: &str, max: usize, unit: &str) {
         let message = format!("Too long: may not be more than {max} {unit}");
         self.push("FieldValueTooLong", field, message);
+    }
+
+    /// Takes those of another in.
+    pub fn add(&mut self, other: Problems) {
+        self.causes.extend(other.causes);
+    }
+
+    pub fn len(&self) -> usize {
+        self.causes.len()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 mod access;
+mod definition;
 mod limits;
 mod network;
 mod reviews;
@@ -96,7 +97,17 @@ const PLAIN: Kind = Kind {
     validate_update: accept_update,
     status_on_create: false,
     on_create: keep,
+    custom: None,
 };
+
+/// A kind that a definition makes, without its names.
+pub(super) fn custom_kind(
+    fields: Vec<(&'static str, &'static str)>,
+    subresources: &'static [Subresource],
+) -> Kind {
+    let fields = fields.into_iter().map(|(name, pointer)| field(name, pointer));
+    Kind { generation: true, subresources, fields: Vec::leak(fields.collect()), ..PLAIN }
+}
 
 /// Every kind that is served.
 pub static KINDS: &[Kind] = &[
@@ -247,6 +258,7 @@ pub static KINDS: &[Kind] = &[
         on_create: defaults::replica_set_on_create,
         ..PLAIN
     },
+    definition::DEFINITION,
     reviews::SELF_SUBJECT,
     reviews::TOKEN,
     reviews::LOCAL_SUBJECT_ACCESS,

@@ -15,12 +15,14 @@
 //! Not here: what is done with them (`logic/apply`, `logic/patch`, `api/kube/openapi`).
 
 mod decode;
+mod intern;
 mod parse;
 
 use std::collections::BTreeMap;
 
 pub use decode::decode;
-pub use parse::{all, by_kind, by_name};
+pub use intern::intern;
+pub use parse::{all, by_kind, by_name, named};
 
 /// Words about types and fields, gzip; lines as in `types.txt`: JSON text, then the name.
 pub static DOCS_GZ: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kubernetes-docs.gz"));
@@ -68,6 +70,8 @@ pub enum Type {
     Named(usize),
 }
 
+static ANY: Type = Type::Any;
+
 impl Type {
     /// The type itself in the place of its name.
     pub fn resolve(&self) -> &Type {
@@ -80,7 +84,10 @@ impl Type {
     /// The type of a field of a struct or a map.
     pub fn field(&self, name: &str) -> Option<&Type> {
         match self.resolve() {
-            Type::Struct(fields) => fields.fields.get(name).map(|field| &field.shape),
+            Type::Struct(own) => {
+                let known = own.fields.get(name).map(|field| &field.shape);
+                known.or(own.open.then_some(&ANY))
+            }
             Type::Map { element, .. } => Some(element),
             _ => None,
         }
@@ -101,6 +108,8 @@ pub struct Struct {
     pub fields: BTreeMap<&'static str, Field>,
     /// Applied as one value.
     pub atomic: bool,
+    /// Has fields beside those that are named; of what type, nobody says.
+    pub open: bool,
 }
 
 /// One field and its rules.

@@ -28,6 +28,11 @@ pub fn by_name(name: &str) -> Option<&'static Definition> {
     table().by_name.get(name).map(|place| &all()[*place])
 }
 
+/// A reference to a type by its full name.
+pub fn named(name: &str) -> Option<Type> {
+    table().by_name.get(name).copied().map(Type::Named)
+}
+
 /// The type of the objects of a kind.
 pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Type> {
     let kinds: &HashMap<(&str, &str), usize> = &table().by_kind;

@@ -3,6 +3,8 @@
 //! They are made when they are asked for, which is seldom (clients keep them by their
 //! hash), so that the words take no memory in between.
 
+mod custom;
+
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 
@@ -34,8 +36,10 @@ pub(super) fn of<'k>(
     flavour: Flavour,
 ) -> Map<String, Value> {
     let mut wanted = BTreeSet::new();
+    let mut custom = Vec::new();
     for kind in kinds {
-        reach(kind.schema(), &mut wanted);
+        custom.extend(custom::schema(kind, flavour));
+        reach(&kind.schema(), &mut wanted);
         if let Some(place) = place_of(&kind.api_version(), kind.kind) {
             wanted.insert(place);
         }
@@ -53,6 +57,7 @@ pub(super) fn of<'k>(
     let types = wanted.into_iter().map(|place| &all()[place]);
     types
         .map(|definition| (definition.name.to_owned(), schema(definition, &words, flavour)))
+        .chain(custom)
         .collect()
 }
 

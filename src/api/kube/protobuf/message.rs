@@ -11,8 +11,10 @@ use super::ProtobufError;
 use super::schema::{self, Field, Message, Shape, Type};
 use super::wire::{Fields, Raw};
 
-/// Kubernetes' deepest types (JSON schemas aside) nest less than this.
-const DEPTH_MAX: usize = 32;
+/// Kubernetes' deepest types nest less than this, and the schemas of real definitions.
+const DEPTH_MAX: usize = 64;
+/// What the schemas of definitions are made of.
+const SCHEMA: &str = "apiextensions.v1.JSONSchemaProps";
 
 pub(super) fn text(bytes: &[u8], field: &str) -> Result<String, ProtobufError> {
     String::from_utf8(bytes.to_vec())
@@ -134,8 +136,34 @@ fn value(field: &Field, raw: Raw<'_>, depth: usize) -> Result<Value, ProtobufErr
         (Type::Time, Raw::Bytes(bytes)) => time(bytes),
         (Type::Json, Raw::Bytes(bytes)) => json(bytes),
         (Type::Texts, Raw::Bytes(bytes)) => texts(bytes, field)?,
+        (Type::SchemaOrList, Raw::Bytes(bytes)) => schema_or(bytes, 1, field, depth)?,
+        (Type::SchemaOrBool, Raw::Bytes(bytes)) => schema_or(bytes, 2, field, depth)?,
         _ => return Err(wrong(field)),
     })
+}
+
+/// A schema that stands in field `place` of a message, or what else there is.
+fn schema_or(
+    bytes: &[u8],
+    place: u64,
+    field: &Field,
+    depth: usize,
+) -> Result<Value, ProtobufError> {
+    let message = schema::find(SCHEMA).ok_or_else(|| wrong(field))?;
+    let mut others = Vec::new();
+    let mut allows = false;
+    for part in Fields::new(bytes) {
+        match part? {
+            (at, Raw::Bytes(bytes)) if at == place => {
+                return Ok(Value::Object(decode(message, bytes, depth + 1)?));
+            }
+            (_, Raw::Number(said)) => allows = said != 0,
+            (_, Raw::Bytes(bytes)) => others.push(STANDARD.encode(bytes).into()),
+            _ => {}
+        }
+    }
+    // A list is refused later, whatever stands in it.
+    Ok(if others.is_empty() && place == 2 { allows.into() } else { Value::Array(others) })
 }
 
 /// A message whose only field is a text.

@@ -7,8 +7,8 @@
 //! ```text
 //! "k8s\0" Unknown { 1: TypeMeta { 1: apiVersion, 2: kind }, 2: the object's message }
 //! ```
-//! The messages are described by `schema.txt` (written by `generate.py`), so a new kind
-//! needs no code here. Invariant: unknown field numbers are skipped, broken bytes refused.
+//! The messages are described by `schema.txt` (written by `generate.py`) and, with types of
+//! their own, `definitions.txt`, so a new kind needs no code here. Invariant: unknown field numbers are skipped, broken bytes refused.
 
 mod message;
 mod schema;
@@ -105,6 +105,57 @@ mod tests {
             }
         }
         assert!(decode(b"{}").is_err());
+    }
+
+    /// A field of a message whose content is bytes.
+    fn bytes(number: u32, content: &[u8]) -> Vec<u8> {
+        let tag = number << 3 | 2;
+        let mut field = Vec::new();
+        for mut rest in [tag, u32::try_from(content.len()).unwrap()] {
+            while rest >= 0x80 {
+                field.push((rest & 0x7f) as u8 | 0x80);
+                rest >>= 7;
+            }
+            field.push(rest as u8);
+        }
+        [field, content.to_vec()].concat()
+    }
+
+    #[test]
+    fn schemas_of_definitions_are_read_with_their_two_types() {
+        let text = bytes(5, b"string");
+        let list = [bytes(5, b"array"), bytes(24, &bytes(1, &text)), vec![0x88, 1, 0]].concat();
+        // A default that is empty is a default.
+        let open = [bytes(5, b"object"), bytes(8, &bytes(1, b"{}")), bytes(30, &[8, 1])].concat();
+        let closed = [bytes(5, b"object"), bytes(30, &[8, 0])].concat();
+        let typed =
+            [bytes(5, b"object"), bytes(30, &[vec![8, 1], bytes(2, &text)].concat())].concat();
+        let property = |name: &str, schema: &[u8]| {
+            bytes(29, &[bytes(1, name.as_bytes()), bytes(2, schema)].concat())
+        };
+        let root = [
+            property("list", &list),
+            property("open", &open),
+            property("closed", &closed),
+            property("typed", &typed),
+        ]
+        .concat();
+        let version = [bytes(1, b"v1"), vec![16, 0, 24, 1], bytes(4, &bytes(1, &root))].concat();
+        let object = bytes(2, &bytes(7, &version));
+        let meta =
+            [bytes(1, b"apiextensions.k8s.io/v1"), bytes(2, b"CustomResourceDefinition")].concat();
+        let body = [b"k8s\0".to_vec(), bytes(1, &meta), bytes(2, &object)].concat();
+        let read = decode(&body).unwrap();
+        assert_eq!(
+            read["spec"]["versions"],
+            serde_json::json!([{"name": "v1", "served": false, "storage": true, "schema":
+            {"openAPIV3Schema": {"properties": {
+                "list": {"type": "array", "items": {"type": "string"}, "minItems": 0},
+                "open": {"type": "object", "default": {}, "additionalProperties": true},
+                "closed": {"type": "object", "additionalProperties": false},
+                "typed": {"type": "object", "additionalProperties": {"type": "string"}},
+            }}}}])
+        );
     }
 
     #[test]

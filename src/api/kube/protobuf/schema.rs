@@ -6,13 +6,16 @@
 //!  2 - @core.v1.VolumeSource      name -: the fields belong to the outer object
 //! ```
 //! Types: `s` text, `b` bool, `i` integer, `d` double, `y` bytes, `@` message, `q`
-//! quantity, `x` number or text, `t` time, `j` JSON, `l` texts in a message; before it `*` for a list, `%` for a
+//! quantity, `x` number or text, `t` time, `j` JSON, `l` texts in a message,
+//! `a` a schema or a list, `o` a schema or a boolean; before it `*` for a list, `%` for a
 //! map from text; after it `?` where a zero is said and not only unset.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
 const TEXT: &str = include_str!("schema.txt");
+/// Of custom resource definitions, whose schemas need two types of their own.
+const DEFINITIONS: &str = include_str!("definitions.txt");
 
 /// What a field's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,10 @@ pub(super) enum Type {
     Time,
     Json,
     Texts,
+    /// A schema or a list, of which the first is told.
+    SchemaOrList,
+    /// A schema or a boolean.
+    SchemaOrBool,
     Message(&'static str),
 }
 
@@ -71,6 +78,8 @@ fn field(name: &'static str, code: &'static str) -> Option<Field> {
         "t" => Type::Time,
         "j" => Type::Json,
         "l" => Type::Texts,
+        "a" => Type::SchemaOrList,
+        "o" => Type::SchemaOrBool,
         message => Type::Message(message.strip_prefix('@')?),
     };
     Some(Field { name, shape, value, zero_is_said })
@@ -81,7 +90,7 @@ fn all() -> &'static HashMap<&'static str, Message> {
     ALL.get_or_init(|| {
         let mut all: HashMap<&'static str, Message> = HashMap::new();
         let mut current = "";
-        for line in TEXT.lines() {
+        for line in TEXT.lines().chain(DEFINITIONS.lines()) {
             let Some(rest) = line.strip_prefix(' ') else {
                 current = line;
                 all.entry(current).or_default();

@@ -5,6 +5,7 @@
 
 pub(super) mod access;
 pub(super) mod batch;
+pub(super) mod definition;
 pub(super) mod limits;
 pub(super) mod pod;
 pub(super) mod scaling;

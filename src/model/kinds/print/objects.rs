@@ -9,6 +9,16 @@ use super::{AGE, NAME, int_at, number, str_at, text};
 pub(in super::super) const NAMESPACE: &[Column] =
     &[NAME, text("Status", false, |object, _| str_at(object, "/status/phase").into()), AGE];
 
+pub(in super::super) const DEFINITION: &[Column] = &[
+    NAME,
+    Column {
+        data_type: "date",
+        ..text("Created At", false, |object, _| {
+            str_at(object, "/metadata/creationTimestamp").into()
+        })
+    },
+];
+
 pub(in super::super) const CONFIG_MAP: &[Column] = &[
     NAME,
     number("Data", false, |object, _| {

@@ -5,6 +5,8 @@
 
 pub(super) mod access;
 pub(super) mod batch;
+pub(super) mod definition;
+pub(super) mod definition_schema;
 pub(super) mod ingress;
 pub(super) mod limit_range;
 pub(super) mod meta;
