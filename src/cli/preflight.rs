@@ -12,6 +12,7 @@ use crate::install::apply::Places;
 use crate::install::preflight::{PreflightInput, preflight};
 use crate::logic::preflight::passes;
 use crate::model::node_config::Ports;
+use crate::model::threshold::EvictionThresholds;
 use crate::sys::host;
 
 /// Columns of a terminal that the table fits, whatever it is printed to.
@@ -45,6 +46,7 @@ pub fn run(args: PreflightArgs) -> Exit {
         ports: Ports::default(),
         engine: Places::default().engine,
         space_bytes: args.space_mib * 1_048_576,
+        eviction: EvictionThresholds::default(),
         resuming: false,
         cluster_time: None,
     });

@@ -17,7 +17,6 @@ use crate::logic::preflight::Finding;
 use crate::model::cluster::{Cluster, ParsedCluster, Problem};
 use crate::model::cluster_record::{ClusterBootstrap, ClusterRecord, NodeRecord};
 use crate::model::node_config::{NodeConfig, Paths, Ports, Role};
-use crate::model::threshold::EvictionThresholds;
 use crate::pki::{
     Authority, KeyRing, KubeconfigInput, NodeKey, NodeNames, SECRET_KEYS_FILE, kubeconfig,
 };
@@ -97,6 +96,7 @@ pub async fn init(request: &InitRequest, tools: &Tools) -> Result<InstallReport,
         ports: request.ports,
         engine: tools.places.engine.clone(),
         space_bytes: tools.bundle.space_needed(),
+        eviction: cluster.eviction,
         resuming: found.is_some(),
         cluster_time: None,
     })?;
@@ -201,7 +201,7 @@ fn node_config(
         paths: request.paths.clone(),
         ports: request.ports,
         pause_image: tools.bundle.pause_image(),
-        eviction: EvictionThresholds::default(),
+        eviction: cluster.eviction,
     })
 }
 

@@ -73,6 +73,8 @@ pub async fn join(command: &JoinCommand, tools: &Tools) -> Result<InstallReport,
         ports: command.ports,
         engine: tools.places.engine.clone(),
         space_bytes: tools.bundle.space_needed(),
+        // The cluster's own are in its answer, which comes later.
+        eviction: EvictionThresholds::default(),
         resuming: found.is_some(),
         cluster_time,
     })?;
@@ -187,7 +189,7 @@ fn node_config(command: &JoinCommand, answer: &JoinAnswer) -> NodeConfig {
         paths: command.paths.clone(),
         ports: command.ports,
         pause_image: answer.pause_image.clone(),
-        eviction: EvictionThresholds::default(),
+        eviction: answer.eviction,
     }
 }
 

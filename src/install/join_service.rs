@@ -297,6 +297,7 @@ impl JoinService {
             pod_range: node.pod_range,
             network,
             servers,
+            eviction: record.cluster.eviction,
             pause_image: record.pause_image.clone(),
             ca_certificate: authority.certificate_pem().to_owned(),
             ca_key: control.then(|| authority.key_pem()),

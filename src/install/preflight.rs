@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::logic::preflight::{Finding, HostFacts, HostNeeds, judge};
 use crate::model::node_config::{Paths, Ports};
+use crate::model::threshold::EvictionThresholds;
 use crate::sys::clock;
 use crate::sys::host::{self, Cgroups};
 use crate::sys::{files, services, systemd};
@@ -22,6 +23,8 @@ pub struct PreflightInput {
     pub engine: PathBuf,
     /// Bytes that the bundle will take, on each of the file systems it goes to.
     pub space_bytes: u64,
+    /// When the node will end pods, or take none.
+    pub eviction: EvictionThresholds,
     /// An unfinished installation of this same node is there.
     pub resuming: bool,
     /// The cluster's clock, when there is a cluster to ask.
@@ -34,6 +37,7 @@ pub fn preflight(input: &PreflightInput) -> Vec<Finding> {
         node_name: input.node_name.clone(),
         address: input.address.to_string(),
         space_bytes: input.space_bytes,
+        pods_need_free: input.eviction.nodefs_available,
         resuming: input.resuming,
     };
     judge(&gather(input), &needs)
@@ -61,6 +65,7 @@ fn gather(input: &PreflightInput) -> HostFacts {
         memory_bytes: host::memory_bytes().map_or(0, |(total, _)| total),
         data_dir: input.paths.data.display().to_string(),
         data_free_bytes: file_system.as_ref().map_or(0, |found| found.free_bytes),
+        data_total_bytes: file_system.as_ref().map_or(0, |found| found.total_bytes),
         data_file_system: file_system.map_or_else(|| "unknown".into(), |found| found.kind),
         engine_dir: input.engine.display().to_string(),
         engine_free_bytes: apart

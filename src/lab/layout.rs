@@ -15,6 +15,11 @@ pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const POD_RANGE: &str = "10.244.0.0/16";
 const SERVICE_RANGE: &str = "10.96.0.0/16";
 
+/// What a node keeps free: all of a lab shares one machine's disk, of which it takes little
+/// whatever its size, so that parts of the whole would say nothing about room for pods.
+const DISK_KEPT: &str = "256Mi";
+const INODES_KEPT: &str = "10000";
+
 /// Shapes of a lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -98,6 +103,7 @@ pub(crate) fn cluster_file(hosts: &[HostPlan]) -> String {
          spec:\n\
          \x20 network: {{podRange: {POD_RANGE}, nodePrefix: 24, serviceRange: {SERVICE_RANGE}, \
          clusterDomain: cluster.local}}\n\
+         \x20 eviction: {{nodefsAvailable: {DISK_KEPT}, nodefsInodesFree: {INODES_KEPT}}}\n\
          \x20 sites:\n\
          \x20   - name: city\n\
          \x20     centers:\n"

@@ -6,6 +6,8 @@
 
 use serde::Serialize;
 
+use crate::model::threshold::Threshold;
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,6 +49,8 @@ pub struct HostFacts {
     pub memory_bytes: u64,
     pub data_dir: String,
     pub data_free_bytes: u64,
+    /// Size of the file system of the data directory.
+    pub data_total_bytes: u64,
     pub data_file_system: String,
     /// Where the engine is unpacked.
     pub engine_dir: String,
@@ -70,6 +74,8 @@ pub struct HostNeeds {
     pub node_name: String,
     pub address: String,
     pub space_bytes: u64,
+    /// What must stay free on the data directory's file system for the node to take pods.
+    pub pods_need_free: Threshold,
     /// A continued installation holds ports and files itself.
     pub resuming: bool,
 }
@@ -187,11 +193,30 @@ fn judge_room(facts: &HostFacts, needs: &HostNeeds, found: &mut Vec<Finding>) {
     if let Some(free) = facts.engine_free_bytes {
         judge_space(free, ENGINE_RESERVE_BYTES, &facts.engine_dir);
     }
+    judge_pods_room(facts, needs, found);
     let kind = facts.data_file_system.as_str();
     if ["tmpfs", "nfs", "cifs", "overlay", "fuse"].contains(&kind) {
         let what = format!("the data directory is on {kind}, which is not durable or not fit");
         let fix = "put it on ext4 or xfs (--data-dir)";
         found.push(finding("file-system", what, &facts.data_dir, fix));
+    }
+}
+
+/// Whether there will be so little left that the node takes no pods.
+fn judge_pods_room(facts: &HostFacts, needs: &HostNeeds, found: &mut Vec<Finding>) {
+    let kept = needs.pods_need_free.of(facts.data_total_bytes);
+    let left = facts.data_free_bytes.saturating_sub(needs.space_bytes);
+    if !needs.resuming && left < kept {
+        let what = format!(
+            "{} MiB of {} will be free; with less than {} ({} MiB) the node takes no pods",
+            mib(left),
+            mib(facts.data_total_bytes),
+            String::from(needs.pods_need_free),
+            mib(kept)
+        );
+        let fix = "free or add disk space, or lower spec.eviction.nodefsAvailable of the cluster";
+        let pressure = finding("disk-pressure", what, &facts.data_dir, fix);
+        found.push(Finding { severity: Severity::Warning, ..pressure });
     }
 }
 
@@ -233,6 +258,7 @@ fn judge_neighbours(facts: &HostFacts, needs: &HostNeeds, found: &mut Vec<Findin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::threshold::EvictionThresholds;
 
     fn good() -> (HostFacts, HostNeeds) {
         let facts = HostFacts {
@@ -249,6 +275,7 @@ mod tests {
             memory_bytes: 8 << 30,
             data_dir: "/var/lib/holdfast".into(),
             data_free_bytes: 100 << 30,
+            data_total_bytes: 200 << 30,
             data_file_system: "ext4".into(),
             engine_dir: "/opt/holdfast/engine".into(),
             engine_free_bytes: None,
@@ -263,6 +290,7 @@ mod tests {
             node_name: "a1".into(),
             address: "10.0.0.1".into(),
             space_bytes: 1 << 30,
+            pods_need_free: EvictionThresholds::default().nodefs_available,
             resuming: false,
         };
         (facts, needs)
@@ -316,6 +344,7 @@ mod tests {
             "apparmor",
             "memory",
             "disk-space",
+            "disk-pressure",
             "file-system",
             "address",
             "port-in-use",

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::model::node_config::{ClusterNetwork, Role};
+use crate::model::threshold::EvictionThresholds;
 
 /// The whole cluster as asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,10 @@ use crate::model::node_config::{ClusterNetwork, Role};
 pub struct Cluster {
     pub name: String,
     pub network: NetworkSpec,
+    /// When nodes end pods because they run out of something; every node gets it when it
+    /// is made.
+    #[serde(default, skip_serializing_if = "EvictionThresholds::is_default")]
+    pub eviction: EvictionThresholds,
     pub sites: Vec<Site>,
 }
 

@@ -16,6 +16,7 @@ use crate::model::cluster_draft::{At, Draft, DraftCenter, DraftNode, DraftSite, 
 use crate::model::cluster_rules;
 use crate::model::located::{Located, Tree};
 use crate::model::node_config::Role;
+use crate::model::threshold::{EvictionThresholds, Threshold};
 
 impl Cluster {
     /// Reads a cluster file, reporting everything that is wrong together.
@@ -77,7 +78,7 @@ fn build(draft: Draft, aggregates: &[IpNet]) -> Cluster {
             .collect(),
     });
     let sites = sites.collect();
-    Cluster { name: text(draft.name), network, sites }
+    Cluster { name: text(draft.name), network, eviction: draft.eviction, sites }
 }
 
 fn read_root(root: &Located, findings: &mut Findings) -> Draft {
@@ -100,10 +101,13 @@ fn read_root(root: &Located, findings: &mut Findings) -> Draft {
         draft.name = text(metadata, "metadata", "name", findings);
     }
     if let Some(spec) = root.get("spec")
-        && known_keys(spec, "spec", &["network", "sites"], &["sites"], findings)
+        && known_keys(spec, "spec", &["network", "eviction", "sites"], &["sites"], findings)
     {
         if let Some(network) = spec.get("network") {
             read_network(network, &mut draft, findings);
+        }
+        if let Some(eviction) = spec.get("eviction") {
+            read_eviction(eviction, &mut draft.eviction, findings);
         }
         draft.sites_line = spec.get("sites").map_or(spec.line, |sites| sites.line);
         draft.sites = list(spec, "spec", "sites", findings)
@@ -123,6 +127,25 @@ fn read_network(network: &Located, draft: &mut Draft, findings: &mut Findings) {
         draft.node_prefix = parsed(network, path, "nodePrefix", "a prefix length", findings);
         draft.service_range = range(network, path, "serviceRange", findings);
         draft.cluster_domain = text(network, path, "clusterDomain", findings);
+    }
+}
+
+fn read_eviction(eviction: &Located, thresholds: &mut EvictionThresholds, findings: &mut Findings) {
+    let path = "spec.eviction";
+    let into: [(&str, &mut Threshold); 4] = [
+        ("memoryAvailable", &mut thresholds.memory_available),
+        ("nodefsAvailable", &mut thresholds.nodefs_available),
+        ("nodefsInodesFree", &mut thresholds.nodefs_inodes_free),
+        ("pidAvailable", &mut thresholds.pid_available),
+    ];
+    let keys = into.each_ref().map(|(key, _)| *key);
+    if known_keys(eviction, path, &keys, &[], findings) {
+        let what = "a quantity like 100Mi or a part like 10%";
+        for (key, threshold) in into {
+            if let Some(at) = parsed(eviction, path, key, what, findings) {
+                *threshold = at.value;
+            }
+        }
     }
 }
 

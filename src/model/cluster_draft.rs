@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::model::cluster::Problem;
 use crate::model::node_config::Role;
+use crate::model::threshold::EvictionThresholds;
 
 /// Collects problems while the tree is read.
 #[derive(Debug, Default)]
@@ -43,6 +44,7 @@ pub(crate) struct Draft {
     pub(crate) node_prefix: Option<At<u8>>,
     pub(crate) service_range: Option<At<IpNet>>,
     pub(crate) cluster_domain: Option<At<String>>,
+    pub(crate) eviction: EvictionThresholds,
     pub(crate) sites: Vec<DraftSite>,
     pub(crate) sites_line: u64,
 }

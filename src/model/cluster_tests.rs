@@ -1,6 +1,7 @@
 //! What the cluster file's reader must find, and on which line.
 
 use crate::model::cluster::Cluster;
+use crate::model::threshold::{EvictionThresholds, Threshold};
 
 const GOOD: &str = "\
 apiVersion: holdfast.io/v1
@@ -93,6 +94,32 @@ fn all_problems_come_together_in_line_order() {
     let problems = Cluster::parse(&text).expect_err("many").0;
     let lines: Vec<u64> = problems.iter().map(|problem| problem.line).collect();
     assert_eq!(lines, [3, 12, 12, 18, 18], "{problems:#?}");
+}
+
+#[test]
+fn thresholds_of_eviction_are_the_default_where_the_file_says_nothing() {
+    let eviction = "spec:\n  eviction: {nodefsAvailable: 2Gi, pidAvailable: 2.5%}";
+    let cluster = Cluster::parse(&GOOD.replace("spec:", eviction)).expect("good").cluster;
+    let expected = EvictionThresholds {
+        nodefs_available: Threshold::Amount(2 << 30),
+        pid_available: Threshold::Permille(25),
+        ..EvictionThresholds::default()
+    };
+    assert_eq!(cluster.eviction, expected);
+    let json = serde_json::to_string(&cluster).expect("serializes");
+    assert_eq!(serde_json::from_str::<Cluster>(&json).expect("reads back"), cluster);
+    let wrong = "spec:\n  eviction: {nodefsAvailable: 101%, imagefsAvailable: 15%}";
+    let problems = Cluster::parse(&GOOD.replace("spec:", wrong)).expect_err("wrong").0;
+    let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        all,
+        [
+            "line 5: spec.eviction: unknown key \"imagefsAvailable\"; known are memoryAvailable, \
+             nodefsAvailable, nodefsInodesFree, pidAvailable",
+            "line 5: spec.eviction.nodefsAvailable: \"101%\" is not a quantity like 100Mi or a \
+             part like 10%",
+        ]
+    );
 }
 
 #[test]

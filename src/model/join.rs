@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::node_config::{ClusterNetwork, Role};
 use crate::model::secret_keys::SecretKey;
+use crate::model::threshold::EvictionThresholds;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -41,6 +42,8 @@ pub struct JoinAnswer {
     pub pod_range: IpNet,
     pub network: ClusterNetwork,
     pub servers: Vec<SocketAddr>,
+    #[serde(default, skip_serializing_if = "EvictionThresholds::is_default")]
+    pub eviction: EvictionThresholds,
     pub pause_image: String,
     /// PEM.
     pub ca_certificate: String,

@@ -21,7 +21,7 @@ const SUFFIXES: &[(&str, u64)] =
 
 impl Threshold {
     /// `None` for what is neither.
-    pub fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         if let Some(percent) = text.strip_suffix('%') {
             let (whole, tenth) = percent.split_once('.').unwrap_or((percent, "0"));
             let (whole, tenth): (u64, u64) = (whole.parse().ok()?, tenth.parse().ok()?);
@@ -43,11 +43,19 @@ impl Threshold {
     }
 }
 
+impl std::str::FromStr for Threshold {
+    type Err = NoThreshold;
+
+    fn from_str(text: &str) -> Result<Self, NoThreshold> {
+        Self::parse(text).ok_or_else(|| NoThreshold(text.to_owned()))
+    }
+}
+
 impl TryFrom<String> for Threshold {
     type Error = NoThreshold;
 
     fn try_from(text: String) -> Result<Self, NoThreshold> {
-        Self::parse(&text).ok_or(NoThreshold(text))
+        text.parse()
     }
 }
 

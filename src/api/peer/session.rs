@@ -1,7 +1,8 @@
 //! The answering side of a connection between two nodes.
 //!
-//! Invariant: reading never waits for writing, or two nodes that have much to say to each
-//! other could each wait for the other to listen.
+//! Invariant: reading waits for writing only while as many answers as are worked on at a time
+//! are not written yet. The asking side (`link`) reads whatever it writes, so the two never
+//! each wait for the other to listen.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -26,6 +26,9 @@ const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bundle/samples/hello.
 /// Docker's own books, which it may rewrite whenever it likes.
 const DOCKERS_OWN: [&str; 3] = ["/var/lib/docker", "/run/docker", "/run/containerd"];
 
+/// Tables that this product makes and takes away.
+const OURS: [&str; 2] = ["ip holdfast {", "ip holdfast-policy {"];
+
 /// The host's own Docker; ended when dropped, before the lab goes.
 struct Foreign<'a> {
     lab: &'a Lab,
@@ -132,7 +135,7 @@ impl<'a> Foreign<'a> {
         let rules = inside(pid, &["nft", "--stateless", "list", "ruleset"])?;
         let tables = rules.split("table ").map(str::trim).filter(|table| !table.is_empty());
         let mut foreign: Vec<&str> =
-            tables.filter(|table| !table.starts_with("ip holdfast {")).collect();
+            tables.filter(|table| !OURS.iter().any(|own| table.starts_with(own))).collect();
         foreign.sort_unstable();
         ensure(foreign.iter().any(|table| table.contains("DOCKER")), || {
             format!("Docker's rules are not there:\n{rules}")
