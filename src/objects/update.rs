@@ -17,7 +17,7 @@ use super::{
     quota, refusal, service_ports, str_at,
 };
 use crate::logic::patch;
-use crate::model::kinds::{Kind, Subresource};
+use crate::model::kinds::{self, Kind, Subresource};
 use crate::model::kv::{Compare, Op, TxnRequest};
 use crate::model::status::Status;
 
@@ -358,6 +358,7 @@ pub(super) fn next_object(
             let mut next = wanted;
             if part.is_main() && kind.has(Subresource::Status) {
                 copy_field(&old, &mut next, "status");
+                kinds::keep_noted_status(kind, &old, &mut next);
             }
             if part.is_main() && kind.has(Subresource::Finalize) {
                 next["spec"]["finalizers"] = old["spec"]["finalizers"].clone();

@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Kind;
+
 /// Metrics, behavior and conditions that `autoscaling/v1` has no fields for, as v2 writes
 /// them.
 const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
@@ -113,9 +115,42 @@ pub(super) fn to_v2(object: &mut Value) {
     super::defaults::scaling::autoscaler(object);
 }
 
+/// What the annotations of a v1 object say of its status is its status: a write to the rest
+/// of the object changes it as little as `status` itself.
+pub fn keep_noted_status(kind: &Kind, old: &Value, next: &mut Value) {
+    if (kind.group, kind.version, kind.plural) != ("autoscaling", "v1", "horizontalpodautoscalers")
+    {
+        return;
+    }
+    let held = old.pointer("/metadata/annotations");
+    for name in [CURRENT, CONDITIONS] {
+        let _wished = noted(next, name);
+        if let Some(text) = held.and_then(|held| held.get(name))
+            && let Some(annotations) = annotations(next)
+        {
+            annotations.insert(name.to_owned(), text.clone());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_write_through_v1_leaves_the_noted_status() {
+        let kind = super::super::by_path("autoscaling", "v1", "horizontalpodautoscalers").unwrap();
+        let held = json!({"metadata": {"annotations": {CONDITIONS: "[1]", "mine": "a"}}});
+        for wished in [json!({}), json!({"annotations": {CONDITIONS: "[2]", CURRENT: "[3]"}})] {
+            let mut next = json!({"metadata": wished});
+            keep_noted_status(kind, &held, &mut next);
+            assert_eq!(next, json!({"metadata": {"annotations": {CONDITIONS: "[1]"}}}));
+        }
+        let other = super::super::by_path("autoscaling", "v2", "horizontalpodautoscalers").unwrap();
+        let mut next = json!({"metadata": {"annotations": {CURRENT: "[3]"}}});
+        keep_noted_status(other, &held, &mut next);
+        assert_eq!(next["metadata"]["annotations"][CURRENT], "[3]");
+    }
 
     #[test]
     fn v1_and_back_loses_nothing() {

@@ -23,6 +23,7 @@ use serde_json::Value;
 use self::custom::{Custom, Shape, Slot};
 use super::schema::by_kind as by_name_and_version;
 
+pub use convert::keep_noted_status;
 pub use human::human_duration;
 pub use problems::Problems;
 pub use table::KINDS;
