@@ -9,12 +9,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::base::limits::PRESSURE_HELD;
 use crate::logic::eviction::Signal;
+use crate::model::threshold::Period;
 
 /// What the node lacks, and who goes for it; shared by all of the agent.
 #[derive(Debug)]
 pub(crate) struct PressureBoard {
+    /// For how long a condition is held after its threshold was met last.
+    held: Period,
     /// When a condition's threshold was met last.
     met: Mutex<BTreeMap<&'static str, Instant>>,
     /// What each chosen pod says of its end, by uid.
@@ -23,18 +25,16 @@ pub(crate) struct PressureBoard {
     over: Mutex<BTreeSet<String>>,
 }
 
-impl Default for PressureBoard {
-    fn default() -> Self {
-        let evicted = watch::Sender::new(BTreeMap::new());
-        Self { met: Mutex::default(), evicted, over: Mutex::default() }
-    }
-}
-
 impl PressureBoard {
+    pub(crate) fn new(held: Period) -> Self {
+        let evicted = watch::Sender::new(BTreeMap::new());
+        Self { held, met: Mutex::default(), evicted, over: Mutex::default() }
+    }
+
     /// Whether the node's condition holds now.
     pub(crate) fn holds(&self, condition: &str) -> bool {
         let met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-        met.get(condition).is_some_and(|at| at.elapsed() < PRESSURE_HELD)
+        met.get(condition).is_some_and(|at| at.elapsed() < self.held.get())
     }
 
     pub(super) fn note(&self, signal: Signal) {
