@@ -3,8 +3,7 @@
 //! The aggregated form (one document) is what kubectl asks for first; the plain one
 //! (a document per group and version) is for everything else.
 
-use axum::Json;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
@@ -17,8 +16,8 @@ use crate::model::status::Status;
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// `GET /version`.
-pub(super) async fn version() -> Json<Value> {
-    Json(json!({
+pub(super) async fn version() -> impl IntoResponse {
+    let version = json!({
         "major": "1",
         "minor": "32",
         "gitVersion": "v1.32.0+holdfast",
@@ -28,7 +27,9 @@ pub(super) async fn version() -> Json<Value> {
         "goVersion": "",
         "compiler": "rustc",
         "platform": "linux/amd64",
-    }))
+    });
+    // Scripts look for lines of it.
+    ([(CONTENT_TYPE, "application/json")], format!("{version:#}"))
 }
 
 fn wants_aggregated(headers: &HeaderMap) -> bool {
@@ -50,8 +51,12 @@ fn versions(group: &str) -> Vec<&'static str> {
     all.iter().filter(|(own, _)| *own == group).map(|(_, version)| *version).collect()
 }
 
-fn kinds_of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = &'static Kind> + 'a {
-    KINDS.iter().filter(move |kind| kind.group == group && kind.version == version)
+/// By name, as Kubernetes lists them: `kubectl get all` follows this order.
+fn kinds_of(group: &str, version: &str) -> Vec<&'static Kind> {
+    let own = KINDS.iter().filter(|kind| kind.group == group && kind.version == version);
+    let mut kinds: Vec<&'static Kind> = own.collect();
+    kinds.sort_by_key(|kind| kind.plural);
+    kinds
 }
 
 /// `GET /api` (the core group) or `GET /apis` (all others).
@@ -147,7 +152,8 @@ fn aggregated_group(group: &'static str) -> Value {
     let versions: Vec<Value> = versions(group)
         .into_iter()
         .map(|version| {
-            let resources: Vec<Value> = kinds_of(group, version).map(aggregated_kind).collect();
+            let resources: Vec<Value> =
+                kinds_of(group, version).into_iter().map(aggregated_kind).collect();
             json!({"version": version, "freshness": "Current", "resources": resources})
         })
         .collect();
