@@ -29,8 +29,6 @@ const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
 const BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
-/// The claim did not name its volume itself.
-const BOUND_BY_US: &str = "pv.kubernetes.io/bound-by-controller";
 
 #[derive(Debug)]
 pub(super) struct Volumes {
@@ -164,7 +162,7 @@ impl Volumes {
             let patch = json!({
                 "metadata": {
                     "resourceVersion": claim.metadata.resource_version,
-                    "annotations": {BIND_COMPLETED: "yes", BOUND_BY_US: "yes"},
+                    "annotations": {BIND_COMPLETED: "yes", BY_CONTROLLER: "yes"},
                 },
                 "spec": {"volumeName": name},
             });
