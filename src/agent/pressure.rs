@@ -66,7 +66,9 @@ fn lacking(context: &Context) -> Vec<(Signal, Threshold, Level)> {
         (Signal::Pids, limits.pid_available, level(levels.tasks)),
     ];
     let met = signals.into_iter().filter(|(_, threshold, level)| is_met(*threshold, *level));
-    met.inspect(|(signal, ..)| context.pressure.note(*signal)).collect()
+    let met: Vec<_> = met.collect();
+    context.pressure.note(met.iter().map(|(signal, ..)| *signal));
+    met
 }
 
 async fn look(context: &Context, pods: &DesiredPods) {

@@ -50,6 +50,7 @@ fn free(name: &str, selector: &str) -> String {
 }
 
 /// A device of the machine with an empty file system, freed when its last mount goes.
+#[derive(Debug)]
 struct Disk(String);
 
 impl Disk {
@@ -120,12 +121,10 @@ fn wait_for_pressure(lab: &Lab, status: &str, reason: &str, tainted: bool) -> Ou
 /// Takes all of the node's disk but what lies below the threshold; returns the file.
 fn fill(lab: &Lab) -> Result<PathBuf, Failed> {
     let dir = PathBuf::from(format!("/proc/{}/root{DATA}", lab.pid("c1")?));
-    let said = succeed(Command::new("df").args(["-B1", "--output=avail"]).arg(&dir))?;
-    let left: u64 = said
-        .split_whitespace()
-        .last()
-        .and_then(|number| number.parse().ok())
-        .ok_or_else(|| format!("df says {said}"))?;
+    let said = succeed(Command::new("stat").args(["-f", "-c", "%a %S"]).arg(&dir))?;
+    let numbers: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [blocks, bytes] = numbers[..] else { return Err(format!("stat says {said}").into()) };
+    let left = blocks * bytes;
     let taken = left.saturating_sub(KEPT_BYTES - BEYOND_BYTES).to_string();
     let filler = dir.join("filler");
     // Reserved and not written: it costs the machine's own disk nothing.
