@@ -6,6 +6,7 @@
 //! The files are JSON and need no fsync: after a power cut the containers are gone too,
 //! and an unreadable file counts as absent.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -44,6 +45,22 @@ impl Checkpoint {
         }
     }
 
+    /// Removes every copy but those of these keys.
+    pub(crate) fn keep_only(&self, keys: &BTreeSet<String>) {
+        let kept: BTreeSet<PathBuf> = keys.iter().map(|key| self.path(key)).collect();
+        for name in pod_files::names_in(&self.dir).unwrap_or_default() {
+            let path = self.dir.join(&name);
+            // What is being written has another ending.
+            if name.ends_with(".json")
+                && !kept.contains(&path)
+                && let Err(error) = pod_files::remove_file(&path)
+            {
+                let path = path.display();
+                tracing::warn!(%path, %error, "cannot remove the copy of an object");
+            }
+        }
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<Value> {
         read(&self.path(key))
     }
@@ -79,6 +96,10 @@ mod tests {
         std::fs::write(dir.path().join("pods/torn.json"), b"{\"x\":").unwrap();
         assert_eq!(checkpoint.all(), [json!({"x": 1})]);
         assert_eq!(checkpoint.get("a/b"), Some(json!({"x": 1})));
+        checkpoint.keep("c/d", &json!({"y": 1}));
+        checkpoint.keep_only(&BTreeSet::from(["a/b".to_owned()]));
+        assert_eq!(checkpoint.all(), [json!({"x": 1})]);
+        assert!(!dir.path().join("pods/torn.json").exists());
         checkpoint.forget("a/b");
         checkpoint.forget("a/b");
         assert!(checkpoint.all().is_empty());

@@ -38,6 +38,8 @@ struct Worker {
 pub(crate) struct Dispatcher {
     context: Arc<Context>,
     desired: watch::Receiver<DesiredPods>,
+    /// The pods that the API wanted when it was looked at last, by uid.
+    wanted: BTreeSet<String>,
     cancel: CancellationToken,
     tasks: JoinSet<String>,
     workers: BTreeMap<String, Worker>,
@@ -57,6 +59,7 @@ impl Dispatcher {
             cancel,
             tasks: JoinSet::new(),
             workers: BTreeMap::new(),
+            wanted: BTreeSet::new(),
             surveys: 0,
             engine_answers: true,
         }
@@ -138,6 +141,10 @@ impl Dispatcher {
             }
         }
         if all.live {
+            if self.wanted.iter().any(|uid| !all.pods.contains_key(uid)) {
+                self.forget_copies(&all);
+            }
+            self.wanted = all.pods.keys().cloned().collect();
             for (uid, worker) in &self.workers {
                 if !all.pods.contains_key(uid) {
                     worker.desired.send_if_modified(|old| old.take().is_some());
@@ -195,8 +202,16 @@ impl Dispatcher {
         }
     }
 
-    /// Addresses and directories of pods that neither the API nor the engine knows.
+    /// Copies of what no pod names.
+    fn forget_copies(&self, all: &DesiredPods) {
+        let named = all.pods.values().map(|pod| (pod.identity.namespace.as_str(), &pod.raw));
+        self.context.references.keep_for(named);
+    }
+
+    /// Addresses and directories of pods that neither the API nor the engine knows, and
+    /// copies of what no pod names.
     async fn collect(&self) {
+        self.forget_copies(&self.desired.borrow().clone());
         let pods = self.context.config.node.paths.pods();
         let attached = match self.context.network.attached().await {
             Ok(attached) => attached,

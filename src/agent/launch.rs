@@ -258,7 +258,7 @@ impl PodWorker {
         };
         if engine.image(&pull).await?.is_some() {
             let message = format!("Container image \"{named}\" already present on machine");
-            self.event(None, Gravity::Normal, "Pulled", message);
+            self.tell_of_image(named, "Pulled", message);
             return Ok(pull);
         }
         if policy == "Never" {
@@ -266,17 +266,24 @@ impl PodWorker {
                 format!("Container image \"{named}\" is not present with pull policy of Never");
             return Err(Refusal::Waits { reason: "ErrImageNeverPull", message });
         }
-        self.event(None, Gravity::Normal, "Pulling", format!("Pulling image \"{named}\""));
+        self.tell_of_image(named, "Pulling", format!("Pulling image \"{named}\""));
         match engine.pull(&pull).await {
             Ok(()) => {
                 let message = format!("Successfully pulled image \"{named}\"");
-                self.event(None, Gravity::Normal, "Pulled", message);
+                self.tell_of_image(named, "Pulled", message);
                 Ok(pull)
             }
             Err(error) if error.is_unknown() => Err(Refusal::Round(error.into())),
             Err(error) => {
                 Err(Refusal::Waits { reason: "ErrImagePull", message: error.to_string() })
             }
+        }
+    }
+
+    /// The pause container's image is the node's own business.
+    fn tell_of_image(&self, named: &str, reason: &'static str, message: String) {
+        if named != self.context.config.node.pause_image {
+            self.event(None, Gravity::Normal, reason, message);
         }
     }
 

@@ -100,6 +100,7 @@ impl Agent {
         let copies = Checkpoint::new(config.checkpoints().join("configmaps"));
         let references = References::new(api.clone(), copies);
         let tokens = AccountTokens::new(api.clone());
+        let held = config.node.eviction.pressure_transition_period;
         let context = Context {
             config,
             api,
@@ -113,7 +114,7 @@ impl Agent {
             host,
             local: Mutex::new(BTreeMap::new()),
             usage: usage_board::UsageBoard::default(),
-            pressure: pressure_board::PressureBoard::default(),
+            pressure: pressure_board::PressureBoard::new(held),
         };
         Ok(Self { context: Arc::new(context), writer: Mutex::new(Some(writer)) })
     }

@@ -233,6 +233,7 @@ fn says(node: &Value, words: &[Words]) -> bool {
 
 type Words = (&'static str, &'static str, &'static str, String);
 
+/// In the kubelet's words, which people and programs look for.
 fn condition_words(health: &EngineHealth, under: impl Fn(&str) -> bool) -> Vec<Words> {
     let pressure = |type_, low: (&'static str, &str), fine: (&'static str, &str)| {
         let (status, words) = if under(type_) { ("True", low) } else { ("False", fine) };
@@ -240,7 +241,7 @@ fn condition_words(health: &EngineHealth, under: impl Fn(&str) -> bool) -> Vec<W
     };
     let answers = health.answered_at.is_some_and(|at| at.elapsed() < ENGINE_SILENCE_MAX);
     let ready = if answers {
-        ("Ready", "True", "AgentReady", "the agent is posting ready status".to_owned())
+        ("Ready", "True", "KubeletReady", "kubelet is posting ready status".to_owned())
     } else {
         let message = format!("the container engine does not answer: {}", health.trouble);
         ("Ready", "False", "EngineNotAnswering", message)
@@ -248,18 +249,18 @@ fn condition_words(health: &EngineHealth, under: impl Fn(&str) -> bool) -> Vec<W
     vec![
         pressure(
             "MemoryPressure",
-            ("AgentHasInsufficientMemory", "the node has insufficient memory available"),
-            ("AgentHasSufficientMemory", "the node has sufficient memory available"),
+            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ),
         pressure(
             "DiskPressure",
-            ("AgentHasDiskPressure", "the node's disk is nearly full"),
-            ("AgentHasNoDiskPressure", "the node has no disk pressure"),
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ),
         pressure(
             "PIDPressure",
-            ("AgentHasInsufficientPID", "the node has insufficient process ids available"),
-            ("AgentHasSufficientPID", "the node has sufficient process ids available"),
+            ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),
         ready,
     ]

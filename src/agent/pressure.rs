@@ -1,8 +1,9 @@
 //! Ends pods when the node runs out of memory, disk or process ids, and says so.
 //!
 //! ```text
-//! every period: levels ─► thresholds met ─► condition for five minutes, and one pod is chosen
-//!                                           └─► its worker kills it: Failed, reason Evicted
+//! every period: levels ─► thresholds met ─► condition, held for a while
+//!                             └─► (disk) images without a container go ─► levels again
+//!                                     └─► one pod is chosen, its worker kills it: Evicted
 //! ```
 //! Invariants: one pod at a time, the next only after another look at what is left; what is
 //! critical stays.
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::events::Gravity;
 use super::pod_source::{DesiredPod, DesiredPods};
+use crate::base::chain::chain;
 use crate::base::limits::PRESSURE_PERIOD;
 use crate::logic::amount;
 use crate::logic::eviction::{
@@ -46,12 +48,13 @@ pub(crate) async fn run(
     }
 }
 
-async fn look(context: &Context, pods: &DesiredPods) {
+/// What is below its threshold, memory first: it is what the kernel would kill for.
+fn lacking(context: &Context) -> Vec<(Signal, Threshold, Level)> {
     let levels = match host_facts::levels(&context.config.node.paths.data) {
         Ok(levels) => levels,
         Err(error) => {
             tracing::warn!(%error, "cannot measure what is left on this node");
-            return;
+            return Vec::new();
         }
     };
     let level = |(available, capacity)| Level { available, capacity };
@@ -62,13 +65,25 @@ async fn look(context: &Context, pods: &DesiredPods) {
         (Signal::Inodes, limits.nodefs_inodes_free, level(levels.inodes)),
         (Signal::Pids, limits.pid_available, level(levels.tasks)),
     ];
-    let met: Vec<_> = signals
-        .into_iter()
-        .filter(|(_, threshold, level)| is_met(*threshold, *level))
-        .inspect(|(signal, ..)| context.pressure.note(*signal))
-        .collect();
-    // Memory first: it is what the kernel would kill for.
-    if let Some((signal, threshold, level)) = met.first() {
+    let met = signals.into_iter().filter(|(_, threshold, level)| is_met(*threshold, *level));
+    let met: Vec<_> = met.collect();
+    context.pressure.note(met.iter().map(|(signal, ..)| *signal));
+    met
+}
+
+async fn look(context: &Context, pods: &DesiredPods) {
+    let Some((signal, ..)) = lacking(context).first().copied() else { return };
+    if matches!(signal, Signal::Disk | Signal::Inodes) {
+        // Images come back from the registry; a pod's end is felt.
+        match context.engine.remove_unused_images().await {
+            Ok(0) => {}
+            Ok(bytes) => tracing::info!(bytes, "images without a container were removed"),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "cannot remove unused images");
+            }
+        }
+    }
+    if let Some((signal, threshold, level)) = lacking(context).first() {
         relieve(context, pods, *signal, *threshold, *level).await;
     }
 }

@@ -4,7 +4,7 @@
 //! for a node's disk must not hold one. So a container that needs a secret in its environment
 //! cannot be made between a restart of the agent and the API's return.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use super::checkpoint::Checkpoint;
 use crate::client::api::SharedApi;
 use crate::client::{ApiError, ResourceRef};
 use crate::logic::pod_account::ROOT_CA;
+use crate::logic::pod_references::{Referred, names};
 
 const CONFIG_MAPS: ResourceRef = ResourceRef::of::<ConfigMap>(true);
 const SECRETS: ResourceRef = ResourceRef::of::<Secret>(true);
@@ -174,6 +175,27 @@ impl References {
         serde_json::from_value(raw)
             .map(Some)
             .map_err(|error| AgentError::config(format!("{key} cannot be read: {error}")))
+    }
+
+    /// Forgets what none of the node's pods names any more.
+    pub(crate) fn keep_for<'p>(&self, pods: impl Iterator<Item = (&'p str, &'p Value)>) {
+        let (mut on_disk, mut secret) = (BTreeSet::new(), BTreeSet::new());
+        for (namespace, pod) in pods {
+            let named = |what| names(pod, what).map(move |name| format!("{namespace}/{name}"));
+            on_disk.extend(named(Referred::ConfigMap));
+            secret.extend(named(Referred::Secret));
+            on_disk.extend(names(pod, Referred::Claim).flat_map(|name| {
+                let claim = format!("@persistentvolumeclaims/{namespace}/{name}");
+                let bound = self.checkpoint.get(&claim);
+                let volume = bound.as_ref().and_then(|claim| claim.pointer("/spec/volumeName"));
+                let volume = volume.and_then(Value::as_str);
+                let volume = volume.map(|name| format!("@persistentvolumes//{name}"));
+                [Some(claim), volume].into_iter().flatten()
+            }));
+        }
+        self.checkpoint.keep_only(&on_disk);
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.retain(|key, _| secret.contains(key));
     }
 
     fn keep(&self, what: Referent, key: &str, raw: &Value) {

@@ -159,9 +159,7 @@ pub const USAGE_ASKED_AT_ONCE: usize = 32;
 pub const USAGE_KEPT: Duration = Duration::from_secs(3);
 /// Longest answer of a node, bytes.
 pub const USAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// How often a node looks what is left of memory, disk and process ids, and how long it says
-/// that it lacked some (the kubelet's).
+/// How often a node looks what is left of memory, disk and process ids (the kubelet's).
 pub const PRESSURE_PERIOD: Duration = Duration::from_secs(10);
-pub const PRESSURE_HELD: Duration = Duration::from_secs(5 * 60);
 /// How long an evicted pod's processes get.
 pub const EVICTION_GRACE_S: i64 = 1;

@@ -57,6 +57,8 @@ enum Action {
     },
     /// Cover a directory by an empty file system until `uncover`.
     Cover { path: PathBuf, mib: u32 },
+    /// Cover a directory by the ext4 file system on a device until `uncover`.
+    CoverBy { device: PathBuf, path: PathBuf },
     /// Show again what `cover` has hidden.
     Uncover { path: PathBuf },
 }
@@ -94,6 +96,11 @@ pub async fn run(args: ProbeArgs) -> Result<u8, String> {
         Action::Cover { path, mib } => {
             files::create_dir(&path, 0o755).map_err(|error| chain(&error))?;
             adverse::mount_small_disk(&path, mib).map_err(|error| chain(&error))?;
+            Ok(Exit::Done.code())
+        }
+        Action::CoverBy { device, path } => {
+            files::create_dir(&path, 0o755).map_err(|error| chain(&error))?;
+            adverse::mount_device(&device, &path).map_err(|error| chain(&error))?;
             Ok(Exit::Done.code())
         }
         Action::Uncover { path } => {

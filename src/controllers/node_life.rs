@@ -199,7 +199,8 @@ impl NodeLife {
     async fn lift(&self, node: &Node) -> Result<(), ControllerError> {
         let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
         let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let mut wanted = by_conditions(conditions.map_or(&[], Vec::as_slice), &taints);
+        let cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
+        let mut wanted = by_conditions(conditions.map_or(&[], Vec::as_slice), cordoned, &taints);
         wanted.retain(|taint| taint.key != UNREACHABLE);
         if wanted == taints {
             return Ok(());

@@ -124,7 +124,12 @@ impl<O: Kind> Revisions<O> {
         let mut claimed = self.cache.by_index(BY_CONTROLLER, owner.uid());
         for orphan in self.cache.by_index(BY_ORPHANAGE, &key.namespace) {
             let fits = rollout_selector::matches(selector, orphan.metadata.labels.as_ref());
-            if !fits || orphan.is_terminating() || owner.is_terminating() {
+            if !fits || orphan.is_terminating() {
+                continue;
+            }
+            if owner.is_terminating() {
+                // What was taken from an owner that goes is no reason to write it anew.
+                claimed.push(orphan);
                 continue;
             }
             let stands = ownership::still_stands(&self.owners, owner).await;

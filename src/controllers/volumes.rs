@@ -162,7 +162,7 @@ impl Volumes {
             let patch = json!({
                 "metadata": {
                     "resourceVersion": claim.metadata.resource_version,
-                    "annotations": {BIND_COMPLETED: "yes"},
+                    "annotations": {BIND_COMPLETED: "yes", BY_CONTROLLER: "yes"},
                 },
                 "spec": {"volumeName": name},
             });

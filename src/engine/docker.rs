@@ -6,6 +6,7 @@
 //! Invariant: every call that is not a stream ends within a bounded time.
 //! Not here: translation of types (docker_translate.rs), streams (docker_stream.rs).
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -175,6 +176,18 @@ impl Engine for DockerEngine {
                 }));
             }
         }
+    }
+
+    async fn remove_unused_images(&self) -> Result<u64, EngineError> {
+        // Those without a tag are only some of them, and the engine's default.
+        let all = HashMap::from([("dangling", vec!["false"])]);
+        let options = query::PruneImagesOptionsBuilder::default().filters(&all).build();
+        let target = "unused images";
+        let pruned = self.call_within("remove", target, IMAGE_PULL_SILENCE, |docker| async move {
+            docker.prune_images(Some(options)).await
+        });
+        let bytes = pruned.await?.space_reclaimed.unwrap_or_default();
+        Ok(u64::try_from(bytes).unwrap_or_default())
     }
 
     async fn list(

@@ -173,6 +173,11 @@ impl Engine for FakeEngine {
         self.check()
     }
 
+    async fn remove_unused_images(&self) -> Result<u64, EngineError> {
+        self.check()?;
+        Ok(0)
+    }
+
     async fn list(
         &self,
         labels: &[(String, String)],

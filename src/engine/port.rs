@@ -213,6 +213,10 @@ pub trait Engine: Send + Sync + std::fmt::Debug + 'static {
 
     async fn pull(&self, reference: &str) -> Result<(), EngineError>;
 
+    /// Removes the images of which there is no container; answers the bytes that this gave
+    /// back.
+    async fn remove_unused_images(&self) -> Result<u64, EngineError>;
+
     /// All containers, running or not, that carry every one of these labels.
     async fn list(&self, labels: &[(String, String)])
     -> Result<Vec<ContainerSummary>, EngineError>;

@@ -116,12 +116,13 @@ fn busy_ports(input: &PreflightInput) -> Vec<(u16, String)> {
 }
 
 /// Something under our directories that this installation did not put there. The
-/// service directory may exist: our own PID 1 makes it.
+/// service directory may exist: our own PID 1 makes it. So may what a new file system has.
 fn foreign_install(paths: &Paths) -> Option<String> {
     let own = Path::new(services::SERVICE_DIR);
     let first = |dir: &Path| {
         let found = files::list_dir(dir).unwrap_or_default().into_iter();
-        found.filter(|path| path != own).find(|path| !files::is_leftover(path))
+        let new = |path: &Path| path.file_name().is_some_and(|name| name == "lost+found");
+        found.filter(|path| path != own && !new(path)).find(|path| !files::is_leftover(path))
     };
     first(&paths.config).or_else(|| first(&paths.data)).map(|path| path.display().to_string())
 }

@@ -17,6 +17,10 @@ pub enum SelectorError {
     Field { selector: String, part: String },
     #[error("field label not supported: {field}")]
     UnknownField { field: String },
+    #[error(
+        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+    )]
+    NamesOnly { field: String },
     #[error("{operator:?} is not a valid label selector operator")]
     Operator { operator: String },
 }
@@ -170,8 +174,8 @@ fn parse_requirement(part: &str) -> Result<Requirement, SelectorError> {
             _ => Err(label_error(format!("found '{head}', expected: in, notin"))),
         };
     }
-    if part.split_whitespace().count() > 1 {
-        return Err(label_error(format!("found '{part}', expected: in, notin, =, ==, !=, gt, lt")));
+    if let Some(word) = part.split_whitespace().nth(1) {
+        return Err(label_error(format!("found '{word}', expected: in, notin, =, ==, !=, gt, lt")));
     }
     requirement(part, Test::Exists)
 }
@@ -188,6 +192,16 @@ fn requirement(key: &str, test: Test) -> Result<Requirement, SelectorError> {
         )));
     }
     Ok(Requirement { key: key.to_owned(), test })
+}
+
+/// Kinds with fields of their own say so in other words than those without.
+fn unknown_field(field: &str, fields: &[SelectableField]) -> SelectorError {
+    let field = field.to_owned();
+    if fields.iter().any(|known| !known.name.starts_with("metadata.")) {
+        SelectorError::UnknownField { field }
+    } else {
+        SelectorError::NamesOnly { field }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,7 +235,7 @@ impl FieldSelector {
             let known = fields
                 .iter()
                 .find(|known| known.name == field.trim())
-                .ok_or_else(|| SelectorError::UnknownField { field: field.trim().to_owned() })?;
+                .ok_or_else(|| unknown_field(field.trim(), fields))?;
             tests.push(FieldTest { pointer: known.pointer, value: value.trim().into(), equal });
         }
         Ok(Self { tests })
@@ -310,5 +324,10 @@ mod tests {
         assert!(!selector("spec.nodeName=").matches(&pod));
         let error = FieldSelector::parse("spec.image=x", fields).unwrap_err();
         assert_eq!(error.to_string(), "field label not supported: spec.image");
+        let maps = by_path("", "v1", "configmaps").unwrap().fields;
+        assert_eq!(
+            FieldSelector::parse("data.a=x", maps).unwrap_err().to_string(),
+            "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        );
     }
 }

@@ -42,19 +42,22 @@ const PRESSURES: &[(&str, &str)] = &[
     ("PIDPressure", "node.kubernetes.io/pid-pressure"),
 ];
 
-/// The node's taints as its conditions want them; others stay as they are.
-pub fn by_conditions(conditions: &[NodeCondition], taints: &[Taint]) -> Vec<Taint> {
+/// What a cordoned node is tainted with.
+const CORDONED: &str = "node.kubernetes.io/unschedulable";
+
+/// The node's taints as its conditions and a cordon want them; others stay as they are.
+pub fn by_conditions(conditions: &[NodeCondition], cordoned: bool, taints: &[Taint]) -> Vec<Taint> {
     let holds = |kind: &str| {
         conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True")
     };
-    let is_pressure = |key: &str| PRESSURES.iter().find(|(_, own)| *own == key);
-    let kept = taints
-        .iter()
-        .filter(|taint| is_pressure(&taint.key).is_none_or(|(condition, _)| holds(condition)));
+    let reasons = PRESSURES.iter().map(|(condition, key)| (holds(condition), *key));
+    let reasons: Vec<(bool, &str)> = reasons.chain([(cordoned, CORDONED)]).collect();
+    let wanted = |key: &str| reasons.iter().find(|(_, own)| *own == key).map(|(holds, _)| *holds);
+    let kept = taints.iter().filter(|taint| wanted(&taint.key).unwrap_or(true));
     let mut all: Vec<Taint> = kept.cloned().collect();
-    for (condition, key) in PRESSURES {
-        if holds(condition) && !all.iter().any(|taint| taint.key == *key) {
-            let (key, effect) = ((*key).to_owned(), "NoSchedule".to_owned());
+    for (holds, key) in reasons {
+        if holds && !all.iter().any(|taint| taint.key == key) {
+            let (key, effect) = (key.to_owned(), "NoSchedule".to_owned());
             all.push(Taint { key, effect, ..Taint::default() });
         }
     }
@@ -102,10 +105,17 @@ mod tests {
         };
         let own = Taint { key: "mine".into(), effect: "NoExecute".into(), ..Taint::default() };
         let low = [condition("MemoryPressure", "True"), condition("DiskPressure", "False")];
-        let once = by_conditions(&low, std::slice::from_ref(&own));
+        let once = by_conditions(&low, false, std::slice::from_ref(&own));
         let keys: Vec<&str> = once.iter().map(|taint| taint.key.as_str()).collect();
         assert_eq!(keys, ["mine", "node.kubernetes.io/memory-pressure"]);
-        assert_eq!(by_conditions(&low, &once), once);
-        assert_eq!(by_conditions(&[condition("MemoryPressure", "False")], &once), [own]);
+        assert_eq!(by_conditions(&low, false, &once), once);
+        let high = [condition("MemoryPressure", "False")];
+        assert_eq!(by_conditions(&high, false, &once), std::slice::from_ref(&own));
+        let cordoned = by_conditions(&high, true, std::slice::from_ref(&own));
+        assert_eq!(
+            (cordoned[1].key.as_str(), cordoned[1].effect.as_str()),
+            (CORDONED, "NoSchedule")
+        );
+        assert_eq!(by_conditions(&high, false, &cordoned), [own]);
     }
 }

@@ -138,13 +138,17 @@ fn read_eviction(eviction: &Located, thresholds: &mut EvictionThresholds, findin
         ("nodefsInodesFree", &mut thresholds.nodefs_inodes_free),
         ("pidAvailable", &mut thresholds.pid_available),
     ];
-    let keys = into.each_ref().map(|(key, _)| *key);
+    let held = "pressureTransitionPeriod";
+    let keys: Vec<&str> = into.iter().map(|(key, _)| *key).chain([held]).collect();
     if known_keys(eviction, path, &keys, &[], findings) {
         let what = "a quantity like 100Mi or a part like 10%";
         for (key, threshold) in into {
             if let Some(at) = parsed(eviction, path, key, what, findings) {
                 *threshold = at.value;
             }
+        }
+        if let Some(at) = parsed(eviction, path, held, "a time like 5m or 90s", findings) {
+            thresholds.pressure_transition_period = at.value;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the cluster file's reader must find, and on which line.
 
 use crate::model::cluster::Cluster;
-use crate::model::threshold::{EvictionThresholds, Threshold};
+use crate::model::threshold::{EvictionThresholds, Period, Threshold};
 
 const GOOD: &str = "\
 apiVersion: holdfast.io/v1
@@ -98,26 +98,29 @@ fn all_problems_come_together_in_line_order() {
 
 #[test]
 fn thresholds_of_eviction_are_the_default_where_the_file_says_nothing() {
-    let eviction = "spec:\n  eviction: {nodefsAvailable: 2Gi, pidAvailable: 2.5%}";
+    let eviction = "spec:\n  eviction: {nodefsAvailable: 2Gi, pidAvailable: 2.5%, pressureTransitionPeriod: 90s}";
     let cluster = Cluster::parse(&GOOD.replace("spec:", eviction)).expect("good").cluster;
     let expected = EvictionThresholds {
         nodefs_available: Threshold::Amount(2 << 30),
         pid_available: Threshold::Permille(25),
+        pressure_transition_period: Period::from_secs(90),
         ..EvictionThresholds::default()
     };
     assert_eq!(cluster.eviction, expected);
     let json = serde_json::to_string(&cluster).expect("serializes");
     assert_eq!(serde_json::from_str::<Cluster>(&json).expect("reads back"), cluster);
-    let wrong = "spec:\n  eviction: {nodefsAvailable: 101%, imagefsAvailable: 15%}";
+    let wrong = "spec:\n  eviction: {nodefsAvailable: 101%, imagefsAvailable: 15%, \
+                 pressureTransitionPeriod: soon}";
     let problems = Cluster::parse(&GOOD.replace("spec:", wrong)).expect_err("wrong").0;
     let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(
         all,
         [
             "line 5: spec.eviction: unknown key \"imagefsAvailable\"; known are memoryAvailable, \
-             nodefsAvailable, nodefsInodesFree, pidAvailable",
+             nodefsAvailable, nodefsInodesFree, pidAvailable, pressureTransitionPeriod",
             "line 5: spec.eviction.nodefsAvailable: \"101%\" is not a quantity like 100Mi or a \
              part like 10%",
+            "line 5: spec.eviction.pressureTransitionPeriod: \"soon\" is not a time like 5m or 90s",
         ]
     );
 }

@@ -1,5 +1,9 @@
-//! When something is running out: a quantity, or a part of the whole.
+//! When something is running out, a quantity or a part of the whole, and for how long a node
+//! says so.
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 /// `100Mi`, `1000` or `10%`.
@@ -75,6 +79,53 @@ impl From<Threshold> for String {
     }
 }
 
+/// `5m`, `90s` or `1h30m`, to the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Period(Duration);
+
+/// What is no period.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a time like 5m or 90s")]
+pub struct NoPeriod(String);
+
+impl Period {
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    pub fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl std::str::FromStr for Period {
+    type Err = NoPeriod;
+
+    fn from_str(text: &str) -> Result<Self, NoPeriod> {
+        let parsed = text.parse::<SignedDuration>().ok();
+        let seconds = parsed.and_then(|parsed| u64::try_from(parsed.as_secs()).ok());
+        seconds.map(Self::from_secs).ok_or_else(|| NoPeriod(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Period {
+    type Error = NoPeriod;
+
+    fn try_from(text: String) -> Result<Self, NoPeriod> {
+        text.parse()
+    }
+}
+
+impl From<Period> for String {
+    fn from(period: Period) -> String {
+        match period.0.as_secs() {
+            seconds if seconds > 0 && seconds % 60 == 0 => format!("{}m", seconds / 60),
+            seconds => format!("{seconds}s"),
+        }
+    }
+}
+
 /// Below which a node ends pods (the kubelet's hard thresholds and their defaults).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -83,6 +134,8 @@ pub struct EvictionThresholds {
     pub nodefs_available: Threshold,
     pub nodefs_inodes_free: Threshold,
     pub pid_available: Threshold,
+    /// For how long the node says that it lacks something after it was seen last.
+    pub pressure_transition_period: Period,
 }
 
 impl Default for EvictionThresholds {
@@ -92,6 +145,7 @@ impl Default for EvictionThresholds {
             nodefs_available: Threshold::Permille(100),
             nodefs_inodes_free: Threshold::Permille(50),
             pid_available: Threshold::Permille(50),
+            pressure_transition_period: Period::from_secs(5 * 60),
         }
     }
 }
@@ -121,6 +175,19 @@ mod tests {
         }
         for wrong in ["", "x", "-5", "101%", "-1%", "1.25%", "5Mi%", "Mi"] {
             assert_eq!(Threshold::parse(wrong), None, "{wrong}");
+        }
+    }
+    #[test]
+    fn periods_are_read_to_the_second_and_written_in_one_unit() {
+        for (text, seconds, written) in
+            [("5m", 300, "5m"), ("90s", 90, "90s"), ("1h30m", 5_400, "90m"), ("0s", 0, "0s")]
+        {
+            let period: Period = text.parse().unwrap();
+            assert_eq!(period, Period::from_secs(seconds));
+            assert_eq!(String::from(period), written);
+        }
+        for wrong in ["", "5", "soon", "-5m"] {
+            assert!(wrong.parse::<Period>().is_err(), "{wrong}");
         }
     }
 }

@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::access::Author;
 use super::stored::{self, Found};
 use super::{Address, ListRequest, Objects, WriteOptions, definitions, str_at};
+use crate::model::priority::SYSTEM_CLASSES;
 use crate::model::status::Status;
 use crate::sys::clock;
 
@@ -114,11 +115,16 @@ impl Objects {
     }
 }
 
-/// The cluster's own namespaces stay.
+/// The cluster's own namespaces and priorities stay.
 fn check_protected(address: &Address) -> Result<(), Status> {
     let kind = address.kind;
     if kind.kind == "Namespace" && PROTECTED_NAMESPACES.contains(&address.name.as_str()) {
         let why = "this namespace may not be deleted";
+        return Err(Status::forbidden(kind.plural, kind.group, &address.name, why));
+    }
+    let is_system = |name: &str| SYSTEM_CLASSES.iter().any(|class| class.name == name);
+    if kind.kind == "PriorityClass" && is_system(&address.name) {
+        let why = "this is a system priority class and cannot be deleted";
         return Err(Status::forbidden(kind.plural, kind.group, &address.name, why));
     }
     Ok(())

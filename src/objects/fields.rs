@@ -21,7 +21,26 @@ pub fn decode(kind: &Kind, mut object: Value) -> Result<Value, Status> {
     if kind.custom.is_none() {
         quantities_to_text(&mut object);
     }
-    kind.decode(object).map_err(|error| cannot_be_handled(kind, &error.to_string()))
+    let decoded = kind.decode(object);
+    let mut object = decoded.map_err(|error| cannot_be_handled(kind, &error.to_string()))?;
+    drop_empty(&mut object);
+    Ok(object)
+}
+
+/// What of the metadata says nothing is not kept. (An empty list of owners of fields says
+/// something to the one who reads it.)
+fn drop_empty(object: &mut Value) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    for name in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let empty = metadata.get(name).is_some_and(|value| match value {
+            Value::Object(fields) => fields.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            _ => false,
+        });
+        if empty {
+            metadata.shift_remove(name);
+        }
+    }
 }
 
 fn cannot_be_handled(kind: &Kind, why: &str) -> Status {

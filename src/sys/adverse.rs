@@ -19,6 +19,12 @@ pub fn mount_small_disk(path: &Path, mib: u32) -> io::Result<()> {
     mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), size).map_err(io::Error::from)
 }
 
+/// Covers a directory by the ext4 file system on a device.
+pub fn mount_device(device: &Path, path: &Path) -> io::Result<()> {
+    let data = None::<&str>;
+    mount(Some(device), path, Some("ext4"), MsFlags::empty(), data).map_err(io::Error::from)
+}
+
 /// Uncovers it again.
 pub fn unmount(path: &Path) -> io::Result<()> {
     umount(path).map_err(io::Error::from)

@@ -50,6 +50,11 @@ impl HostState {
         self
     }
 
+    /// The lines that hold the text.
+    pub(crate) fn with(&self, text: &str) -> Vec<&String> {
+        self.0.iter().filter(|line| line.contains(text)).collect()
+    }
+
     /// What of `self` is gone and what of `later` is new, one line each.
     pub(crate) fn changes(&self, later: &Self) -> Vec<String> {
         let gone = self.0.difference(&later.0).map(|line| format!("- {line}"));

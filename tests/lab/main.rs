@@ -9,11 +9,13 @@
 
 #![expect(clippy::print_stdout, reason = "a test tells its seed and what it skips")]
 
+mod expected;
 mod harness;
 mod host_state;
 mod install;
 mod scenarios;
 mod test_bundle;
+mod transcript;
 
 use std::process::ExitCode;
 

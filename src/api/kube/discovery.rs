@@ -3,8 +3,7 @@
 //! The aggregated form (one document) is what kubectl asks for first; the plain one
 //! (a document per group and version) is for everything else.
 
-use axum::Json;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
@@ -19,8 +18,8 @@ use crate::objects::CustomKinds;
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// `GET /version`.
-pub(super) async fn version() -> Json<Value> {
-    Json(json!({
+pub(super) async fn version() -> impl IntoResponse {
+    let version = json!({
         "major": "1",
         "minor": "32",
         "gitVersion": "v1.32.0+holdfast",
@@ -30,7 +29,9 @@ pub(super) async fn version() -> Json<Value> {
         "goVersion": "",
         "compiler": "rustc",
         "platform": "linux/amd64",
-    }))
+    });
+    // Scripts look for lines of it.
+    ([(CONTENT_TYPE, "application/json")], format!("{version:#}"))
 }
 
 fn wants_aggregated(headers: &HeaderMap) -> bool {
@@ -85,12 +86,12 @@ impl Served {
         self.groups().into_iter().flat_map(of_group).collect()
     }
 
-    fn kinds_of<'a>(
-        &'a self,
-        group: &'a str,
-        version: &'a str,
-    ) -> impl Iterator<Item = &'static Kind> + 'a {
-        self.kinds().filter(move |kind| kind.group == group && kind.version == version)
+    /// By name, as Kubernetes lists them: `kubectl get all` follows this order.
+    fn kinds_of(&self, group: &str, version: &str) -> Vec<&'static Kind> {
+        let own = self.kinds().filter(|kind| kind.group == group && kind.version == version);
+        let mut kinds: Vec<&'static Kind> = own.collect();
+        kinds.sort_by_key(|kind| kind.plural);
+        kinds
     }
 }
 
@@ -187,7 +188,7 @@ fn aggregated_group(served: &Served, group: &'static str) -> Value {
         .into_iter()
         .map(|version| {
             let resources: Vec<Value> =
-                served.kinds_of(group, version).map(aggregated_kind).collect();
+                served.kinds_of(group, version).into_iter().map(aggregated_kind).collect();
             json!({"version": version, "freshness": "Current", "resources": resources})
         })
         .collect();

@@ -549,6 +549,9 @@ impl Call<'_> {
 
     async fn delete_collection(&self, body: Body) -> Result<Response, Status> {
         self.authorize("deletecollection", "").await?;
+        if !self.kind().verbs.contains(&"deletecollection") {
+            return Err(Status::method_not_allowed());
+        }
         let wish = body::object(&self.headers, body).await?;
         let request = self.delete_request(&wish)?;
         let list = self.options.list(self.kind(), self.namespace())?;

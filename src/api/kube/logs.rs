@@ -91,7 +91,11 @@ fn check_started(pod: &Value, container: &str) -> Result<(), Status> {
     match waits {
         Some(waiting) if !ran => {
             let pod = pod["metadata"]["name"].as_str().unwrap_or_default();
-            let reason = waiting["reason"].as_str().unwrap_or_default();
+            let reason = match waiting["reason"].as_str().unwrap_or_default() {
+                "ErrImagePull" => "image can't be pulled",
+                "ImagePullBackOff" => "trying and failing to pull image",
+                other => other,
+            };
             Err(Status::bad_request(format!(
                 "container {container:?} in pod {pod:?} is waiting to start: {reason}"
             )))

@@ -34,6 +34,9 @@ fn accept_update(_: &Value, _: &Value, _: &mut Problems) {}
 const VERBS: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
+/// Nobody empties a cluster of its namespaces by one request.
+const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+
 const fn field(name: &'static str, pointer: &'static str) -> SelectableField {
     SelectableField { name, pointer }
 }
@@ -149,6 +152,7 @@ pub static KINDS: &[Kind] = &[
         short_names: &["ns"],
         namespaced: false,
         name_rule: NameRule::Label,
+        verbs: NAMESPACE_VERBS,
         subresources: &[Subresource::Finalize, Subresource::Status],
         columns: print::objects::NAMESPACE,
         fields: &[NAME, field("status.phase", "/status/phase")],

@@ -70,7 +70,7 @@ fn wrong_sets_and_jobs_name_every_field() {
         "spec.updateStrategy.rollingUpdate: Invalid value",
         "spec.updateStrategy.rollingUpdate.partition: Invalid value: -1",
         "spec.volumeClaimTemplates[0].spec.accessModes: Required value",
-        "spec.volumeClaimTemplates[0].spec.resources.requests.storage: Required value",
+        "spec.volumeClaimTemplates[0].spec.resources[storage]: Required value",
         "spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: \"Maybe\"",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");

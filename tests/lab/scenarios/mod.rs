@@ -14,9 +14,11 @@ mod full_disk;
 mod import_kills;
 mod interrupted;
 mod kubernetes;
+mod leaks;
 mod masters;
 mod network;
 mod outbound;
+mod pressure;
 mod quorum;
 mod recovery;
 mod replaced;
@@ -26,6 +28,7 @@ mod scaling;
 mod storage;
 mod streams;
 mod teardown;
+mod transcript;
 mod two_site;
 mod web;
 mod workloads;
@@ -83,6 +86,8 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t48_services_answer_from_outside_and_an_address_moves", network::from_outside),
         on("t49_network_policies_hold_between_pods_of_all_nodes", network::policies),
         on("t53_an_ingress_with_tls_loses_no_request_in_a_rollout", network::ingress),
+        on("t54_kubectl_prints_what_kubernetes_prints", transcript::everything_served),
+        on("t55_pods_that_come_and_go_leave_nothing_on_a_node", leaks::nothing_leaks),
         on(
             "t39_budgets_hold_drains_priorities_make_room_and_load_scales",
             scaling::budgets_priorities_and_load,
@@ -109,6 +114,7 @@ pub(crate) fn all() -> Vec<Trial> {
         Trial::test("t62_unfit_hosts_are_refused_and_change_nothing", bad_hosts::unfit_hosts),
         Trial::test("t63_init_finishes_after_a_full_disk", full_disk::during_init),
         Trial::test("t64_import_finishes_after_a_full_disk", full_disk::during_import),
+        Trial::test("t75_a_full_disk_evicts_and_space_brings_pods_back", pressure::a_full_disk),
         Trial::test("t65_hosts_own_docker_stays_untouched", beside_docker::untouched),
         Trial::test("t66_reset_leaves_the_host_as_it_was", reset::leaves_nothing),
         Trial::test("t67_planted_outbound_packet_is_counted", outbound::planted_packet),

@@ -19,6 +19,7 @@ pub(super) mod secret;
 pub(super) mod service;
 pub(super) mod sets;
 pub(super) mod storage;
+mod volumes;
 pub(super) mod workload;
 
 use serde_json::Value;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::Problems;
-use super::{list_at, meta, str_at};
+use super::{list_at, meta, str_at, volumes};
 
 const UPDATE_TEXT: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
@@ -16,12 +16,13 @@ pub(in super::super) fn pod(pod: &Value, problems: &mut Problems) {
 
 /// A pod spec at `at`.
 pub(super) fn spec(spec: &Value, at: &str, problems: &mut Problems) {
-    let mut volumes: Vec<&str> = Vec::new();
+    let mut known: Vec<&str> = Vec::new();
     for (index, volume) in list_at(spec, "/volumes").iter().enumerate() {
-        let field = format!("{at}.volumes[{index}].name");
+        let field = format!("{at}.volumes[{index}]");
         let name = str_at(volume, "/name");
-        unique_label(name, &volumes, &field, problems);
-        volumes.push(name);
+        volumes::volume(volume, &field, problems);
+        unique_label(name, &known, &format!("{field}.name"), problems);
+        known.push(name);
     }
     if list_at(spec, "/containers").is_empty() {
         problems.required(&format!("{at}.containers"), "");
@@ -33,7 +34,7 @@ pub(super) fn spec(spec: &Value, at: &str, problems: &mut Problems) {
             let name = str_at(one, "/name");
             unique_label(name, &names, &format!("{field}.name"), problems);
             names.push(name);
-            container(one, &field, &volumes, problems);
+            container(one, &field, &known, problems);
         }
     }
     one_of(spec, "/restartPolicy", at, &["Always", "OnFailure", "Never"], problems);
@@ -82,7 +83,7 @@ pub(super) fn port(value: &Value, field: &str, problems: &mut Problems) {
     }
 }
 
-fn container(container: &Value, at: &str, volumes: &[&str], problems: &mut Problems) {
+fn container(container: &Value, at: &str, known: &[&str], problems: &mut Problems) {
     if str_at(container, "/image").is_empty() {
         problems.required(&format!("{at}.image"), "");
     }
@@ -109,23 +110,49 @@ fn container(container: &Value, at: &str, volumes: &[&str], problems: &mut Probl
             problems.invalid(&format!("{field}.valueFrom"), value, text);
         }
     }
-    for (index, mount) in list_at(container, "/volumeMounts").iter().enumerate() {
-        let field = format!("{at}.volumeMounts[{index}]");
-        let name = str_at(mount, "/name");
-        if name.is_empty() {
-            problems.required(&format!("{field}.name"), "");
-        } else if !volumes.contains(&name) {
-            problems.not_found(&format!("{field}.name"), name);
-        }
-        if str_at(mount, "/mountPath").is_empty() {
-            problems.required(&format!("{field}.mountPath"), "");
-        }
-    }
+    mounts(container, at, known, problems);
     resources(container, at, problems);
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(probe) = container.get(name) {
             check_probe(probe, &format!("{at}.{name}"), problems);
         }
+    }
+}
+
+fn mounts(container: &Value, at: &str, known: &[&str], problems: &mut Problems) {
+    let mut places: Vec<&str> = Vec::new();
+    for (index, mount) in list_at(container, "/volumeMounts").iter().enumerate() {
+        let field = format!("{at}.volumeMounts[{index}]");
+        let name = str_at(mount, "/name");
+        if name.is_empty() {
+            problems.required(&format!("{field}.name"), "");
+        } else if !known.contains(&name) {
+            problems.not_found(&format!("{field}.name"), name);
+        }
+        let place = str_at(mount, "/mountPath");
+        if place.is_empty() {
+            problems.required(&format!("{field}.mountPath"), "");
+        }
+        if places.contains(&place) {
+            problems.invalid(&format!("{field}.mountPath"), &place.into(), "must be unique");
+        }
+        places.push(place);
+        sub_path(mount, &field, problems);
+    }
+}
+
+fn sub_path(mount: &Value, at: &str, problems: &mut Problems) {
+    let (path, expression) = (str_at(mount, "/subPath"), str_at(mount, "/subPathExpr"));
+    if !path.is_empty() {
+        volumes::descending(path, &format!("{at}.subPath"), problems);
+    }
+    if !expression.is_empty() {
+        let field = format!("{at}.subPathExpr");
+        if !path.is_empty() {
+            let text = "subPathExpr and subPath are mutually exclusive";
+            problems.invalid(&field, &expression.into(), text);
+        }
+        volumes::descending(expression, &field, problems);
     }
 }
 

@@ -38,7 +38,7 @@ pub(in super::super) fn service(service: &Value, problems: &mut Problems) {
                 problems.required("spec.externalName", "");
             }
         }
-        other => problems.not_supported("spec.type", other, &TYPES),
+        _ => {}
     }
     if ports.is_empty() && kind != "ExternalName" && ip != "None" {
         problems.required("spec.ports", "");
@@ -49,6 +49,9 @@ pub(in super::super) fn service(service: &Value, problems: &mut Problems) {
     meta::labels(spec.get("selector"), "spec.selector", problems);
     check_affinity(spec, problems);
     check_ports(ports, kind, problems);
+    if !TYPES.contains(&kind) {
+        problems.not_supported("spec.type", kind, &TYPES);
+    }
     check_outside(spec, kind, problems);
     check_balanced(spec, kind, problems);
 }

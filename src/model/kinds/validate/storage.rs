@@ -122,8 +122,10 @@ pub(in super::super) fn claim(claim: &Value, problems: &mut Problems) {
 /// A claim's spec at `at`, also inside a template.
 pub(super) fn claim_spec(spec: &Value, at: &str, problems: &mut Problems) {
     access_modes(spec, at, problems);
-    let asked = spec.pointer("/resources/requests/storage");
-    size(asked, &format!("{at}.resources.requests.storage"), problems);
+    match spec.pointer("/resources/requests/storage") {
+        None => problems.required(&format!("{at}.resources[storage]"), ""),
+        asked => size(asked, &format!("{at}.resources[storage]"), problems),
+    }
     one_of(spec, "/volumeMode", at, &["Filesystem"], problems);
     for field in ["dataSource", "dataSourceRef"] {
         if spec.get(field).is_some_and(|source| !source.is_null()) {
