@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::yaml;
 use crate::model::node_config::NodeConfig;
 use crate::sys::files::{self, FileError};
 use crate::sys::tls::TlsFiles;
@@ -23,7 +24,7 @@ pub(super) fn load(path: &Path) -> Result<NodeConfig, ConfigError> {
     let bytes = files::read_if_present(path).map_err(ConfigError::Read)?;
     let bytes = bytes.ok_or_else(|| ConfigError::Absent { path: path.into() })?;
     let text = String::from_utf8_lossy(&bytes);
-    serde_saphyr::from_str(&text)
+    yaml::from_str(&text)
         .map_err(|error| ConfigError::Parse { path: path.into(), reason: error.to_string() })
 }
 

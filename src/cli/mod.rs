@@ -16,6 +16,7 @@ pub mod init;
 mod install_tools;
 pub mod join;
 pub mod lab;
+mod logging;
 pub mod logs;
 pub mod node;
 pub mod preflight;

@@ -9,6 +9,10 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
 use crate::kind::Kind;
 use crate::mixed::Report;
 use crate::plant::Plant;
@@ -154,7 +158,9 @@ fn note_panics() {
 
 fn log_if_asked() {
     if let Ok(filter) = std::env::var("SIM_LOG") {
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).without_time().init();
+        let filter: Targets = filter.parse().expect("SIM_LOG names modules and levels");
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).without_time();
+        tracing_subscriber::registry().with(filter).with(lines).init();
     }
 }
 
