@@ -42,7 +42,7 @@ fn database(name: &str) -> String {
 /// A definition serves everywhere at once, outlives a leader, and takes its objects along.
 pub(crate) fn definitions_live(lab: &Lab) -> Outcome {
     if !has_kubectl() {
-        println!("SKIPPED t54: no kubectl on the PATH");
+        println!("SKIPPED t56: no kubectl on the PATH");
         return Ok(());
     }
     NODES.iter().try_for_each(|node| admission::hand_over_client(lab, node))?;

@@ -98,7 +98,7 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t38_tokens_roles_and_the_audit_log_hold_on_every_node", access::tokens_and_roles),
         on("t46_pods_reach_the_api_as_themselves_on_every_master", admission::pods_call_the_api),
         on("t47_quotas_hold_through_every_master", admission::quotas_hold),
-        on("t54_custom_kinds_live_on_every_master_and_outlive_a_leader", custom::definitions_live),
+        on("t56_custom_kinds_live_on_every_master_and_outlive_a_leader", custom::definitions_live),
         on("t40_leader_node_killed_loses_nothing", masters::leader_killed),
         on("t41_all_three_killed_lose_nothing", masters::all_killed),
         on(
