@@ -3,6 +3,7 @@
 use std::fs;
 
 use libtest_mimic::Failed;
+use serde_json::Value;
 
 use crate::harness::{Lab, Outcome, PATIENCE, brief, ensure, eventually, failed, succeed};
 use crate::host_state::HostState;
@@ -16,7 +17,10 @@ const NAMESPACE: &str = "leaks";
 
 /// What goes on living on a host while pods come and go: the state, what the programs say,
 /// images, and where they put what they are about to write.
-const LIVES: [&str; 12] = [
+const LIVES: [&str; 14] = [
+    "/var/lib/holdfast/control-nodes.json",
+    // Who gave an address back when; who holds one is compared apart.
+    "/var/lib/holdfast/network/addresses.json",
     "/var/lib/holdfast/store",
     "/var/lib/holdfast/registry",
     "/var/lib/holdfast/log/",
@@ -82,6 +86,15 @@ fn round(lab: &Lab, number: usize, pods: usize) -> Outcome {
     })
 }
 
+/// Who holds a pod's address on the node.
+fn holders(lab: &Lab, node: &str) -> Result<Value, Failed> {
+    let path = lab.root(node).join("var/lib/holdfast/network/addresses.json");
+    let text = fs::read_to_string(path).map_err(|error| failed("the ledger", error))?;
+    let ledger: Value = serde_json::from_str(&text).map_err(|e| failed(text.clone(), e))?;
+    ensure(ledger["addresses"]["held"].is_object(), || text)?;
+    Ok(ledger["addresses"]["held"].clone())
+}
+
 /// What the API still has of a namespace's objects.
 fn objects(lab: &Lab) -> Result<usize, Failed> {
     let mut count = 0;
@@ -109,14 +122,17 @@ pub(crate) fn nothing_leaks(lab: &Lab) -> Outcome {
     succeed(&mut lab.holdfast(&["apply", "-f", &file.to_string_lossy()])?)?;
     // The first round brings the images and makes the directories that stay.
     round(lab, 0, NODES.len() + 1)?;
-    let look = |state: HostState| state.without(&LIVES);
+    let look = |node| Ok::<_, Failed>(HostState::of(lab, node)?.without(&LIVES));
     let mut before = Vec::new();
     for node in NODES {
+        let mut last = look(node)?;
         before.push(eventually("nothing of the first round is left", PATIENCE, || {
-            let state = look(HostState::of(lab, node)?);
+            let state = look(node)?;
+            let changes = std::mem::replace(&mut last, state.clone()).changes(&state);
+            ensure(changes.is_empty(), || changes.join("\n"))?;
             let left = ["leak-0", "leaks_"].map(|text| state.with(text)).concat();
             ensure(left.is_empty(), || format!("{left:?}"))?;
-            Ok(state)
+            Ok((state, holders(lab, node)?))
         })?);
     }
     let mut made = 0;
@@ -130,8 +146,10 @@ pub(crate) fn nothing_leaks(lab: &Lab) -> Outcome {
     println!("t55: {made} pods in {number} rounds");
     for (node, before) in NODES.into_iter().zip(&before) {
         eventually(&format!("{node} is as it was before {made} pods"), PATIENCE, || {
-            let changes = before.changes(&look(HostState::of(lab, node)?));
-            ensure(changes.is_empty(), || changes.join("\n"))
+            let changes = before.0.changes(&look(node)?);
+            ensure(changes.is_empty(), || changes.join("\n"))?;
+            let holders = holders(lab, node)?;
+            ensure(holders == before.1, || format!("addresses are held by {holders:?}"))
         })?;
     }
     eventually("no object is left", PATIENCE, || {

@@ -6,6 +6,7 @@
 //! Not here: how the files are read and compared (`transcript`, `expected`).
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -43,9 +44,9 @@ fn kubectl_minor() -> Option<u32> {
     minor.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok()
 }
 
-fn run(lab: &Lab, (area, text): (&str, &str)) -> Result<usize, Failed> {
+fn run(kubeconfig: &Path, (area, text): (&str, &str)) -> Result<usize, Failed> {
     let place = tempfile::tempdir().map_err(|error| failed("temporary folder", error))?;
-    let copied = fs::copy(lab.kubeconfig()?, place.path().join("kubeconfig"));
+    let copied = fs::copy(kubeconfig, place.path().join("kubeconfig"));
     copied.map_err(|error| failed("kubeconfig", error))?;
     let done = transcript::run(text, place.path());
     done.map_err(|error| failed(format!("{area}.txt"), error.message().unwrap_or_default()))
@@ -59,14 +60,20 @@ pub(crate) fn everything_served(lab: &Lab) -> Outcome {
         return Ok(());
     }
     import(lab, "a1", "tools-transcript", |file| test_bundle::with_tools(file, "tools"))?;
+    let kubeconfig = lab.kubeconfig()?;
     let begun = Instant::now();
     let done = std::thread::scope(|scope| {
-        let runs = AREAS.map(|area| scope.spawn(move || run(lab, area)));
+        let runs = AREAS.map(|area| {
+            scope.spawn({
+                let kubeconfig = &kubeconfig;
+                move || run(kubeconfig, area)
+            })
+        });
         runs.map(|one| one.join().unwrap_or_else(|_| Err("a transcript panicked".into())))
     });
     let mut invocations = 0;
     let mut problems = String::new();
-    for one in done.into_iter().chain([run(lab, NODES)]) {
+    for one in done.into_iter().chain([run(&kubeconfig, NODES)]) {
         match one {
             Ok(count) => invocations += count,
             Err(error) => problems.push_str(error.message().unwrap_or_default()),

@@ -25,20 +25,12 @@ pub(in super::super) fn service(service: &Value, problems: &mut Problems) {
     let kind = str_at(spec, "/type");
     let ip = str_at(spec, "/clusterIP");
     let ports = list_at(spec, "/ports");
-    match kind {
-        "ClusterIP" => {}
-        "NodePort" | "LoadBalancer" => {
-            if ip == "None" {
-                let text = format!("may not be set to 'None' for {kind} services");
-                problems.invalid("spec.clusterIPs[0]", &ip.into(), &text);
-            }
-        }
-        "ExternalName" => {
-            if str_at(spec, "/externalName").is_empty() {
-                problems.required("spec.externalName", "");
-            }
-        }
-        _ => {}
+    if ["NodePort", "LoadBalancer"].contains(&kind) && ip == "None" {
+        let text = format!("may not be set to 'None' for {kind} services");
+        problems.invalid("spec.clusterIPs[0]", &ip.into(), &text);
+    }
+    if kind == "ExternalName" && str_at(spec, "/externalName").is_empty() {
+        problems.required("spec.externalName", "");
     }
     if ports.is_empty() && kind != "ExternalName" && ip != "None" {
         problems.required("spec.ports", "");
