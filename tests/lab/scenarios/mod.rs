@@ -124,7 +124,7 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t72_a_survivor_of_a_lost_majority_goes_on_as_a_new_generation", recovery::survivor),
         on("t73_a_snapshot_becomes_another_cluster_with_the_same_objects", recovery::restored),
         Trial::test(
-            "t55_two_sites_bear_the_loss_of_a_center_and_take_it_back",
+            "t57_two_sites_bear_the_loss_of_a_center_and_take_it_back",
             two_site::a_center_is_lost_and_comes_back,
         ),
         Trial::test("t70_init_and_join_finish_after_kills", interrupted::init_and_join),
