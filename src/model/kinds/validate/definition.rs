@@ -144,7 +144,7 @@ fn versions(definition: &Value, problems: &mut Problems) {
         of_version(version, &at, problems);
     }
     let twice = |name: &&str| listed.iter().filter(|other| *other == name).count() > 1;
-    if listed.iter().any(|name| twice(name)) {
+    if listed.iter().any(twice) {
         problems.invalid(at, &json!(listed), "must contain unique version names");
     }
     if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
