@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::yaml;
 use crate::model::node_config::NodeConfig;
 use crate::sys::files::{self, FileError};
 use crate::sys::tls::TlsFiles;
@@ -24,7 +23,7 @@ pub(super) fn load(path: &Path) -> Result<NodeConfig, ConfigError> {
     let bytes = files::read_if_present(path).map_err(ConfigError::Read)?;
     let bytes = bytes.ok_or_else(|| ConfigError::Absent { path: path.into() })?;
     let text = String::from_utf8_lossy(&bytes);
-    yaml::from_str(&text)
+    serde_saphyr::from_str(&text)
         .map_err(|error| ConfigError::Parse { path: path.into(), reason: error.to_string() })
 }
 

@@ -3,4 +3,3 @@
 pub mod chain;
 pub mod ids;
 pub mod limits;
-pub mod yaml;

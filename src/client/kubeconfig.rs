@@ -10,7 +10,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use crate::base::yaml;
 use crate::client::endpoint::HttpConfig;
 use crate::sys::documents;
 
@@ -106,9 +105,8 @@ pub fn load(path: &Path) -> Result<Target, KubeconfigError> {
 }
 
 fn parse(text: &str, path: &Path) -> Result<Target, KubeconfigError> {
-    let config: Kubeconfig = yaml::from_str(text).map_err(|error| KubeconfigError::Parse {
-        path: path.to_owned(),
-        reason: error.to_string(),
+    let config: Kubeconfig = serde_saphyr::from_str(text).map_err(|error| {
+        KubeconfigError::Parse { path: path.to_owned(), reason: error.to_string() }
     })?;
     let undefined = |what, name: &str| KubeconfigError::Undefined {
         path: path.to_owned(),

@@ -16,7 +16,6 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::base::yaml;
 use crate::logic::preflight::{Finding, Severity, passes};
 use crate::model::cluster::ClusterProblems;
 use crate::model::node_config::{NodeConfig, Paths, Ports, Role};
@@ -267,7 +266,7 @@ impl Sequence<'_> {
 /// Writes the node's configuration.
 pub(crate) fn write_config(config: &NodeConfig) -> Result<(), InstallError> {
     files::create_dir(&config.paths.data, 0o711)?;
-    let text = yaml::to_string(config).map_err(|error| InstallError::Damaged {
+    let text = serde_saphyr::to_string(config).map_err(|error| InstallError::Damaged {
         path: config.paths.node_config(),
         reason: error.to_string(),
     })?;
@@ -279,8 +278,10 @@ pub(crate) fn write_config(config: &NodeConfig) -> Result<(), InstallError> {
 /// Reads a `node.yaml`.
 pub fn read_config(path: &Path) -> Result<NodeConfig, InstallError> {
     let text = files::read_text(path)?;
-    yaml::from_str(&text)
-        .map_err(|error| InstallError::Damaged { path: path.to_owned(), reason: error.to_string() })
+    serde_saphyr::from_str(&text).map_err(|error| InstallError::Damaged {
+        path: path.to_owned(),
+        reason: error.without_snippet().to_string(),
+    })
 }
 
 /// The undo log of this installation.

@@ -12,8 +12,6 @@ use ipnet::Ipv4Net;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::base::yaml;
-
 /// The class of load balancers that are served here; Services without a class too.
 pub const CLASS: &str = "holdfast.io/layer2";
 /// Where the pools stand: a config map in this namespace, each entry a pool.
@@ -76,7 +74,8 @@ impl Pool {
     /// From an entry of the config map: `addresses`, `autoAssign`, `centers`.
     pub fn parse(name: &str, text: &str) -> Result<Self, PoolError> {
         let fail = |reason: String| PoolError { pool: name.to_owned(), reason };
-        let read: PoolText = yaml::from_str(text).map_err(|error| fail(error.to_string()))?;
+        let read: PoolText =
+            serde_saphyr::from_str(text).map_err(|error| fail(error.to_string()))?;
         let mut ranges = Vec::new();
         for text in &read.addresses {
             let found = range(text);

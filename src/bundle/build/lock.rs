@@ -11,7 +11,6 @@ use std::path::Path;
 use super::debian::{Cache, Content, Files, update};
 use super::error::{BuildError, io};
 use super::{elf, tree};
-use crate::base::yaml;
 use crate::bundle::progress::Progress;
 use crate::model::bundle_recipe::{Appliance, LOCK_FORMAT, Lock, LockedPackage};
 use crate::sys::bundle_file;
@@ -42,13 +41,13 @@ pub fn load_lock(path: &Path) -> Result<Lock, BuildError> {
 
 pub(super) fn load_yaml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, BuildError> {
     let text = bundle_file::read_text(path).map_err(|source| io("read", path, source))?;
-    yaml::from_str(&text)
+    serde_saphyr::from_str(&text)
         .map_err(|error| BuildError::Config { path: path.into(), reason: error.to_string() })
 }
 
 /// Writes `packages.lock`.
 pub fn write_lock(path: &Path, lock: &Lock) -> Result<(), BuildError> {
-    let body = yaml::to_string(lock)
+    let body = serde_saphyr::to_string(lock)
         .map_err(|error| BuildError::Config { path: path.into(), reason: error.to_string() })?;
     let text = format!("# Written by `holdfast bundle lock --refresh`; not to be edited.\n{body}");
     bundle_file::replace(path, 0o644, text.as_bytes()).map_err(|source| io("write", path, source))

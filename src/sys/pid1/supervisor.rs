@@ -14,7 +14,6 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use super::control::{Question, refuse};
 use super::order::start_order;
 use super::unit::{GRACE, Unit};
-use crate::base::yaml;
 use crate::sys::services::{ServiceFile, ServiceRequest};
 
 #[derive(Debug)]
@@ -75,7 +74,8 @@ impl Supervisor {
         let path = self.service_dir.join(format!("{name}.yaml"));
         let text = std::fs::read_to_string(&path)
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        yaml::from_str(&text).map_err(|error| format!("{} is not valid: {error}", path.display()))
+        serde_saphyr::from_str(&text)
+            .map_err(|error| format!("{} is not valid: {error}", path.display()))
     }
 
     /// Starts by the file as it is now; `Ok(false)` when a running stop comes first.
