@@ -14,8 +14,7 @@ const DEFINITION: &str = "crd/databases.stable.example.com";
 
 /// A client on a host, whose master is its own.
 fn kubectl(arguments: &[&str]) -> Vec<String> {
-    let config = "KUBECONFIG=/etc/holdfast/admin.kubeconfig";
-    let command = ["env", "HOME=/root", config, "/opt/kubectl"];
+    let command = ["/opt/kubectl", "--kubeconfig", "/etc/holdfast/admin.kubeconfig"];
     command.iter().chain(arguments).map(|word| (*word).to_owned()).collect()
 }
 
