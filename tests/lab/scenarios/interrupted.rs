@@ -10,7 +10,8 @@ use rand::{RngExt, SeedableRng};
 use crate::harness::{Lab, Outcome, PATIENCE, ensure, eventually, failed, succeed};
 use crate::install::{BUNDLE, TRUST, join_command, token};
 
-/// The cluster file of the lab's three centers.
+/// The cluster file of the lab's three centers. Its nodes share the machine's disk, of which
+/// a tenth need not be free for them.
 pub(crate) const CLUSTER: &str = "apiVersion: holdfast.io/v1
 kind: Cluster
 metadata: {name: lab}
@@ -25,6 +26,7 @@ spec:
           nodes: [{name: b1, address: 10.77.0.21, roles: [control, worker]}]
         - name: c
           nodes: [{name: c1, address: 10.77.0.31, roles: [control, worker]}]
+  eviction: {nodefsAvailable: 256Mi, nodefsInodesFree: 10000}
 ";
 
 /// Lays a cluster file down where `init_command` looks for it.

@@ -17,7 +17,9 @@ const NAMESPACE: &str = "leaks";
 
 /// What goes on living on a host while pods come and go: the state, what the programs say,
 /// images, and where they put what they are about to write.
-const LIVES: [&str; 14] = [
+const LIVES: [&str; 15] = [
+    // Copies for pods of others, which move as they please.
+    "/agent/configmaps/default_",
     "/var/lib/holdfast/control-nodes.json",
     // Who gave an address back when; who holds one is compared apart.
     "/var/lib/holdfast/network/addresses.json",

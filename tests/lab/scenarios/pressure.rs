@@ -24,7 +24,8 @@ const KEPT_BYTES: u64 = 256 << 20;
 /// What is taken away from that: more than the greedy pod gives back, so that the pressure
 /// goes on until somebody makes room.
 const BEYOND_BYTES: u64 = 128 << 20;
-const EVICTION: &str = "spec:\n  eviction: {nodefsAvailable: 256Mi, nodefsInodesFree: 1%, pressureTransitionPeriod: 5s}";
+const EVICTION: [&str; 2] =
+    ["nodefsInodesFree: 10000}", "nodefsInodesFree: 1%, pressureTransitionPeriod: 5s}"];
 
 /// A pod on the small disk that writes so many blocks of 512 bytes.
 fn writer(name: &str, blocks: u32) -> String {
@@ -136,7 +137,7 @@ pub(crate) fn a_full_disk() -> Outcome {
     let lab = Lab::up("three", true)?;
     let disk = Disk::new(&lab.dir().join("c1.ext4"))?;
     disk.under(&lab, "c1")?;
-    write_cluster(&lab, "a1", &TWO_LISTED.replacen("spec:", EVICTION, 1))?;
+    write_cluster(&lab, "a1", &TWO_LISTED.replace(EVICTION[0], EVICTION[1]))?;
     succeed(&mut lab.on("a1", &init_command(BUNDLE, TRUST)))?;
     join_as(&lab, "c1", ("a1", "10.77.0.11"), &["--role", "worker"])?;
     import(&lab, "a1", "tools-pressure", |file| test_bundle::with_tools(file, "tools"))?;

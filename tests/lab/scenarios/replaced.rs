@@ -136,6 +136,7 @@ spec:
           nodes: [{name: a1, address: 10.77.0.11, roles: [control, worker]}]
         - name: c
           nodes: [{name: c1, address: 10.77.0.31, roles: [worker]}]
+  eviction: {nodefsAvailable: 256Mi, nodefsInodesFree: 10000}
 ";
 
 /// Waits until a node of the list is Ready, as `on` sees it.
