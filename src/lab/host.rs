@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::command::{HOST_PATH, own_process_group};
 use super::error::{LabError, files};
-use super::layout::{HostPlan, Segment};
+use super::layout::{HostPlan, Segment, hardware_address};
 use super::switch::BRIDGE;
 use super::{Lab, root};
 use crate::base::limits;
@@ -186,14 +186,6 @@ fn set_environment(command: &mut Command) {
     if let Some(terminal) = std::env::var_os("TERM") {
         command.env("TERM", terminal);
     }
-}
-
-/// A host keeps its hardware address over a reboot, as a network card does: its neighbours
-/// would otherwise talk to the old one until they forget it.
-pub(super) fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
-    let [a, b, c, d] = address.octets();
-    // The first byte says that the address is locally administered.
-    [0x02, 0x68, a, b, c, d]
 }
 
 /// The control group of a host below its lab's.

@@ -161,6 +161,14 @@ pub struct HostPlan {
     pub address: Ipv4Addr,
 }
 
+/// A host keeps its hardware address over a reboot, as a network card does: its neighbours
+/// would otherwise talk to the old one until they forget it.
+pub(crate) fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    // The first byte says that the address is locally administered.
+    [0x02, 0x68, a, b, c, d]
+}
+
 /// Ranges that belong to the lab: packets for them that find no host are refused at the
 /// routers and are not packets that leave.
 pub(crate) fn inner_ranges() -> Vec<Ipv4Net> {

@@ -20,8 +20,7 @@ use std::process::Stdio;
 
 use super::command::own_process_group;
 use super::error::{LabError, files};
-use super::host::hardware_address;
-use super::layout::{Segment, inner_ranges, pod_ranges};
+use super::layout::{Segment, hardware_address, inner_ranges, pod_ranges};
 use super::{Lab, require_root};
 use crate::base::limits;
 use crate::sys::cgroup::Group;
