@@ -23,6 +23,7 @@ use crate::base::limits::{NODE_HEARTBEAT, NODE_MAX_PODS, NODE_STATUS_REPORT};
 use crate::client::informer::Informer;
 use crate::client::{ApiError, ListOptions, PatchKind, ResourceRef};
 use crate::engine::port::EngineVersion;
+use crate::logic::conditions::condition;
 use crate::logic::volume_binding::VOLUMES_DIRECTORY;
 use crate::model::node_config::Role;
 use crate::sys::clock;
@@ -211,11 +212,6 @@ impl NodeReporter {
         });
         Value::Array(list.collect())
     }
-}
-
-fn condition<'v>(node: &'v Value, type_: &str) -> Option<&'v Value> {
-    let conditions = node.pointer("/status/conditions")?.as_array()?;
-    conditions.iter().find(|condition| condition["type"] == type_)
 }
 
 /// Whether the node's conditions are these and no others.

@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use super::context::Context;
 use crate::base::limits::{NODE_HEARTBEAT, NODE_LEASE_BEATS};
 use crate::client::{ApiError, ListOptions, PatchKind, ResourceRef};
-use crate::logic::node_life::heartbeat_period;
+use crate::logic::node_life::{LEASES_NAMESPACE, heartbeat_period};
 use crate::sys::clock;
 
 const LEASES: ResourceRef = ResourceRef::of::<Lease>(true);
 const NODES: ResourceRef = ResourceRef::of::<Node>(false);
-const NAMESPACE: Option<&str> = Some("kube-node-lease");
+const NAMESPACE: Option<&str> = Some(LEASES_NAMESPACE);
 
 /// Pause before the next attempt while the node is not registered.
 const SOON: Duration = Duration::from_secs(1);

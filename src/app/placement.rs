@@ -59,7 +59,7 @@ impl Placement {
             tokio::select! {
                 () = term.cancelled() => return,
                 done = self.look() => if let Err(error) = done {
-                    tracing::debug!(error = chain(&error), "the votes stay where they are for now");
+                    tracing::debug!(error = chain(&error), "the votes could not be placed; they are looked at again");
                 },
             }
         }

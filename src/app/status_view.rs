@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::base::ids::MemberId;
+use crate::logic::conditions::condition;
 use crate::logic::pod_attention::{self, Assessment, PodState};
 use crate::model::cluster_status::{MemberView, NodeView, PodCounts, QuorumLossView};
 use crate::model::node_config::Role;
@@ -24,11 +25,6 @@ const LAG_MAX_ENTRIES: u64 = 10_000;
 
 pub(super) fn text_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn condition<'v>(object: &'v Value, kind: &str) -> Option<&'v Value> {
-    let conditions = object.pointer("/status/conditions")?.as_array()?;
-    conditions.iter().find(|condition| condition["type"] == kind)
 }
 
 fn is_true(condition: Option<&Value>) -> bool {

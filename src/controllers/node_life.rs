@@ -39,13 +39,12 @@ use crate::client::events::{EventRecorder, Severity};
 use crate::client::informer::Informer;
 use crate::client::key::ObjectKey;
 use crate::client::typed::{Kind, Typed};
-use crate::logic::node_life::{Life, NodeWatch};
+use crate::logic::node_life::{LEASES_NAMESPACE, Life, NodeWatch};
 use crate::logic::rollout_ranking::{is_ended, is_ready};
 use crate::logic::taints::{Stay, by_conditions, stay};
 use crate::sys::clock;
 
 const LEASES: ResourceRef = ResourceRef::of::<Lease>(true);
-const LEASES_NAMESPACE: &str = "kube-node-lease";
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 pub(super) const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 

@@ -5,9 +5,14 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use super::Lab;
 use super::error::{LabError, files};
+use crate::base::limits;
+use crate::sys::cgroup::Group;
+use crate::sys::namespaces::{join_before_exec, spawn_fresh};
+use crate::sys::tree;
 
 /// PATH on a lab host.
 pub(super) const HOST_PATH: &str =
@@ -48,6 +53,35 @@ impl Program {
             command.args(&self.instead).env(Self::VERB, verb.join("\n"));
         }
         command
+    }
+}
+
+impl Lab {
+    /// A command line of the lab's own program that becomes a process of `group`, in which
+    /// nothing is left of one before.
+    pub(super) fn command_in(&self, group: &Group, verb: &[&str]) -> Result<Command, LabError> {
+        // The child of one that was killed a moment ago may still be on its way in.
+        group.clear(limits::LAB_KILL)?;
+        group.make()?;
+        let log = tree::open_log(&self.dir.daemon_log()).map_err(files("open the daemon's log"))?;
+        let mut command = self.program.command(self.dir.program(), verb);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
+        own_process_group(&mut command);
+        join_before_exec(&mut command, group.entrances()?);
+        Ok(command)
+    }
+
+    /// Starts such a process, which is told the lab's directory.
+    pub(super) fn start_in(
+        &self,
+        group: &Group,
+        verb: &str,
+        what: &'static str,
+    ) -> Result<(), LabError> {
+        let dir = self.dir.path().to_string_lossy().into_owned();
+        let mut command = self.command_in(group, &["lab", verb, "--dir", &dir])?;
+        let started = spawn_fresh(&mut command);
+        started.map(drop).map_err(|source| LabError::Start { what: what.to_owned(), source })
     }
 }
 

@@ -8,23 +8,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::command::own_process_group;
 use super::error::{LabError, files};
 use super::host::host_group;
 use super::layout::HostPlan;
 use super::record::{Forwards, Record};
 use super::{Lab, Program};
-use crate::base::limits;
 use crate::sys::cgroup::Group;
 use crate::sys::forward::{Forwarder, Target, listen_on_loopback};
-use crate::sys::namespaces::{join_before_exec, spawn_fresh};
 use crate::sys::tree;
 use crate::sys::waiting::wait_until;
 
@@ -45,7 +41,7 @@ impl Lab {
     /// Starts the daemon unless it runs; returns when its ports are open.
     pub(super) fn ensure_daemon(&self) -> Result<Forwards, LabError> {
         if self.daemon_pid().is_none() {
-            self.start_daemon()?;
+            self.start_in(&self.record.group.child(GROUP), "daemon", "the daemon")?;
         }
         let mut forwards = None;
         wait_until(START_LIMIT, Duration::from_millis(10), || {
@@ -62,22 +58,6 @@ impl Lab {
                 log: tree::tail(&self.dir.daemon_log(), 20).unwrap_or_default(),
             }),
         }
-    }
-
-    fn start_daemon(&self) -> Result<(), LabError> {
-        let group = self.record.group.child(GROUP);
-        // The child of one that was killed a moment ago may still be on its way in.
-        group.clear(limits::LAB_KILL)?;
-        group.make()?;
-        let log = tree::open_log(&self.dir.daemon_log()).map_err(files("open the daemon's log"))?;
-        let dir = self.dir.path().to_string_lossy().into_owned();
-        let verb = ["lab", "daemon", "--dir", &dir];
-        let mut command = self.program.command(self.dir.program(), &verb);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
-        own_process_group(&mut command);
-        join_before_exec(&mut command, group.entrances()?);
-        let started = spawn_fresh(&mut command);
-        started.map(drop).map_err(|source| LabError::Start { what: "the daemon".into(), source })
     }
 }
 

@@ -16,17 +16,13 @@
 //! which counts them and loses them: the count is what "no outbound packet" is shown by.
 
 use std::net::Ipv4Addr;
-use std::process::Stdio;
 
-use super::command::own_process_group;
-use super::error::{LabError, files};
+use super::error::LabError;
 use super::layout::{Segment, hardware_address, inner_ranges, pod_ranges};
 use super::{Lab, require_root};
-use crate::base::limits;
 use crate::sys::cgroup::Group;
-use crate::sys::namespaces::{NetworkNamespace, join_before_exec, spawn_fresh, unshare_network};
+use crate::sys::namespaces::{NetworkNamespace, spawn_fresh, unshare_network};
 use crate::sys::netlink::{Links, set_sysctl};
-use crate::sys::tree;
 
 pub(super) const BRIDGE: &str = "lab0";
 const OUTSIDE: &str = "outside";
@@ -104,15 +100,7 @@ impl Lab {
         if held_by(group).is_ok() {
             return Ok(());
         }
-        // The child of one that was killed a moment ago may still be on its way in.
-        group.clear(limits::LAB_KILL)?;
-        group.make()?;
-        let entrances = group.entrances()?;
-        let log = tree::open_log(&self.dir.daemon_log()).map_err(files("open the daemon's log"))?;
-        let mut command = self.program.command(self.dir.program(), &["lab", "switch"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        own_process_group(&mut command);
-        join_before_exec(&mut command, entrances);
+        let mut command = self.command_in(group, &["lab", "switch"])?;
         // The child starts in the namespace of the thread that starts it.
         let made = std::thread::scope(|scope| {
             let work = scope.spawn(move || -> Result<(), LabError> {

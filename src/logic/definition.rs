@@ -6,6 +6,8 @@
 
 use serde_json::{Value, json};
 
+use super::conditions::condition;
+
 const FIELDS: [&str; 4] = ["plural", "singular", "kind", "listKind"];
 
 fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
@@ -36,12 +38,6 @@ fn taken<'v>(definition: &Value, all: &[&'v Value]) -> Taken<'v> {
         found.kinds.extend([text(names, "/kind"), text(names, "/listKind")]);
     }
     found
-}
-
-/// The condition of a type.
-pub fn condition<'v>(definition: &'v Value, kind: &str) -> Option<&'v Value> {
-    let conditions = definition["status"]["conditions"].as_array()?;
-    conditions.iter().find(|condition| condition["type"] == kind)
 }
 
 /// Whether a condition of the type is true.

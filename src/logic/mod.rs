@@ -8,6 +8,7 @@ pub mod auth;
 pub mod autoscale;
 pub mod availability;
 pub mod balance;
+pub mod conditions;
 pub mod daemon;
 pub mod definition;
 pub mod departure;

@@ -24,6 +24,9 @@ use crate::base::limits::{
     NODE_DEAD_AFTER_MAX, NODE_HEARTBEAT, NODE_HEARTBEAT_MAX, NODE_HEARTBEATS_PER_SECOND,
 };
 
+/// The namespace of the Leases by which nodes say that they live.
+pub const LEASES_NAMESPACE: &str = "kube-node-lease";
+
 /// How often one of so many nodes says that it lives. Every heartbeat is a write, of which
 /// many nodes together would make too many.
 pub fn heartbeat_period(nodes: u32) -> Duration {

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::conditions::condition;
+
 /// How long a pod may wait for a node, seconds.
 const PENDING_DUE_SECONDS: i64 = 15;
 /// How long a pod on a node may take to become ready, seconds.
@@ -46,11 +48,6 @@ pub struct Assessment {
 
 fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn condition<'v>(pod: &'v Value, kind: &str) -> Option<&'v Value> {
-    let conditions = pod.pointer("/status/conditions")?.as_array()?;
-    conditions.iter().find(|condition| condition["type"] == kind)
 }
 
 /// Seconds since the time in the field; `None` if there is none.

@@ -15,7 +15,8 @@ use super::{
     Address, ApplyRequest, DeleteRequest, ListRequest, Objects, ObjectsOptions, Patch, PatchType,
     WriteOptions,
 };
-use crate::logic::definition::{condition, holds};
+use crate::logic::conditions::condition;
+use crate::logic::definition::holds;
 use crate::model::kinds::{Kind, Subresource};
 use crate::model::status::Status;
 

@@ -231,7 +231,7 @@ impl Shared {
             }
             self.may_vote(voter, peer.incarnation).await?;
         }
-        self.commit_retaining(ChangeMembers::ReplaceAllVoters(wanted)).await
+        self.commit_as(ChangeMembers::ReplaceAllVoters(wanted), true).await
     }
 
     /// Notes that the id is taken before it can vote, whether it ever announces itself or
@@ -305,14 +305,7 @@ impl Shared {
         self.commit_as(change, false).await
     }
 
-    /// Who votes no more stays as a learner.
-    async fn commit_retaining(
-        &self,
-        change: ChangeMembers<u64, Peer>,
-    ) -> Result<(), ChangeRefused> {
-        self.commit_as(change, true).await
-    }
-
+    /// With `retain` who votes no more stays as a learner.
     async fn commit_as(
         &self,
         change: ChangeMembers<u64, Peer>,

@@ -17,7 +17,6 @@ mod settings;
 mod shaper;
 
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,15 +26,11 @@ use serde::{Deserialize, Serialize};
 pub use settings::{Direction, LinkChange, Way, Ways};
 use shaper::Shaper;
 
-use super::command::own_process_group;
 use super::error::{LabError, files};
 use super::layout::{Segment, pod_ranges};
 use super::record::{read_json, write_json};
 use super::{Lab, Program, require_root};
-use crate::base::limits;
-use crate::sys::cgroup::Group;
 use crate::sys::fresh;
-use crate::sys::namespaces::{join_before_exec, spawn_fresh};
 use crate::sys::netlink::{Links, set_sysctl};
 use crate::sys::tree;
 use crate::sys::tun::Tun;
@@ -71,10 +66,11 @@ impl Lab {
     /// Starts the links' process unless it runs; returns when they do what they shall.
     pub(super) fn ensure_links(&self) -> Result<(), LabError> {
         let ways = self.ways()?;
-        write_json(&self.dir.links(), &ways)?;
+        if !self.dir.links().exists() {
+            write_json(&self.dir.links(), &ways)?;
+        }
         if self.links_pid().is_none() {
-            let group = self.record.group.child(GROUP);
-            self.start_links(&group)?;
+            self.start_in(&self.record.group.child(GROUP), "links", "the links")?;
         }
         let holds = || {
             let now: Option<Now> = read_json(&self.dir.links_now()).ok().flatten();
@@ -90,21 +86,6 @@ impl Lab {
             limit_seconds: LIMIT.as_secs(),
             log: tree::tail(&self.dir.daemon_log(), 20).unwrap_or_default(),
         })
-    }
-
-    fn start_links(&self, group: &Group) -> Result<(), LabError> {
-        // The child of one that was killed a moment ago may still be on its way in.
-        group.clear(limits::LAB_KILL)?;
-        group.make()?;
-        let log = tree::open_log(&self.dir.daemon_log()).map_err(files("open the daemon's log"))?;
-        let dir = self.dir.path().to_string_lossy().into_owned();
-        let verb = ["lab", "links", "--dir", &dir];
-        let mut command = self.program.command(self.dir.program(), &verb);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
-        own_process_group(&mut command);
-        join_before_exec(&mut command, group.entrances()?);
-        let started = spawn_fresh(&mut command);
-        started.map(drop).map_err(|source| LabError::Start { what: "the links".into(), source })
     }
 
     /// Changes the link between two centers, or only the way from the first to the second;
