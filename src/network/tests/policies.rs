@@ -117,6 +117,11 @@ async fn policies_open_and_close_by_labels_blocks_and_ports() {
     hosts.api.put("endpointslices", slice("db", &[pods[1].address]));
     let target: SocketAddr = "10.96.0.30:80".parse().unwrap();
     eventually("the node of db is led on", async || ask(hosts.pid(1), target).await.is_ok()).await;
+    // Its address is refused until the other's node knows it.
+    eventually("the other's node leads it to db", async || {
+        ask(pods[2].pid, target).await != Err("ConnectionRefused".into())
+    })
+    .await;
     assert_eq!(ask(pods[2].pid, target).await, Err("timeout".into()));
 }
 
