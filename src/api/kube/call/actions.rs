@@ -15,7 +15,7 @@ use crate::model::status::Status;
 impl Call<'_> {
     /// A conversation with a pod. Kubernetes asks for `create` whatever the method is,
     /// because a WebSocket can only be opened with GET.
-    pub(super) async fn stream(
+    pub(in crate::api::kube) async fn stream(
         &self,
         method: &Method,
         action: Action,
