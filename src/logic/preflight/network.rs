@@ -106,7 +106,7 @@ pub(super) const CHECKS: &[Check] = &[
             .network
             .listening
             .iter()
-            .filter(|port| !seen.needs.resuming && NODE_PORTS.contains(port));
+            .filter(|port| !seen.needs.resuming && NODE_PORTS.contains(*port));
         let say = |port: &u16| {
             (format!("port {port} is taken, which a Service may get"), format!("0.0.0.0:{port}"))
         };

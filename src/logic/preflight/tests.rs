@@ -396,3 +396,17 @@ fn what_could_not_be_learned_is_no_finding() {
     host.system.memory_errors = None;
     assert_eq!(judge(&host, &needs), []);
 }
+
+#[test]
+fn the_document_lists_every_check_with_what_to_do() {
+    let document = include_str!("../../docs/preflight.md");
+    for check in checks() {
+        let rows: Vec<&str> =
+            document.lines().filter(|row| row.contains(&format!("| `{}` |", check.code))).collect();
+        let [row] = rows.as_slice() else { panic!("{}: {rows:?}", check.code) };
+        let severity = format!("{:?}", check.severity).to_lowercase();
+        assert!(row.contains(&severity), "{}: {row}", check.code);
+    }
+    let rows = document.lines().filter(|row| row.starts_with("| `")).count();
+    assert_eq!(rows, count());
+}
