@@ -14,11 +14,12 @@ use serde_json::Value;
 
 use super::decoded::Decoded;
 use super::read::parse_version;
-use super::{ListRequest, Objects, key, refusal, stored};
-use crate::logic::selector::{FieldSelector, LabelSelector};
+use super::{Address, ListRequest, Objects, key, refusal, stored};
+use crate::logic::selector::{FieldSelector, LabelSelector, text_at};
 use crate::model::kinds::Kind;
 use crate::model::kv::{self, EventKind, Revision, WatchItem};
 use crate::model::status::Status;
+use crate::store::{Facet, Interest};
 
 /// What to watch.
 #[derive(Clone, Debug)]
@@ -134,7 +135,79 @@ impl Selection {
     }
 }
 
+/// The value of one field, which many watches of a kind ask for: a node's pods.
+#[derive(Debug)]
+struct FieldFacet {
+    decoded: Arc<Decoded>,
+    kind: &'static Kind,
+    pointer: &'static str,
+    name: String,
+}
+
+impl Facet for FieldFacet {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn values(&self, event: &kv::Event) -> Option<Vec<String>> {
+        let value = |kv: &kv::KeyValue| {
+            let object = self.decoded.object(self.kind, kv).ok()?;
+            Some(text_at(&object, self.pointer).into_owned())
+        };
+        let mut values = Vec::with_capacity(2);
+        match (&event.prev_kv, event.kind) {
+            (Some(before), _) => values.push(value(before)?),
+            // What it was nobody knows any more.
+            (None, EventKind::Delete) => return None,
+            (None, EventKind::Put) if event.kv.version > 1 => return None,
+            (None, EventKind::Put) => {}
+        }
+        if event.kind == EventKind::Put {
+            values.push(value(&event.kv)?);
+        }
+        Some(values)
+    }
+}
+
 impl Objects {
+    /// Begins to follow the store: no more of it than the selector can select.
+    async fn follow(
+        &self,
+        request: &WatchRequest,
+        start: Revision,
+    ) -> Result<tokio::sync::mpsc::Receiver<WatchItem>, Status> {
+        let (kind, namespace) = (request.kind, request.namespace.as_deref());
+        let mut follow = match request.fields.value_of("/metadata/name") {
+            Some(name) if namespace.is_some() || !kind.namespaced => {
+                let key = key::object(&Address::new(kind, namespace, name));
+                kv::WatchRequest {
+                    key: key.into(),
+                    start_revision: start,
+                    progress_notify: true,
+                    ..kv::WatchRequest::default()
+                }
+            }
+            _ => kv::WatchRequest::prefix(key::prefix(kind, namespace), start),
+        };
+        follow.prev_kv = true;
+        // How a custom kind is read changes with its definition, so nobody reads it ahead.
+        let asked = request.fields.first().filter(|_| kind.custom.is_none());
+        let opened = match asked {
+            Some((pointer, value)) if !follow.range_end.is_empty() => {
+                let facet = FieldFacet {
+                    decoded: self.decoded.clone(),
+                    kind,
+                    pointer,
+                    name: format!("{}/{}{pointer}", kind.group, kind.version),
+                };
+                let interest = Interest { facet: Arc::new(facet), value: value.to_owned() };
+                self.kv.watch_value(follow, interest).await
+            }
+            _ => self.kv.watch(follow).await,
+        };
+        opened.map_err(refusal::of)
+    }
+
     /// Changes until the watcher drops the stream; an `Error` is the last item.
     pub async fn watch(
         &self,
@@ -160,10 +233,7 @@ impl Objects {
         } else {
             asked.unwrap_or_default().saturating_add(1)
         };
-        let prefix = key::prefix(request.kind, request.namespace.as_deref());
-        let mut store_watch = kv::WatchRequest::prefix(prefix, start);
-        store_watch.prev_kv = true;
-        let receiver = self.kv.watch(store_watch).await.map_err(refusal::of)?;
+        let receiver = self.follow(request, start).await?;
         let selection = Selection {
             decoded: self.decoded.clone(),
             kind: request.kind,
