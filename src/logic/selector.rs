@@ -338,6 +338,10 @@ mod tests {
         let selector = |text| FieldSelector::parse(text, fields).unwrap();
         assert!(selector("spec.nodeName=n1,status.phase!=Failed").matches(&pod));
         assert!(!selector("spec.nodeName=").matches(&pod));
+        let both = selector("status.phase!=Failed,spec.nodeName=n1");
+        assert_eq!(both.first(), Some(("/spec/nodeName", "n1")), "others exclude, this one asks");
+        assert_eq!(both.value_of("/metadata/name"), None);
+        assert_eq!(selector("spec.nodeName!=n1").first(), None);
         let error = FieldSelector::parse("spec.image=x", fields).unwrap_err();
         assert_eq!(error.to_string(), "field label not supported: spec.image");
         let maps = by_path("", "v1", "configmaps").unwrap().fields;

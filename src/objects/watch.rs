@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use serde_json::Value;
 
-use super::decoded::Decoded;
+use super::decoded::{Decoded, Version};
 use super::read::parse_version;
 use super::{Address, ListRequest, Objects, key, refusal, stored};
 use crate::logic::selector::{FieldSelector, LabelSelector, text_at};
@@ -54,10 +54,10 @@ impl WatchRequest {
 /// One step of a watch.
 #[derive(Clone, Debug)]
 pub enum Change {
-    Added(Value),
-    Modified(Value),
+    Added(Arc<Version>),
+    Modified(Arc<Version>),
     /// The last state, with the revision of the deletion.
-    Deleted(Value),
+    Deleted(Arc<Version>),
     /// Everything up to here was delivered; `initial_end` closes the initial events.
     Bookmark {
         revision: Revision,
@@ -107,10 +107,10 @@ impl Selection {
             None => None,
         };
         // The previous state carries the revision of this event, as Kubernetes does it.
-        let gone = |object: &Arc<Value>| {
+        let gone = |object: &Arc<Version>| {
             let mut object = Value::clone(object);
             stored::set_version(&mut object, revision);
-            Change::Deleted(object)
+            Change::Deleted(Arc::new(Version::new(object)))
         };
         if event.kind == EventKind::Delete {
             // Compaction has taken what was deleted, so nobody can say who should hear of it.
@@ -127,8 +127,8 @@ impl Selection {
             None => event.kv.version > 1,
         };
         Ok(match (was_in, self.selects(&after)) {
-            (false, true) => Some(Change::Added(Value::clone(&after))),
-            (true, true) => Some(Change::Modified(Value::clone(&after))),
+            (false, true) => Some(Change::Added(after)),
+            (true, true) => Some(Change::Modified(after)),
             (true, false) => Some(gone(before.as_ref().unwrap_or(&after))),
             (false, false) => None,
         })
@@ -224,7 +224,8 @@ impl Objects {
                 ..ListRequest::all(request.kind, request.namespace.as_deref())
             };
             let listing = self.list(&list).await?;
-            first.extend(listing.items.into_iter().map(Change::Added));
+            let items = listing.items.into_iter();
+            first.extend(items.map(|object| Change::Added(Arc::new(Version::new(object)))));
             if request.send_initial_events && request.bookmarks {
                 let revision = listing.revision;
                 first.push(Change::Bookmark { revision, initial_end: true });
