@@ -81,7 +81,8 @@ pub(super) fn is_same_but(
     but: &[&str],
 ) -> bool {
     let counts = |name: &String| !but.contains(&name.as_str());
-    one.keys().filter(|name| counts(name)).count() == other.keys().filter(|name| counts(name)).count()
+    one.keys().filter(|name| counts(name)).count()
+        == other.keys().filter(|name| counts(name)).count()
         && one.iter().all(|(name, value)| !counts(name) || other.get(name) == Some(value))
 }
 

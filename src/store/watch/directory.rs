@@ -160,8 +160,7 @@ mod tests {
             value: value.into(),
             ..KeyValue::default()
         };
-        let event =
-            Event { kind: EventKind::Put, kv: kv(after), prev_kv: before.map(kv) };
+        let event = Event { kind: EventKind::Put, kv: kv(after), prev_kv: before.map(kv) };
         let mut found = Vec::new();
         directory.concerned(&event, |number| found.push(number));
         found.sort_unstable();

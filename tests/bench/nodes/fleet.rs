@@ -46,12 +46,7 @@ impl Fleet {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut registrations = JoinSet::new();
         for (number, (name, api)) in names.into_iter().zip(clients).enumerate() {
-            let agent = Agent {
-                api,
-                name,
-                number,
-                seen: sender.clone(),
-            };
+            let agent = Agent { api, name, number, seen: sender.clone() };
             let places = places.clone();
             registrations.spawn(async move {
                 let _place = places.acquire_owned().await;
