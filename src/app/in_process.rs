@@ -56,11 +56,12 @@ fn fields_of(kind: &Kind, options: &ListOptions) -> Result<FieldSelector, ApiErr
         .map_err(|error| Status::bad_request(error.to_string()).into())
 }
 
+/// Without the owners of fields, which nobody in this process reads from a watch.
 fn event_of(change: Change) -> Result<WatchEvent, ApiError> {
     Ok(match change {
-        Change::Added(object) => WatchEvent::Added(object),
-        Change::Modified(object) => WatchEvent::Modified(object),
-        Change::Deleted(object) => WatchEvent::Deleted(object),
+        Change::Added(object) => WatchEvent::Added(object.without_owners()),
+        Change::Modified(object) => WatchEvent::Modified(object.without_owners()),
+        Change::Deleted(object) => WatchEvent::Deleted(object.without_owners()),
         Change::Bookmark { revision, .. } => WatchEvent::Bookmark(revision.to_string()),
         Change::Error(status) => WatchEvent::Error(status),
     })

@@ -72,6 +72,10 @@ pub const CONTROLLER_BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// How long a ReplicaSet waits for its own writes to show in its cache before it asks
 /// the API itself.
 pub const CONTROLLER_EXPECTATION_WAIT: Duration = Duration::from_secs(5);
+/// How often a Deployment or ReplicaSet whose pods change all the time is looked at: so
+/// many times at once, and then once in so long.
+pub const CONTROLLER_PACE_BURST: u32 = 20;
+pub const CONTROLLER_PACE: Duration = Duration::from_millis(200);
 /// Pods one ReplicaSet creates or deletes in one step (Kubernetes' burst).
 pub const REPLICASET_BURST: usize = 500;
 /// Bounds of the pause before a daemon's pod that has ended is made again (Kubernetes').

@@ -2,7 +2,8 @@
 //!
 //! Why a queue: whoever has something to report must not wait for the API, least of
 //! all when the API is what is failing. Events are best effort: a full queue drops.
-//! Invariants: memory is bounded by `EVENT_QUEUE` in both directions.
+//! Invariants: memory is bounded by `EVENT_QUEUE` in both directions; a flood of reports is
+//! no flood of writes (`event_correlation`).
 
 use std::collections::HashMap;
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::event_correlation::Correlation;
 use crate::base::limits;
 use crate::client::api::{ApiError, SharedApi};
 use crate::client::key::ObjectKey;
@@ -56,6 +58,7 @@ pub struct EventWriter {
     component: String,
     host: String,
     known: HashMap<Identity, Known>,
+    correlation: Correlation,
 }
 
 type Identity = (String, String, String);
@@ -94,6 +97,13 @@ pub fn reference_of(object: &Value) -> ObjectReference {
     }
 }
 
+/// Whom reports are about, as one text.
+fn subject(about: &ObjectReference) -> String {
+    let parts = [&about.kind, &about.namespace, &about.name, &about.uid];
+    let parts = parts.map(|part| part.as_deref().unwrap_or_default());
+    parts.join("/")
+}
+
 impl EventRecorder {
     /// `component` is what people see as the source (`scheduler`, `kubelet`), `host` the
     /// node it runs on, or empty.
@@ -109,6 +119,7 @@ impl EventRecorder {
             component: component.into(),
             host: host.into(),
             known: HashMap::new(),
+            correlation: Correlation::default(),
         };
         (Self { queue: sender }, writer)
     }
@@ -153,24 +164,39 @@ impl EventWriter {
     }
 
     async fn write(&mut self, report: &Report) -> Result<(), ApiError> {
-        let subject = report.about.uid.clone().unwrap_or_default();
+        let now = tokio::time::Instant::now();
+        let subject = subject(&report.about);
+        let severity = report.severity.as_str();
+        let likeness = (subject.clone(), format!("{severity} {}", report.reason));
+        let combined = self.correlation.combined(likeness, &report.message, now);
+        let may_write = self.correlation.may_write(&subject, now);
+        // All that are told together are one event, whatever its words are now.
+        let words = if combined.is_some() { String::new() } else { report.message.clone() };
         let field = report.about.field_path.clone().unwrap_or_default();
-        let identity = (subject + &field, report.reason.clone(), report.message.clone());
+        let identity = (subject + &field, report.reason.clone(), words);
+        let message = combined.as_ref().unwrap_or(&report.message);
         if let Some(known) = self.known.get_mut(&identity) {
-            let count = known.count + 1;
-            let patch = json!({"count": count, "lastTimestamp": Time(clock::now())});
+            known.count += 1;
+            if !may_write {
+                return Ok(());
+            }
+            let patch = json!({
+                "count": known.count,
+                "lastTimestamp": Time(clock::now()),
+                "message": message,
+            });
             match self.events.patch_merge(&known.key, None, &patch).await {
-                Ok(_) => {
-                    known.count = count;
-                    return Ok(());
-                }
+                Ok(_) => return Ok(()),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),
             }
         }
-        let event = self.compose(report);
+        if !may_write {
+            return Ok(());
+        }
+        let event = self.compose(report, message);
         let key = event.key();
-        self.events.create(&event).await?;
+        self.events.add(&event).await?;
         if self.known.len() >= limits::EVENT_QUEUE {
             self.known.clear();
         }
@@ -178,7 +204,7 @@ impl EventWriter {
         Ok(())
     }
 
-    fn compose(&self, report: &Report) -> Event {
+    fn compose(&self, report: &Report, message: &str) -> Event {
         let now = Some(Time(clock::now()));
         let about = &report.about;
         let unique = uuid::Uuid::new_v4().simple().to_string();
@@ -193,7 +219,7 @@ impl EventWriter {
             },
             involved_object: about.clone(),
             reason: Some(report.reason.clone()),
-            message: Some(report.message.clone()),
+            message: Some(message.to_owned()),
             type_: Some(report.severity.as_str().to_owned()),
             count: Some(1),
             first_timestamp: now.clone(),
@@ -239,5 +265,28 @@ mod tests {
         .await;
         cancel.cancel();
         while tasks.join_next().await.is_some() {}
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_reports_is_ten_events_with_a_count() {
+        let fake = FakeApi::new();
+        let (recorder, writer) = EventRecorder::new(fake.shared(), "replicaset-controller", "");
+        let mut set = Pod::default();
+        set.metadata.name = Some("web".into());
+        set.metadata.namespace = Some("shop".into());
+        set.metadata.uid = Some("u1".into());
+        for number in 0..40 {
+            let text = format!("Created pod: web-{number}");
+            recorder.record(&set, Severity::Normal, "SuccessfulCreate", text);
+        }
+        drop(recorder);
+        writer.run(CancellationToken::new()).await;
+        let events: Typed<Event> = Typed::new(fake.shared());
+        let found = events.list(Some("shop"), &ListOptions::default()).await.unwrap();
+        assert_eq!(found.len(), 10);
+        let combined = found.iter().find(|event| event.count > Some(1)).unwrap();
+        assert_eq!(combined.count, Some(16), "what was written of 25");
+        let words = combined.message.as_deref().unwrap();
+        assert_eq!(words, "(combined from similar events): Created pod: web-24");
     }
 }

@@ -4,6 +4,7 @@ pub mod api;
 pub mod applied;
 pub mod discovery;
 pub mod endpoint;
+mod event_correlation;
 pub mod events;
 pub mod http;
 pub mod informer;

@@ -135,6 +135,13 @@ impl<K: Kind> Typed<K> {
         from_value(self.api.create(&K::REF, namespace, &to_value(object)?).await?)
     }
 
+    /// Creates it for who does not look at the answer, which costs as much to read as the
+    /// object to write.
+    pub async fn add(&self, object: &K) -> Result<(), ApiError> {
+        let namespace = object.metadata().namespace.as_deref();
+        self.api.create(&K::REF, namespace, &to_value(object)?).await.map(drop)
+    }
+
     /// Replaces the object; refused if its resourceVersion is not the newest.
     pub async fn update(&self, object: &K) -> Result<K, ApiError> {
         self.replace(object, None).await
@@ -145,10 +152,19 @@ impl<K: Kind> Typed<K> {
         self.replace(object, Some("status")).await
     }
 
+    /// The same for who does not look at the answer.
+    pub async fn put_status(&self, object: &K) -> Result<(), ApiError> {
+        self.put(object, Some("status")).await.map(drop)
+    }
+
     async fn replace(&self, object: &K, subresource: Option<&str>) -> Result<K, ApiError> {
+        from_value(self.put(object, subresource).await?)
+    }
+
+    async fn put(&self, object: &K, subresource: Option<&str>) -> Result<Value, ApiError> {
         let key = object.key();
         let value = to_value(object)?;
-        from_value(self.api.update(&K::REF, key.scope(), &key.name, subresource, &value).await?)
+        self.api.update(&K::REF, key.scope(), &key.name, subresource, &value).await
     }
 
     /// RFC 7396 patch of the object, or of a subresource.

@@ -181,7 +181,7 @@ impl Controller for Collector {
         let resources = self.graph.resources.iter().enumerate();
         let input = |(at, (_, informer)): (usize, &(ResourceRef, _))| {
             let graph = self.graph.clone();
-            Input::new(informer, move |key, object: &Tracked| {
+            Input::on_difference(informer, Tracked::differs, move |key, object: &Tracked| {
                 // An object with owners or finalizers is looked at itself; its change
                 // concerns its dependents and the owners that wait for it.
                 let mut keys = vec![graph.key(at, key.clone())];

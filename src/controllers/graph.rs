@@ -41,6 +41,16 @@ impl Tracked {
         self.metadata.deletion_timestamp.is_some()
     }
 
+    /// Whether a change of it may mean anything to whoever collects: what else stands in an
+    /// object, its status above all, changes far more often.
+    pub(super) fn differs(&self, other: &Tracked) -> bool {
+        let (own, other) = (&self.metadata, &other.metadata);
+        own.uid != other.uid
+            || own.deletion_timestamp.is_some() != other.deletion_timestamp.is_some()
+            || own.finalizers != other.finalizers
+            || own.owner_references != other.owner_references
+    }
+
     /// The reference by which the object names this owner.
     pub(super) fn reference_to(&self, owner_uid: &str) -> Option<&OwnerReference> {
         self.metadata.owner_references.iter().find(|owner| owner.uid == owner_uid)

@@ -149,8 +149,8 @@ impl<O: Kind> PodControl<O> {
     pub(super) async fn create(&self, owner: &O, pod: &Pod) -> Result<(), ApiError> {
         let (key, name) = (owner.key(), pod.key().name);
         self.expectations.creating(&key, &name);
-        match self.pods.create(pod).await {
-            Ok(_) => {
+        match self.pods.add(pod).await {
+            Ok(()) => {
                 let message = (self.words)(Deed::Created, &name, &key.name);
                 self.events.record(owner, Severity::Normal, "SuccessfulCreate", message);
                 Ok(())

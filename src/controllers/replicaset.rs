@@ -15,6 +15,7 @@ use super::informers::Informers;
 use super::pod_control::{self, PodControl};
 use super::runner::{Act, Controller, ControllerError, Input, Requeue};
 use super::status;
+use crate::base::limits;
 use crate::client::api::{ApiError, SharedApi};
 use crate::client::events::EventRecorder;
 use crate::client::key::ObjectKey;
@@ -22,6 +23,7 @@ use crate::client::typed::Kind;
 use crate::logic::availability::Availability;
 use crate::logic::rollout_ranking::{is_active, victims};
 use crate::logic::rollout_selector;
+use crate::logic::workqueue::Pace;
 use crate::sys::clock;
 
 #[derive(Debug)]
@@ -73,6 +75,10 @@ impl Controller for ReplicaSets {
             Input::new(sets, |key, _| vec![key.clone()]),
             pod_control::pods_of(&self.informers.pods, sets, |set| Some(&set.spec.selector)),
         ]
+    }
+
+    fn pace(&self) -> Option<Pace> {
+        Some(Pace { burst: limits::CONTROLLER_PACE_BURST, every: limits::CONTROLLER_PACE })
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ControllerError> {

@@ -29,7 +29,7 @@ use crate::base::limits;
 use crate::client::api::ApiError;
 use crate::client::informer::{Cached, Informer};
 use crate::client::key::ObjectKey;
-use crate::logic::workqueue::WorkQueue;
+use crate::logic::workqueue::{Pace, WorkQueue};
 
 /// What a reconcile could not do, and to which object.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,11 @@ pub(crate) trait Controller: Send + Sync + 'static {
     /// How many keys may be worked on at once.
     fn workers(&self) -> usize {
         4
+    }
+
+    /// How often one key may be worked on; at any time, if nothing is said.
+    fn pace(&self) -> Option<Pace> {
+        None
     }
 
     async fn reconcile(&self, key: &Self::Key) -> Result<Requeue, ControllerError>;
@@ -186,7 +191,8 @@ struct Work<C: Controller> {
 
 impl<C: Controller> Work<C> {
     fn new(controller: Arc<C>) -> Self {
-        let queue = WorkQueue::new(limits::CONTROLLER_BACKOFF_MIN, limits::CONTROLLER_BACKOFF_MAX);
+        let queue = WorkQueue::new(limits::CONTROLLER_BACKOFF_MIN, limits::CONTROLLER_BACKOFF_MAX)
+            .paced(controller.pace());
         let (tasks, running) = (JoinSet::new(), HashMap::new());
         Self { controller, queue, tasks, running, epoch: Instant::now() }
     }
@@ -231,7 +237,7 @@ impl<C: Controller> Work<C> {
                 if let Requeue::After(pause) = requeue {
                     self.queue.add_at(key.clone(), now + pause);
                 }
-                self.queue.done(&key);
+                self.queue.done(&key, now);
             }
             Err(Some(error)) if error.source.is_conflict() => {
                 let error = chain(&error);

@@ -34,8 +34,9 @@ use crate::logic::rollout_ranking::is_ended;
 use crate::logic::schedule::Picture;
 use crate::sys::clock;
 
-/// Bindings that are on their way at once.
-const BINDINGS_AT_ONCE: usize = 16;
+/// Bindings that are on their way at once: the store commits those that wait together, so
+/// few at a time would each wait for the one before.
+const BINDINGS_AT_ONCE: usize = 128;
 /// The name by which pods ask for this scheduler.
 const SCHEDULER_NAME: &str = "default-scheduler";
 

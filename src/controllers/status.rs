@@ -14,10 +14,10 @@ pub(super) async fn write<K: Kind + PartialEq>(
     if held == changed {
         return Ok(false);
     }
-    match objects.update_status(changed).await {
+    match objects.put_status(changed).await {
         // Nobody is left who would read it.
         Err(error) if error.is_not_found() => Ok(false),
-        written => written.act("write the status of", &held.key()).map(|_| true),
+        written => written.act("write the status of", &held.key()).map(|()| true),
     }
 }
 

@@ -47,7 +47,8 @@ impl Load {
 struct Room {
     node: Arc<Node>,
     name: String,
-    center: String,
+    /// Number of its center.
+    center: usize,
     total: Amount,
     pods_max: i64,
     load: Load,
@@ -60,8 +61,10 @@ struct Room {
 pub struct Picture {
     rooms: Vec<Room>,
     by_name: HashMap<String, usize>,
-    /// Replicas by center and owner uid.
-    centers: HashMap<(String, String), i64>,
+    /// How many centers there are.
+    centers: usize,
+    /// Replicas in each center, by owner uid.
+    owners: HashMap<String, Vec<i64>>,
 }
 
 /// No node fits; `Display` is the message that Kubernetes would give.
@@ -90,14 +93,17 @@ impl Picture {
     /// The nodes, still empty.
     pub fn new(nodes: impl IntoIterator<Item = Arc<Node>>) -> Self {
         let mut picture = Picture::default();
+        let mut numbers = HashMap::new();
         for node in nodes {
             let name = node.metadata.name.clone().unwrap_or_default();
             let labels = node.metadata.labels.as_ref();
             let center = labels.and_then(|labels| labels.get(CENTER_LABEL)).cloned();
+            let next = numbers.len();
+            let center = *numbers.entry(center.unwrap_or_default()).or_insert(next);
             let (total, pods_max) = allocatable(&node);
             picture.rooms.push(Room {
                 name,
-                center: center.unwrap_or_default(),
+                center,
                 total,
                 pods_max,
                 load: Load::default(),
@@ -105,6 +111,7 @@ impl Picture {
                 node,
             });
         }
+        picture.centers = numbers.len();
         picture.rooms.sort_by(|one, other| one.name.cmp(&other.name));
         let names = picture.rooms.iter().enumerate();
         picture.by_name = names.map(|(at, room)| (room.name.clone(), at)).collect();
@@ -140,8 +147,19 @@ impl Picture {
         let room = &mut self.rooms[at];
         room.load.take(footprint);
         if let Some(owner) = owner {
-            *room.owners.entry(owner.to_owned()).or_default() += 1;
-            *self.centers.entry((room.center.clone(), owner.to_owned())).or_default() += 1;
+            let count = |count: &mut i64| *count += 1;
+            match room.owners.get_mut(owner) {
+                Some(here) => count(here),
+                None => drop(room.owners.insert(owner.to_owned(), 1)),
+            }
+            match self.owners.get_mut(owner) {
+                Some(centers) => count(&mut centers[room.center]),
+                None => {
+                    let mut centers = vec![0; self.centers];
+                    count(&mut centers[room.center]);
+                    self.owners.insert(owner.to_owned(), centers);
+                }
+            }
         }
     }
 
@@ -158,6 +176,7 @@ impl Picture {
     ) -> Result<String, Unschedulable> {
         let footprint = footprint(pod);
         let owner = owner(pod);
+        let siblings = owner.and_then(|owner| self.owners.get(owner));
         let mut obstacles = BTreeMap::new();
         let mut full = 0;
         let mut best: Option<(Score<'_>, usize)> = None;
@@ -168,7 +187,8 @@ impl Picture {
                 .and_then(|()| room.check(&footprint).inspect_err(|_| full += 1))
             {
                 Ok(()) => {
-                    let score = self.score(room, &footprint, owner);
+                    let in_center = siblings.map_or(0, |centers| centers[room.center]);
+                    let score = room.score(&footprint, in_center, owner);
                     if best.as_ref().is_none_or(|(held, _)| score < *held) {
                         best = Some((score, at));
                     }
@@ -186,21 +206,6 @@ impl Picture {
         self.take(at, &footprint, owner);
         Ok(self.rooms[at].name.clone())
     }
-
-    /// Smaller is better.
-    fn score<'a>(&self, room: &'a Room, footprint: &Footprint, owner: Option<&str>) -> Score<'a> {
-        let owner = owner.unwrap_or_default();
-        let in_center = self.centers.get(&(room.center.clone(), owner.to_owned()));
-        let on_node = room.owners.get(owner);
-        let free = room.free_permille(footprint);
-        Score {
-            in_center: in_center.copied().unwrap_or(0),
-            on_node: on_node.copied().unwrap_or(0),
-            free: Reverse(free),
-            pods: room.load.pods,
-            name: &room.name,
-        }
-    }
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -213,6 +218,18 @@ struct Score<'a> {
 }
 
 impl Room {
+    /// Smaller is better; `in_center` are the owner's replicas in the node's center.
+    fn score(&self, footprint: &Footprint, in_center: i64, owner: Option<&str>) -> Score<'_> {
+        let on_node = owner.and_then(|owner| self.owners.get(owner));
+        Score {
+            in_center,
+            on_node: on_node.copied().unwrap_or(0),
+            free: Reverse(self.free_permille(footprint)),
+            pods: self.load.pods,
+            name: &self.name,
+        }
+    }
+
     /// Whether there is room; every shortage is told, as Kubernetes does.
     fn check(&self, footprint: &Footprint) -> Result<(), Vec<Obstacle>> {
         self.check_with(&self.load, footprint)

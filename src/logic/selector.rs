@@ -4,6 +4,8 @@
 //! shared by the API, the controllers and the network.
 //! Invariant: a requirement on an absent label is met only by `!key`, `!=` and `notin`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::model::kinds::{SelectableField, is_label_value, is_qualified_name};
@@ -246,14 +248,28 @@ impl FieldSelector {
     }
 
     pub fn matches(&self, object: &Value) -> bool {
-        self.tests.iter().all(|test| {
-            let found = match object.pointer(test.pointer) {
-                None | Some(Value::Null) => String::new(),
-                Some(Value::String(text)) => text.clone(),
-                Some(other) => other.to_string(),
-            };
-            (found == test.value) == test.equal
-        })
+        self.tests.iter().all(|test| (text_at(object, test.pointer) == test.value) == test.equal)
+    }
+
+    /// A field that must have one value, by its place in the object; `None` if there is none.
+    pub fn first(&self) -> Option<(&'static str, &str)> {
+        let mut tests = self.tests.iter();
+        tests.find(|test| test.equal).map(|test| (test.pointer, test.value.as_str()))
+    }
+
+    /// The value that the field at this place must have.
+    pub fn value_of(&self, pointer: &str) -> Option<&str> {
+        let mut tests = self.tests.iter();
+        tests.find(|test| test.equal && test.pointer == pointer).map(|test| test.value.as_str())
+    }
+}
+
+/// A field as selectors see it; what is not there is empty.
+pub fn text_at<'v>(object: &'v Value, pointer: &str) -> Cow<'v, str> {
+    match object.pointer(pointer) {
+        None | Some(Value::Null) => Cow::Borrowed(""),
+        Some(Value::String(text)) => Cow::Borrowed(text),
+        Some(other) => Cow::Owned(other.to_string()),
     }
 }
 
@@ -322,6 +338,10 @@ mod tests {
         let selector = |text| FieldSelector::parse(text, fields).unwrap();
         assert!(selector("spec.nodeName=n1,status.phase!=Failed").matches(&pod));
         assert!(!selector("spec.nodeName=").matches(&pod));
+        let both = selector("status.phase!=Failed,spec.nodeName=n1");
+        assert_eq!(both.first(), Some(("/spec/nodeName", "n1")), "others exclude, this one asks");
+        assert_eq!(both.value_of("/metadata/name"), None);
+        assert_eq!(selector("spec.nodeName!=n1").first(), None);
         let error = FieldSelector::parse("spec.image=x", fields).unwrap_err();
         assert_eq!(error.to_string(), "field label not supported: spec.image");
         let maps = by_path("", "v1", "configmaps").unwrap().fields;

@@ -142,7 +142,7 @@ impl Network {
         let (pods, pod_view) = source::pods(self.api.clone());
         parts.spawn(policies.run(cancel.clone()));
         parts.spawn(namespaces.run(cancel.clone()));
-        parts.spawn(pods.run(cancel.clone()));
+        parts.spawn(pods.run_when_wanted(cancel.clone()));
         let inputs = policies::Inputs {
             policies: policy_view,
             namespaces: namespace_view,

@@ -6,7 +6,8 @@
 //! ```
 //! Why `guarded`: a pod's link is connected only when the rules for its address stand, so
 //! that its containers never see an open moment.
-//! Invariants: nothing is written before all lists are complete; a change is in the kernel
+//! Invariants: nothing is written before all lists are complete that it depends on (pods are
+//! followed from the first policy on); a change is in the kernel
 //! within about [`COALESCE`] and one run of `nft`.
 //! Not here: what is allowed (logic/network_policy.rs).
 
@@ -46,11 +47,16 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    /// `None` until all lists are complete.
+    /// `None` until all lists are complete that the rules are made from.
     fn current(&mut self) -> Option<(Vec<PodRules>, OwnPods)> {
-        let (policies, namespaces, pods) =
-            (self.policies.current()?, self.namespaces.current()?, self.pods.current()?);
+        let (policies, namespaces) = (self.policies.current()?, self.namespaces.current()?);
         let own = self.own.borrow_and_update().clone();
+        // Without any every pod is open, whatever is known of it.
+        if policies.is_empty() {
+            return Some((Vec::new(), own));
+        }
+        self.pods.want();
+        let pods = self.pods.current()?;
         let world = World { policies: &policies, namespaces: &namespaces, pods: &pods, own: &own };
         Some((compile(world), own))
     }
@@ -126,5 +132,75 @@ pub(super) async fn run(
                 () = tokio::time::sleep_until(not_before) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::client::ResourceRef;
+    use crate::client::fake::FakeApi;
+    use crate::network::source;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn resource(group: &'static str, kind: &'static str, plural: &'static str) -> ResourceRef {
+        ResourceRef { group, version: "v1", kind, plural, namespaced: kind != "Namespace" }
+    }
+
+    async fn rules(inputs: &mut Inputs, fit: impl Fn(&[PodRules]) -> bool) -> Vec<PodRules> {
+        let until = async {
+            loop {
+                match inputs.current() {
+                    Some((rules, _)) if fit(&rules) => return rules,
+                    _ => {}
+                }
+                tokio::select! {
+                    () = inputs.policies.changed() => {}
+                    () = inputs.namespaces.changed() => {}
+                    () = inputs.pods.changed() => {}
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, until).await.expect("the rules come")
+    }
+
+    #[tokio::test]
+    async fn pods_are_followed_from_the_first_policy_on_and_are_open_before() {
+        let fake = FakeApi::new();
+        let api = fake.shared();
+        let (shop, pod) = (Some("shop"), json!({"metadata": {"name": "a", "labels": {"k": "v"}}}));
+        let pod = api.create(&resource("", "Pod", "pods"), shop, &pod).await.unwrap();
+        let uid = pod["metadata"]["uid"].as_str().unwrap().to_owned();
+        let address = Ipv4Addr::new(10, 1, 0, 5);
+        let own = OwnPods::from([(uid, address), ("unheard".into(), Ipv4Addr::new(10, 1, 0, 6))]);
+        let cancel = CancellationToken::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        let (policies, policy_view) = source::policies(api.clone());
+        let (namespaces, namespace_view) = source::namespaces(api.clone());
+        let (pods, pod_view) = source::pods(api.clone());
+        tasks.spawn(policies.run(cancel.clone()));
+        tasks.spawn(namespaces.run(cancel.clone()));
+        tasks.spawn(pods.run_when_wanted(cancel.clone()));
+        let mut inputs = Inputs {
+            policies: policy_view,
+            namespaces: namespace_view,
+            pods: pod_view,
+            own: watch::Sender::new(own).subscribe(),
+        };
+        assert!(rules(&mut inputs, |_| true).await.is_empty());
+        assert!(inputs.pods.current().is_none(), "nobody follows them yet");
+        let deny = json!({"metadata": {"name": "deny"},
+            "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}});
+        let kind = resource("networking.k8s.io", "NetworkPolicy", "networkpolicies");
+        api.create(&kind, shop, &deny).await.unwrap();
+        let found = rules(&mut inputs, |rules| rules.len() == 2).await;
+        assert_eq!(found[0].address, address);
+        assert!(found[0].ingress.is_some() && found[0].egress.is_none());
+        assert!(found[1].egress.is_some(), "what nobody knows is shut");
+        cancel.cancel();
+        while tasks.join_next().await.is_some() {}
     }
 }

@@ -3,10 +3,11 @@
 //! Why not poll: an endpoint that went away must stop receiving within a second.
 //! Invariants: a view is `None` until the first complete list, so that nobody takes
 //! "not known yet" for "there are none"; after a lost connection the last list stays
-//! in use until a new one is complete.
+//! in use until a new one is complete; a snapshot is drawn when somebody looks and not for
+//! each change, because in a large cluster objects change faster than anybody looks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -26,23 +27,56 @@ use crate::logic::network_policy::PodFacts;
 const PAGE: u32 = 500;
 
 type Snapshot<K> = Option<Arc<Vec<Arc<K>>>>;
+type Objects<K> = BTreeMap<(String, String), Arc<K>>;
+
+/// What a source and its views share.
+#[derive(Debug)]
+struct Held<K> {
+    /// `None` before the first list.
+    objects: Option<Objects<K>>,
+    /// Drawn since the last change.
+    snapshot: Snapshot<K>,
+}
+
+type Shelf<K> = Arc<Mutex<Held<K>>>;
+
+fn open<K>(shelf: &Shelf<K>) -> MutexGuard<'_, Held<K>> {
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The objects as last heard of.
 #[derive(Debug)]
 pub(super) struct View<K> {
-    receiver: watch::Receiver<Snapshot<K>>,
+    shelf: Shelf<K>,
+    receiver: watch::Receiver<()>,
+    wanted: watch::Sender<bool>,
 }
 
 impl<K> Clone for View<K> {
     fn clone(&self) -> Self {
-        Self { receiver: self.receiver.clone() }
+        let (shelf, receiver) = (self.shelf.clone(), self.receiver.clone());
+        Self { shelf, receiver, wanted: self.wanted.clone() }
     }
 }
 
 impl<K> View<K> {
     /// The objects in order of namespace and name; `None` before the first list.
     pub(super) fn current(&mut self) -> Snapshot<K> {
-        self.receiver.borrow_and_update().clone()
+        // What comes after this line is a change again.
+        self.receiver.mark_unchanged();
+        let mut held = open(&self.shelf);
+        if held.snapshot.is_none() {
+            held.snapshot = held.objects.as_ref().map(|objects| {
+                let all: Vec<Arc<K>> = objects.values().cloned().collect();
+                Arc::new(all)
+            });
+        }
+        held.snapshot.clone()
+    }
+
+    /// Has a source begin that waits until it is wanted.
+    pub(super) fn want(&self) {
+        self.wanted.send_if_modified(|wanted| !std::mem::replace(wanted, true));
     }
 
     /// Returns when there is something newer than the last `current`; never after the
@@ -59,8 +93,9 @@ impl<K> View<K> {
 pub(super) struct Source<K> {
     api: SharedApi,
     resource: ResourceRef,
-    objects: BTreeMap<(String, String), Arc<K>>,
-    sender: watch::Sender<Snapshot<K>>,
+    shelf: Shelf<K>,
+    sender: watch::Sender<()>,
+    wanted: watch::Receiver<bool>,
 }
 
 pub(super) fn nodes(api: SharedApi) -> (Source<Node>, View<Node>) {
@@ -116,14 +151,29 @@ fn version_of(object: &Value) -> Option<String> {
     object["metadata"]["resourceVersion"].as_str().map(str::to_owned)
 }
 
-impl<K: DeserializeOwned + Send + Sync + 'static> Source<K> {
+impl<K: DeserializeOwned + PartialEq + Send + Sync + 'static> Source<K> {
     fn new(api: SharedApi, resource: ResourceRef) -> (Self, View<K>) {
-        let (sender, receiver) = watch::channel(None);
-        (Self { api, resource, objects: BTreeMap::new(), sender }, View { receiver })
+        let (sender, receiver) = watch::channel(());
+        let shelf = Arc::new(Mutex::new(Held { objects: None, snapshot: None }));
+        let (want, wanted) = watch::channel(false);
+        let view = View { shelf: shelf.clone(), receiver, wanted: want };
+        (Self { api, resource, shelf, sender, wanted }, view)
+    }
+
+    /// As [`Source::run`], once somebody wants it: every pod of the cluster is much to follow
+    /// on every node while nothing there depends on them.
+    pub(super) async fn run_when_wanted(mut self, cancel: CancellationToken) {
+        let wanted = tokio::select! {
+            () = cancel.cancelled() => return,
+            wanted = self.wanted.wait_for(|wanted| *wanted) => wanted.is_ok(),
+        };
+        if wanted {
+            self.run(cancel).await;
+        }
     }
 
     /// Lists and watches until cancelled.
-    pub(super) async fn run(mut self, cancel: CancellationToken) {
+    pub(super) async fn run(self, cancel: CancellationToken) {
         let back_off = || {
             ExponentialBuilder::default()
                 .with_min_delay(Duration::from_millis(100))
@@ -161,26 +211,28 @@ impl<K: DeserializeOwned + Send + Sync + 'static> Source<K> {
         }
     }
 
-    async fn relist(&mut self) -> Result<String, ApiError> {
+    async fn relist(&self) -> Result<String, ApiError> {
         let mut objects = BTreeMap::new();
         let mut options = ListOptions { limit: Some(PAGE), ..ListOptions::default() };
         loop {
             let page = self.api.list(&self.resource, None, &options).await?;
             for value in page.items {
-                self.decode(value, &mut objects);
+                let key = key_of(&value);
+                if let Some(object) = self.decode(&key, value) {
+                    objects.insert(key, object);
+                }
             }
             match page.continue_token.filter(|token| !token.is_empty()) {
                 Some(token) => options.continue_token = Some(token),
                 None => {
-                    self.objects = objects;
-                    self.publish();
+                    self.change(|held| *held = objects);
                     return Ok(page.resource_version);
                 }
             }
         }
     }
 
-    async fn follow(&mut self, mut version: String) -> Result<(), ApiError> {
+    async fn follow(&self, mut version: String) -> Result<(), ApiError> {
         let options =
             ListOptions { resource_version: Some(version.clone()), ..ListOptions::default() };
         let mut events = self.api.watch(&self.resource, None, &options).await?;
@@ -188,15 +240,16 @@ impl<K: DeserializeOwned + Send + Sync + 'static> Source<K> {
             match event? {
                 WatchEvent::Added(value) | WatchEvent::Modified(value) => {
                     version = version_of(&value).unwrap_or(version);
-                    let mut objects = std::mem::take(&mut self.objects);
-                    self.decode(value, &mut objects);
-                    self.objects = objects;
-                    self.publish();
+                    let key = key_of(&value);
+                    if let Some(object) = self.decode(&key, value)
+                        && !self.holds(&key, &object)
+                    {
+                        self.change(|objects| drop(objects.insert(key, object)));
+                    }
                 }
                 WatchEvent::Deleted(value) => {
                     version = version_of(&value).unwrap_or(version);
-                    self.objects.remove(&key_of(&value));
-                    self.publish();
+                    self.change(|objects| drop(objects.remove(&key_of(&value))));
                 }
                 WatchEvent::Bookmark(newer) => version = newer,
                 WatchEvent::Error(status) => return Err(ApiError::Refused(status)),
@@ -207,23 +260,86 @@ impl<K: DeserializeOwned + Send + Sync + 'static> Source<K> {
     }
 
     /// An object that cannot be understood keeps its last understood form.
-    fn decode(&self, value: Value, into: &mut BTreeMap<(String, String), Arc<K>>) {
-        let key = key_of(&value);
+    fn decode(&self, key: &(String, String), value: Value) -> Option<Arc<K>> {
         match serde_json::from_value::<K>(value) {
-            Ok(object) => {
-                into.insert(key, Arc::new(object));
-            }
+            Ok(object) => Some(Arc::new(object)),
             Err(error) => {
                 let kind = self.resource.kind;
                 tracing::warn!(kind, name = key.1, %error, "cannot understand an object");
-                if let Some(old) = self.objects.get(&key) {
-                    into.insert(key, old.clone());
-                }
+                open(&self.shelf).objects.as_ref().and_then(|objects| objects.get(key).cloned())
             }
         }
     }
 
-    fn publish(&self) {
-        self.sender.send_replace(Some(Arc::new(self.objects.values().cloned().collect())));
+    /// Whether nothing has changed of what is looked at.
+    fn holds(&self, key: &(String, String), object: &K) -> bool {
+        let held = open(&self.shelf);
+        let same = held.objects.as_ref().and_then(|objects| objects.get(key));
+        same.is_some_and(|held| **held == *object)
+    }
+
+    /// Changes what is held and says so.
+    fn change(&self, how: impl FnOnce(&mut Objects<K>)) {
+        let mut held = open(&self.shelf);
+        how(held.objects.get_or_insert_default());
+        held.snapshot = None;
+        drop(held);
+        self.sender.send_replace(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::client::fake::FakeApi;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn pod(name: &str, ip: Option<&str>) -> Value {
+        json!({"metadata": {"name": name, "namespace": "shop", "uid": name},
+            "status": {"podIP": ip}})
+    }
+
+    async fn names(view: &mut View<PodFacts>, wanted: &[&str]) -> Arc<Vec<Arc<PodFacts>>> {
+        let until = async {
+            loop {
+                if let Some(found) = view.current() {
+                    let uids: Vec<&str> = found.iter().map(|one| one.uid.as_str()).collect();
+                    if uids == wanted {
+                        return found;
+                    }
+                }
+                view.changed().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, until).await.expect("the view shows it")
+    }
+
+    #[tokio::test]
+    async fn a_source_begins_when_it_is_wanted_and_a_snapshot_is_drawn_once() {
+        let fake = FakeApi::new();
+        let resource = ResourceRef::of::<Pod>(true);
+        let api = fake.shared();
+        api.create(&resource, Some("shop"), &pod("a", None)).await.unwrap();
+        let (source, mut view) = pods(api.clone());
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(source.run_when_wanted(cancel.clone()));
+        tokio::task::yield_now().await;
+        assert!(view.current().is_none(), "nobody asked");
+        view.want();
+        let mut other = view.clone();
+        let first = names(&mut view, &["uid-1"]).await;
+        assert!(Arc::ptr_eq(&first, &view.current().unwrap()));
+        assert!(Arc::ptr_eq(&first, &other.current().unwrap()), "all views share it");
+        api.create(&resource, Some("shop"), &pod("b", Some("10.1.0.2"))).await.unwrap();
+        let second = names(&mut view, &["uid-1", "uid-2"]).await;
+        assert_eq!(second[1].address, Some("10.1.0.2".parse().unwrap()));
+        assert_eq!(first.len(), 1, "what was drawn stays as it was");
+        api.delete(&resource, Some("shop"), "a", &Default::default()).await.unwrap();
+        names(&mut other, &["uid-2"]).await;
+        cancel.cancel();
+        task.await.unwrap();
     }
 }

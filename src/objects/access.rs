@@ -244,8 +244,8 @@ impl Objects {
                 let kind = by_path("", "v1", "pods").ok_or_else(Status::unknown_resource)?;
                 let pod = Address::new(kind, Some(request.namespace), request.name);
                 // A pod that is gone is not a secret: the write will say so.
-                match self.fetch(&pod).await? {
-                    Some(found) => str_at(&found.object, "/spec/nodeName") == node,
+                match self.look_at(&pod).await? {
+                    Some(found) => str_at(&found, "/spec/nodeName") == node,
                     None => true,
                 }
             }

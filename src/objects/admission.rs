@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::stored::{self, Found};
-use super::{Address, Objects, fields, str_at};
+use super::{Address, Objects, str_at};
 use crate::model::kinds::{self, Kind, Problems, validate_metadata};
 use crate::model::status::{Status, StatusCause};
 
@@ -24,9 +24,8 @@ fn refuse(kind: &Kind, object: &Value, problems: Problems) -> Result<(), Status>
     Err(Status::invalid(kind.kind, kind.group, name, problems.into_causes()))
 }
 
-/// Decodes, fills in and checks a new object.
-pub(super) fn prepare_new(kind: &Kind, object: Value) -> Result<Value, Status> {
-    let mut object = fields::decode(kind, object)?;
+/// Fills in and checks a new object, which was decoded before.
+pub(super) fn prepare_new(kind: &Kind, mut object: Value) -> Result<Value, Status> {
     kind.default(&mut object);
     let mut problems = Problems::default();
     validate_metadata(kind, &object, &mut problems);
@@ -35,15 +34,15 @@ pub(super) fn prepare_new(kind: &Kind, object: Value) -> Result<Value, Status> {
     Ok(object)
 }
 
-/// Decodes, fills in and checks a changed object against the old one. `own_fields_only`
-/// skips the kind's update rules: for the server's own changes, such as a binding.
+/// Fills in and checks a changed object, which was decoded before, against the old one.
+/// `own_fields_only` skips the kind's update rules: for the server's own changes, such as a
+/// binding.
 pub(super) fn prepare_changed(
     kind: &Kind,
     old: &Value,
-    object: Value,
+    mut object: Value,
     own_fields_only: bool,
 ) -> Result<Value, Status> {
-    let mut object = fields::decode(kind, object)?;
     kind.default(&mut object);
     let mut problems = Problems::default();
     validate_metadata(kind, &object, &mut problems);

@@ -226,8 +226,8 @@ impl Objects {
         let mut changes = self.watch(&request).await?;
         while let Some(change) = changes.next().await {
             let (definition, is_there) = match &change {
-                Change::Added(definition) | Change::Modified(definition) => (definition, true),
-                Change::Deleted(definition) => (definition, false),
+                Change::Added(definition) | Change::Modified(definition) => (&***definition, true),
+                Change::Deleted(definition) => (&***definition, false),
                 Change::Bookmark { .. } => continue,
                 Change::Error(status) => return Err(status.clone()),
             };

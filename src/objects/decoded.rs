@@ -2,12 +2,14 @@
 //!
 //! Why: a change is told to every watcher of its kind, each of which must look into the
 //! object to know whether it is selected. With a watcher on every node that is a thousand
-//! looks at one object, and reading it from its bytes costs far more than the look.
+//! looks at one object, and reading it from its bytes costs far more than the look. What they
+//! are sent is the same text, too, so it is written once.
 //! Invariants: a version of an object is what stands at its key at a revision, and never
 //! changes; what cannot be read is not kept.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -20,9 +22,40 @@ use crate::model::status::Status;
 /// Versions that are kept, the newest ones; watchers are rarely further apart.
 const KEPT: usize = 1_024;
 
-/// One version of one object as one kind shows it.
+/// One version of an object, for everybody who looks at it.
+#[derive(Debug)]
+pub struct Version {
+    value: Value,
+    json: OnceLock<Bytes>,
+}
+
+impl Version {
+    pub(super) fn new(value: Value) -> Self {
+        Self { value, json: OnceLock::new() }
+    }
+
+    /// The object as JSON text.
+    pub fn json(&self) -> Bytes {
+        self.json.get_or_init(|| Bytes::from(self.value.to_string())).clone()
+    }
+
+    /// A copy without the owners of its fields, which are as large as the rest.
+    pub fn without_owners(&self) -> Value {
+        stored::without_owners(&self.value)
+    }
+}
+
+impl Deref for Version {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.value
+    }
+}
+
+/// Which version of which object, as which kind shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Version {
+struct Place {
     api: (&'static str, &'static str),
     key: Bytes,
     revision: Revision,
@@ -30,9 +63,9 @@ struct Version {
 
 #[derive(Debug, Default)]
 struct Kept {
-    objects: HashMap<Version, Arc<Value>>,
+    objects: HashMap<Place, Arc<Version>>,
     /// The oldest first.
-    order: VecDeque<Version>,
+    order: VecDeque<Place>,
 }
 
 #[derive(Debug, Default)]
@@ -40,27 +73,34 @@ pub(super) struct Decoded {
     kept: Mutex<Kept>,
 }
 
+impl Place {
+    fn of(kind: &Kind, kv: &KeyValue) -> Self {
+        let api = (kind.group, kind.version);
+        Self { api, key: kv.key.clone(), revision: kv.mod_revision }
+    }
+}
+
 impl Decoded {
+    /// The same for who reads one object now: only if a watcher has read it before.
+    pub(super) fn known(&self, kind: &Kind, kv: &KeyValue) -> Option<Arc<Version>> {
+        self.lock().objects.get(&Place::of(kind, kv)).cloned()
+    }
+
     /// The object that stands at the key, with the resourceVersion of that.
-    pub(super) fn object(&self, kind: &Kind, kv: &KeyValue) -> Result<Arc<Value>, Status> {
+    pub(super) fn object(&self, kind: &Kind, kv: &KeyValue) -> Result<Arc<Version>, Status> {
         // How such a kind is read changes with its definition.
         if kind.custom.is_some() {
-            return stored::decode(kind, kv).map(Arc::new);
+            return stored::decode(kind, kv).map(|object| Arc::new(Version::new(object)));
         }
-        let version = Version {
-            api: (kind.group, kind.version),
-            key: kv.key.clone(),
-            revision: kv.mod_revision,
-        };
-        let known = self.lock().objects.get(&version).cloned();
-        if let Some(known) = known {
+        if let Some(known) = self.known(kind, kv) {
             return Ok(known);
         }
+        let place = Place::of(kind, kv);
         // Two may do this at once; better than that all wait for one.
-        let object = Arc::new(stored::decode(kind, kv)?);
+        let object = Arc::new(Version::new(stored::decode(kind, kv)?));
         let mut kept = self.lock();
-        if kept.objects.insert(version.clone(), object.clone()).is_none() {
-            kept.order.push_back(version);
+        if kept.objects.insert(place.clone(), object.clone()).is_none() {
+            kept.order.push_back(place);
             if kept.order.len() > KEPT
                 && let Some(oldest) = kept.order.pop_front()
             {
@@ -92,6 +132,21 @@ mod tests {
     }
 
     #[test]
+    fn the_text_is_written_once_and_owners_are_left_out_of_copies_only() {
+        let version = Version::new(serde_json::json!({
+            "kind": "Pod",
+            "metadata": {"name": "a", "managedFields": [{"manager": "me"}]},
+            "spec": {"managedFields": 1},
+        }));
+        let text = version.json();
+        assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), *version);
+        assert_eq!(text.as_ptr(), version.json().as_ptr());
+        let copy = version.without_owners();
+        assert_eq!(copy["metadata"], serde_json::json!({"name": "a"}));
+        assert_eq!(copy["spec"], version["spec"]);
+    }
+
+    #[test]
     fn a_version_is_read_once_and_the_newest_are_kept() {
         let kind = kinds::by_path("", "v1", "configmaps").unwrap();
         let decoded = Decoded::default();
@@ -100,6 +155,8 @@ mod tests {
         // The bytes are not looked at again.
         let again = decoded.object(kind, &kv("a", 5, "no JSON")).unwrap();
         assert!(Arc::ptr_eq(&first, &again));
+        assert!(Arc::ptr_eq(&first, &decoded.known(kind, &kv("a", 5, "no JSON")).unwrap()));
+        assert!(decoded.known(kind, &kv("a", 6, "{}")).is_none(), "another version");
         let next = decoded.object(kind, &kv("a", 6, r#"{"data":{"k":"2"}}"#)).unwrap();
         assert_eq!(next["data"]["k"], "2");
         assert!(decoded.object(kind, &kv("b", 7, "no JSON")).is_err());

@@ -94,6 +94,28 @@ pub fn check(
         return Ok(Vec::new());
     }
     decode(kind, sent.clone())?;
+    judge(kind, sent, doubled, validation)
+}
+
+/// The same of what is decoded by its next reader anyway; only a strict look goes first.
+pub(super) fn look_over(
+    kind: &Kind,
+    sent: &Value,
+    validation: FieldValidation,
+) -> Result<Vec<String>, Status> {
+    match validation {
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => judge(kind, sent, &[], validation),
+        FieldValidation::Strict => check(kind, sent, &[], validation),
+    }
+}
+
+fn judge(
+    kind: &Kind,
+    sent: &Value,
+    doubled: &[String],
+    validation: FieldValidation,
+) -> Result<Vec<String>, Status> {
     let unknown = unknown_fields(sent, &kind.schema());
     let doubled = doubled.iter().map(|field| format!("duplicate field \"{field}\""));
     let unknown = unknown.iter().map(|field| format!("unknown field \"{field}\""));

@@ -12,7 +12,7 @@ use crate::model::kv::{
     Compare, CompareOp, CompareTarget, Event, EventKind, KeyValue, Op, OpResponse, RangeRequest,
     RangeResponse, Revision, TxnRequest, TxnResponse, WatchItem, WatchRequest,
 };
-use crate::store::{Kv, StoreError};
+use crate::store::{Interest, Kv, StoreError};
 
 type Keys = BTreeMap<Bytes, KeyValue>;
 
@@ -23,7 +23,14 @@ struct State {
     /// The whole state at each revision; tests are small.
     history: BTreeMap<Revision, Keys>,
     events: Vec<(Revision, Vec<Event>)>,
-    watchers: Vec<(WatchRequest, mpsc::UnboundedSender<WatchItem>)>,
+    watchers: Vec<(Wanted, mpsc::UnboundedSender<WatchItem>)>,
+}
+
+/// What a watcher asked for.
+#[derive(Debug)]
+struct Wanted {
+    request: WatchRequest,
+    interest: Option<Interest>,
 }
 
 /// The test store.
@@ -98,13 +105,22 @@ fn holds_of(kv: Option<KeyValue>, compare: &Compare) -> bool {
     }
 }
 
-fn deliver(request: &WatchRequest, revision: Revision, events: &[Event]) -> Option<WatchItem> {
+fn deliver(wanted: &Wanted, revision: Revision, events: &[Event]) -> Option<WatchItem> {
+    let request = &wanted.request;
     if revision < request.start_revision {
         return None;
     }
+    // The real one may leave out what concerns nobody; this one always does.
+    let interests = |event: &Event| match &wanted.interest {
+        Some(Interest { facet, value }) => {
+            facet.values(event).is_none_or(|values| values.contains(value))
+        }
+        None => true,
+    };
     let events: Vec<Event> = events
         .iter()
         .filter(|event| contains(&event.kv.key, &request.key, &request.range_end))
+        .filter(|event| interests(event))
         .cloned()
         .collect();
     (!events.is_empty()).then_some(WatchItem::Events { revision, events })
@@ -196,6 +212,24 @@ impl Kv for MemoryKv {
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<mpsc::Receiver<WatchItem>, StoreError> {
+        Ok(self.open_watch(request, None))
+    }
+
+    async fn watch_value(
+        &self,
+        request: WatchRequest,
+        interest: Interest,
+    ) -> Result<mpsc::Receiver<WatchItem>, StoreError> {
+        Ok(self.open_watch(request, Some(interest)))
+    }
+}
+
+impl MemoryKv {
+    fn open_watch(
+        &self,
+        request: WatchRequest,
+        interest: Option<Interest>,
+    ) -> mpsc::Receiver<WatchItem> {
         let (sender, mut items) = mpsc::unbounded_channel();
         let mut state = self.state.lock().unwrap();
         if request.start_revision != 0 && request.start_revision <= state.compacted {
@@ -205,12 +239,13 @@ impl Kv for MemoryKv {
             if request.start_revision == 0 {
                 request.start_revision = state.revision + 1;
             }
+            let wanted = Wanted { request, interest };
             for (revision, events) in &state.events {
-                if let Some(item) = deliver(&request, *revision, events) {
+                if let Some(item) = deliver(&wanted, *revision, events) {
                     let _ = sender.send(item);
                 }
             }
-            state.watchers.push((request, sender));
+            state.watchers.push((wanted, sender));
         }
         drop(state);
         let (bounded, receiver) = mpsc::channel(16);
@@ -221,6 +256,6 @@ impl Kv for MemoryKv {
                 }
             }
         });
-        Ok(receiver)
+        receiver
     }
 }

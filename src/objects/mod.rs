@@ -60,6 +60,7 @@ use serde_json::Value;
 
 pub use apply::{Applied, ApplyRequest};
 pub use custom_kinds::CustomKinds;
+pub use decoded::Version;
 pub use delete::{DeleteRequest, Deletion, Propagation};
 pub use read::{ListRequest, Listing};
 pub use sealed_kv::{SealedKv, Sweep};

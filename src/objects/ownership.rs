@@ -70,9 +70,8 @@ fn manager(
 
 /// What is compared: the object without its owners and its version.
 pub(super) fn bare(object: &Value) -> Value {
-    let mut bare = object.clone();
+    let mut bare = stored::without_owners(object);
     if let Some(metadata) = stored::metadata(&mut bare) {
-        metadata.shift_remove(FIELD);
         metadata.shift_remove("resourceVersion");
     }
     bare
@@ -102,10 +101,13 @@ pub(super) fn write(object: &mut Value, managed: &Managed) {
     };
 }
 
-/// Removes when each manager wrote, so that writing the same again is no change.
-pub(super) fn forget_times(object: &mut Value) {
-    let list = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
-    for entry in list.into_iter().flatten().filter_map(Value::as_object_mut) {
-        entry.shift_remove("time");
-    }
+/// Whether two objects' owners are the same, whenever each of them wrote.
+pub(super) fn are_same(one: Option<&Value>, other: Option<&Value>) -> bool {
+    let lists = (one.and_then(Value::as_array), other.and_then(Value::as_array));
+    let (Some(one), Some(other)) = lists else { return one == other };
+    let same = |(one, other): (&Value, &Value)| match (one.as_object(), other.as_object()) {
+        (Some(one), Some(other)) => stored::is_same_but(one, other, &["time"]),
+        _ => one == other,
+    };
+    one.len() == other.len() && one.iter().zip(other).all(same)
 }

@@ -3,12 +3,15 @@
 //! Invariants: a list is one revision's state, also over several pages; without a
 //! resourceVersion a read is linearizable; `0` allows a stale one.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::decoded::Version;
 use super::stored::Found;
 use super::{Address, Objects, key, refusal, stored};
 use crate::logic::selector::{FieldSelector, LabelSelector, SelectorError};
@@ -127,13 +130,23 @@ impl Objects {
         let request =
             RangeRequest { serializable: stale, ..RangeRequest::key(key::object(address)) };
         let answer = self.kv.range(request).await.map_err(refusal::of)?;
-        answer
-            .kvs
-            .first()
-            .map(|kv| {
-                Ok(Found { object: stored::decode(address.kind, kv)?, revision: kv.mod_revision })
-            })
-            .transpose()
+        let Some(kv) = answer.kvs.first() else { return Ok(None) };
+        let object = match self.decoded.known(address.kind, kv) {
+            Some(known) => Value::clone(&known),
+            None => stored::decode(address.kind, kv)?,
+        };
+        Ok(Some(Found { object, revision: kv.mod_revision }))
+    }
+
+    /// The object for a look at it.
+    pub(super) async fn look_at(&self, address: &Address) -> Result<Option<Arc<Version>>, Status> {
+        let request = RangeRequest::key(key::object(address));
+        let answer = self.kv.range(request).await.map_err(refusal::of)?;
+        let Some(kv) = answer.kvs.first() else { return Ok(None) };
+        if let Some(known) = self.decoded.known(address.kind, kv) {
+            return Ok(Some(known));
+        }
+        Ok(Some(Arc::new(Version::new(stored::decode(address.kind, kv)?))))
     }
 
     /// One object; `version` `Some("0")` allows a stale answer.

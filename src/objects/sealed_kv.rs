@@ -28,7 +28,7 @@ use crate::model::kv::{
 };
 use crate::model::secret_keys::KeyId;
 use crate::pki::{SecretKeys, is_sealed, key_of};
-use crate::store::{Kv, StoreError};
+use crate::store::{Interest, Kv, StoreError};
 
 /// Items of a watch that wait for their reader.
 const ITEMS_AHEAD: usize = 16;
@@ -258,6 +258,18 @@ impl Kv for SealedKv {
             }
         });
         Ok(receiver)
+    }
+
+    async fn watch_value(
+        &self,
+        request: WatchRequest,
+        interest: Interest,
+    ) -> Result<mpsc::Receiver<WatchItem>, StoreError> {
+        // Nobody below sees the values of what is encrypted.
+        if self.vault.overlaps(&request.key, &request.range_end) {
+            return self.watch(request).await;
+        }
+        self.inner.watch_value(request, interest).await
     }
 }
 

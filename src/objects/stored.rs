@@ -58,6 +58,34 @@ pub(super) fn set_version(object: &mut Value, revision: Revision) {
     }
 }
 
+/// A copy without the owners of its fields, which are as large as the rest.
+pub(super) fn without_owners(object: &Value) -> Value {
+    let without = |fields: &Map<String, Value>| {
+        let kept = fields.iter().filter(|(name, _)| *name != "managedFields");
+        kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    let Some(fields) = object.as_object() else { return object.clone() };
+    let parts = fields.iter().map(|(name, value)| match value {
+        Value::Object(metadata) if name == "metadata" => {
+            (name.clone(), Value::Object(without(metadata)))
+        }
+        value => (name.clone(), value.clone()),
+    });
+    Value::Object(parts.collect())
+}
+
+/// Whether all fields are equal but these; their order does not count.
+pub(super) fn is_same_but(
+    one: &Map<String, Value>,
+    other: &Map<String, Value>,
+    but: &[&str],
+) -> bool {
+    let counts = |name: &String| !but.contains(&name.as_str());
+    one.keys().filter(|name| counts(name)).count()
+        == other.keys().filter(|name| counts(name)).count()
+        && one.iter().all(|(name, value)| !counts(name) || other.get(name) == Some(value))
+}
+
 /// Removes what the store does not keep.
 pub(super) fn strip(object: &mut Value) {
     if let Some(metadata) = metadata(object) {

@@ -242,6 +242,40 @@ async fn a_selection_is_entered_and_left() {
 }
 
 #[tokio::test]
+async fn a_node_hears_of_its_pods_as_they_come_and_go_and_a_name_of_its_object() {
+    let world = World::new().await;
+    let watch = async |plural: &str, fields: &str| {
+        let list = ListRequest::selecting(kind("", plural), Some("default"), "", fields).unwrap();
+        let from = Some(world.kv.revision().to_string());
+        let list = ListRequest { resource_version: from, ..list };
+        world.objects.watch(&WatchRequest::of(list)).await.unwrap()
+    };
+    let mut own = watch("pods", "spec.nodeName=n1").await;
+    let mut waiting = watch("pods", "spec.nodeName=,status.phase!=Failed").await;
+    let mut named = watch("configmaps", "metadata.name=b").await;
+    world.pod("other", Some("n2")).await;
+    world.pod("a", None).await;
+    assert_eq!(next(&mut waiting).await, "+a");
+    let binding = json!({"target": {"kind": "Node", "name": "n1"}});
+    let address = at("", "pods", "a");
+    world.objects.bind(&address, &binding, NOW).await.unwrap();
+    assert_eq!((next(&mut own).await, next(&mut waiting).await), ("+a".into(), "-a".into()));
+    world.merge(&address, json!({"metadata": {"labels": {"k": "v"}}})).await.unwrap();
+    assert_eq!(next(&mut own).await, "~a");
+    let now = DeleteRequest { grace_period_seconds: Some(0), ..DeleteRequest::default() };
+    world.objects.delete(&at("", "pods", "other"), &now).await.unwrap();
+    world.objects.delete(&address, &now).await.unwrap();
+    assert_eq!(next(&mut own).await, "-a");
+    for name in ["a", "b", "bb"] {
+        world.config_map(name, json!({})).await;
+    }
+    assert_eq!(next(&mut named).await, "+b");
+    world.objects.delete(&at("", "configmaps", "bb"), &now).await.unwrap();
+    world.objects.delete(&at("", "configmaps", "b"), &now).await.unwrap();
+    assert_eq!(next(&mut named).await, "-b");
+}
+
+#[tokio::test]
 async fn a_watch_resumes_and_an_old_one_is_expired() {
     let world = World::new().await;
     let start = world.kv.revision();

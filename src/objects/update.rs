@@ -8,7 +8,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::fields::{self, FieldValidation};
 use super::stored::{self, Found};
@@ -162,7 +162,7 @@ impl Objects {
             .modify(address, part, &options, |current| {
                 let changed = patch.apply(address.kind, current)?;
                 check_identity(address, &changed)?;
-                let found = fields::check(address.kind, &changed, &[], validation)?;
+                let found = fields::look_over(address.kind, &changed, validation)?;
                 *warnings.lock().unwrap_or_else(PoisonError::into_inner) = found;
                 Ok(changed)
             })
@@ -278,13 +278,18 @@ impl Objects {
 /// Equal but for what the store does not keep, and for when a manager last wrote; the
 /// order of fields does not count.
 fn is_same(next: &Value, found: &Value) -> bool {
-    let stripped = |object: &Value| {
-        let mut object = object.clone();
-        stored::strip(&mut object);
-        ownership::forget_times(&mut object);
-        object
+    let (Some(next), Some(found)) = (next.as_object(), found.as_object()) else {
+        return next == found;
     };
-    stripped(next) == stripped(found)
+    stored::is_same_but(next, found, &["metadata"]) && is_same_metadata(next, found)
+}
+
+fn is_same_metadata(next: &Map<String, Value>, found: &Map<String, Value>) -> bool {
+    let none = Map::new();
+    let next = next.get("metadata").and_then(Value::as_object).unwrap_or(&none);
+    let found = found.get("metadata").and_then(Value::as_object).unwrap_or(&none);
+    stored::is_same_but(next, found, &["resourceVersion", "selfLink", "managedFields"])
+        && ownership::are_same(next.get("managedFields"), found.get("managedFields"))
 }
 
 /// Deleted, and nothing left to wait for.
@@ -361,7 +366,7 @@ pub(super) fn next_object(
                 kinds::keep_noted_status(kind, &old, &mut next);
             }
             if part.is_main() && kind.has(Subresource::Finalize) {
-                next["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
+                copy_finalizers(&old, &mut next);
             }
             if kind.kind == "Service" && kind.group.is_empty() {
                 service_ports::carry_over(&old, &mut next);
@@ -376,7 +381,7 @@ pub(super) fn next_object(
         }
         Part::Finalize => {
             let mut next = old.clone();
-            next["spec"]["finalizers"] = wanted["spec"]["finalizers"].clone();
+            copy_finalizers(&wanted, &mut next);
             next
         }
         Part::EphemeralContainers => ephemeral::with_wanted(&old, &wanted),
@@ -411,6 +416,15 @@ fn copy_field(from: &Value, to: &mut Value, field: &str) {
     }
 }
 
+/// Those of a namespace's spec.
+fn copy_finalizers(from: &Value, to: &mut Value) {
+    if let Some(list) = from.pointer("/spec/finalizers") {
+        to["spec"]["finalizers"] = list.clone();
+    } else if let Some(spec) = to.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.shift_remove("finalizers");
+    }
+}
+
 fn refuse_new_finalizers(kind: &Kind, old: &Value, next: &Value) -> Result<(), Status> {
     if old.pointer("/metadata/deletionTimestamp").is_none() {
         return Ok(());
@@ -431,15 +445,10 @@ fn refuse_new_finalizers(kind: &Kind, old: &Value, next: &Value) -> Result<(), S
 }
 
 fn differs_beyond_metadata(kind: &Kind, old: &Value, new: &Value) -> bool {
-    let rest = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(fields) = object.as_object_mut() {
-            fields.shift_remove("metadata");
-            if kind.custom.is_none() || kind.has(Subresource::Status) {
-                fields.shift_remove("status");
-            }
-        }
-        object
+    let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else {
+        return old != new;
     };
-    rest(old) != rest(new)
+    let status_apart = kind.custom.is_none() || kind.has(Subresource::Status);
+    let apart: &[&str] = if status_apart { &["metadata", "status"] } else { &["metadata"] };
+    !stored::is_same_but(before, after, apart)
 }

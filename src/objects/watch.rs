@@ -12,13 +12,14 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use serde_json::Value;
 
-use super::decoded::Decoded;
+use super::decoded::{Decoded, Version};
 use super::read::parse_version;
-use super::{ListRequest, Objects, key, refusal, stored};
-use crate::logic::selector::{FieldSelector, LabelSelector};
+use super::{Address, ListRequest, Objects, key, refusal, stored};
+use crate::logic::selector::{FieldSelector, LabelSelector, text_at};
 use crate::model::kinds::Kind;
 use crate::model::kv::{self, EventKind, Revision, WatchItem};
 use crate::model::status::Status;
+use crate::store::{Facet, Interest};
 
 /// What to watch.
 #[derive(Clone, Debug)]
@@ -53,10 +54,10 @@ impl WatchRequest {
 /// One step of a watch.
 #[derive(Clone, Debug)]
 pub enum Change {
-    Added(Value),
-    Modified(Value),
+    Added(Arc<Version>),
+    Modified(Arc<Version>),
     /// The last state, with the revision of the deletion.
-    Deleted(Value),
+    Deleted(Arc<Version>),
     /// Everything up to here was delivered; `initial_end` closes the initial events.
     Bookmark {
         revision: Revision,
@@ -106,10 +107,10 @@ impl Selection {
             None => None,
         };
         // The previous state carries the revision of this event, as Kubernetes does it.
-        let gone = |object: &Arc<Value>| {
+        let gone = |object: &Arc<Version>| {
             let mut object = Value::clone(object);
             stored::set_version(&mut object, revision);
-            Change::Deleted(object)
+            Change::Deleted(Arc::new(Version::new(object)))
         };
         if event.kind == EventKind::Delete {
             // Compaction has taken what was deleted, so nobody can say who should hear of it.
@@ -126,15 +127,87 @@ impl Selection {
             None => event.kv.version > 1,
         };
         Ok(match (was_in, self.selects(&after)) {
-            (false, true) => Some(Change::Added(Value::clone(&after))),
-            (true, true) => Some(Change::Modified(Value::clone(&after))),
+            (false, true) => Some(Change::Added(after)),
+            (true, true) => Some(Change::Modified(after)),
             (true, false) => Some(gone(before.as_ref().unwrap_or(&after))),
             (false, false) => None,
         })
     }
 }
 
+/// The value of one field, which many watches of a kind ask for: a node's pods.
+#[derive(Debug)]
+struct FieldFacet {
+    decoded: Arc<Decoded>,
+    kind: &'static Kind,
+    pointer: &'static str,
+    name: String,
+}
+
+impl Facet for FieldFacet {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn values(&self, event: &kv::Event) -> Option<Vec<String>> {
+        let value = |kv: &kv::KeyValue| {
+            let object = self.decoded.object(self.kind, kv).ok()?;
+            Some(text_at(&object, self.pointer).into_owned())
+        };
+        let mut values = Vec::with_capacity(2);
+        match (&event.prev_kv, event.kind) {
+            (Some(before), _) => values.push(value(before)?),
+            // What it was nobody knows any more.
+            (None, EventKind::Delete) => return None,
+            (None, EventKind::Put) if event.kv.version > 1 => return None,
+            (None, EventKind::Put) => {}
+        }
+        if event.kind == EventKind::Put {
+            values.push(value(&event.kv)?);
+        }
+        Some(values)
+    }
+}
+
 impl Objects {
+    /// Begins to follow the store: no more of it than the selector can select.
+    async fn follow(
+        &self,
+        request: &WatchRequest,
+        start: Revision,
+    ) -> Result<tokio::sync::mpsc::Receiver<WatchItem>, Status> {
+        let (kind, namespace) = (request.kind, request.namespace.as_deref());
+        let mut follow = match request.fields.value_of("/metadata/name") {
+            Some(name) if namespace.is_some() || !kind.namespaced => {
+                let key = key::object(&Address::new(kind, namespace, name));
+                kv::WatchRequest {
+                    key: key.into(),
+                    start_revision: start,
+                    progress_notify: true,
+                    ..kv::WatchRequest::default()
+                }
+            }
+            _ => kv::WatchRequest::prefix(key::prefix(kind, namespace), start),
+        };
+        follow.prev_kv = true;
+        // How a custom kind is read changes with its definition, so nobody reads it ahead.
+        let asked = request.fields.first().filter(|_| kind.custom.is_none());
+        let opened = match asked {
+            Some((pointer, value)) if !follow.range_end.is_empty() => {
+                let facet = FieldFacet {
+                    decoded: self.decoded.clone(),
+                    kind,
+                    pointer,
+                    name: format!("{}/{}{pointer}", kind.group, kind.version),
+                };
+                let interest = Interest { facet: Arc::new(facet), value: value.to_owned() };
+                self.kv.watch_value(follow, interest).await
+            }
+            _ => self.kv.watch(follow).await,
+        };
+        opened.map_err(refusal::of)
+    }
+
     /// Changes until the watcher drops the stream; an `Error` is the last item.
     pub async fn watch(
         &self,
@@ -151,7 +224,8 @@ impl Objects {
                 ..ListRequest::all(request.kind, request.namespace.as_deref())
             };
             let listing = self.list(&list).await?;
-            first.extend(listing.items.into_iter().map(Change::Added));
+            let items = listing.items.into_iter();
+            first.extend(items.map(|object| Change::Added(Arc::new(Version::new(object)))));
             if request.send_initial_events && request.bookmarks {
                 let revision = listing.revision;
                 first.push(Change::Bookmark { revision, initial_end: true });
@@ -160,10 +234,7 @@ impl Objects {
         } else {
             asked.unwrap_or_default().saturating_add(1)
         };
-        let prefix = key::prefix(request.kind, request.namespace.as_deref());
-        let mut store_watch = kv::WatchRequest::prefix(prefix, start);
-        store_watch.prev_kv = true;
-        let receiver = self.kv.watch(store_watch).await.map_err(refusal::of)?;
+        let receiver = self.follow(request, start).await?;
         let selection = Selection {
             decoded: self.decoded.clone(),
             kind: request.kind,

@@ -3,6 +3,7 @@
 //! Invariants: an `Ok` from [`Kv::txn`] is durable on a majority and visible to every
 //! later linearizable read; an error of kind *unknown* may or may not have happened.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,8 +14,8 @@ use super::quorum_loss::QuorumLoss;
 use crate::base::ids::MemberId;
 use crate::model::auth::Caller;
 use crate::model::kv::{
-    DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, RangeResponse, Revision, TxnRequest,
-    TxnResponse, WatchItem, WatchRequest,
+    DeleteRangeRequest, Event, KeyValue, PutRequest, RangeRequest, RangeResponse, Revision,
+    TxnRequest, TxnResponse, WatchItem, WatchRequest,
 };
 use crate::model::refusal::Refusal;
 
@@ -83,6 +84,22 @@ impl StoreError {
     }
 }
 
+/// One value of whatever stands at a key, by which many watches of one range differ.
+pub trait Facet: Send + Sync + std::fmt::Debug + 'static {
+    /// Facets of the same name give the same values.
+    fn name(&self) -> &str;
+
+    /// The values before and after the change; `None` if that cannot be told.
+    fn values(&self, event: &Event) -> Option<Vec<String>>;
+}
+
+/// What a watch needs of its range.
+#[derive(Clone, Debug)]
+pub struct Interest {
+    pub facet: Arc<dyn Facet>,
+    pub value: String,
+}
+
 /// Reads, transactions and watches; the same on every member, wherever the leader is.
 #[async_trait]
 pub trait Kv: Send + Sync + std::fmt::Debug + 'static {
@@ -97,6 +114,16 @@ pub trait Kv: Send + Sync + std::fmt::Debug + 'static {
     /// Delivers matching changes until the receiver is dropped. A slow receiver is fed
     /// from disk; it never loses an event silently.
     async fn watch(&self, request: WatchRequest) -> Result<mpsc::Receiver<WatchItem>, StoreError>;
+
+    /// The same, but changes that have another value of the facet, before and after, may be
+    /// left out.
+    async fn watch_value(
+        &self,
+        request: WatchRequest,
+        _interest: Interest,
+    ) -> Result<mpsc::Receiver<WatchItem>, StoreError> {
+        self.watch(request).await
+    }
 }
 
 /// What stands in the header of every answer to an etcd client.

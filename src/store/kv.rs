@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::api::{Kv, StoreError, WatchStream};
+use super::api::{Interest, Kv, StoreError, WatchStream};
 use super::disk::run_on;
 use super::member::Store;
 use super::propose::refused;
@@ -101,13 +101,31 @@ impl Kv for Store {
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<mpsc::Receiver<WatchItem>, StoreError> {
+        self.open_watch(request, None)
+    }
+
+    async fn watch_value(
+        &self,
+        request: WatchRequest,
+        interest: Interest,
+    ) -> Result<mpsc::Receiver<WatchItem>, StoreError> {
+        self.open_watch(request, Some(interest))
+    }
+}
+
+impl Store {
+    fn open_watch(
+        &self,
+        request: WatchRequest,
+        interest: Option<Interest>,
+    ) -> Result<mpsc::Receiver<WatchItem>, StoreError> {
         let shared = &self.shared;
         shared.health.borrow().check()?;
         if request.key.is_empty() {
             return Err(Refusal::EmptyKey.into());
         }
         let mut stream = shared.open_stream(Caller::Internal);
-        stream.add(0, request).await?;
+        stream.enter(0, request, interest)?;
         let (tx, rx) = mpsc::channel(ITEMS_AHEAD);
         shared.tracker.spawn(async move {
             loop {

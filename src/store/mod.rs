@@ -56,7 +56,9 @@ mod types;
 mod users;
 mod watch;
 
-pub use api::{EtcdKv, Kv, PeerError, PeerNetwork, PeerTarget, StoreError, WatchStream};
+pub use api::{
+    EtcdKv, Facet, Interest, Kv, PeerError, PeerNetwork, PeerTarget, StoreError, WatchStream,
+};
 pub use codec::CodecError;
 pub use disk::{DiskSpace, DiskWork, HostDisk, StoreDisk};
 pub use generation::{FenceError, GenerationTrust};

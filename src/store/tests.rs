@@ -6,6 +6,7 @@ mod failing_disk;
 mod failpoints;
 mod generations;
 mod hash;
+mod interest;
 mod leases;
 mod members;
 mod quorum;

@@ -86,7 +86,7 @@ fn simulated(nodes: usize, pods: usize) -> Result<(), anyhow::Error> {
     let lab = Lab::up("three", false).map_err(said)?;
     let kubeconfig = lab.kubeconfig().map_err(said)?;
     let largest = || servers().into_iter().map(resident_kb).max().unwrap_or_default();
-    let lines = nodes::measure(&kubeconfig, nodes, pods, largest)?;
+    let lines = nodes::measure(&kubeconfig, lab.dir(), nodes, pods, largest)?;
     println!("\n| what | measured | goal |\n|---|---|---|");
     for (what, measured, goal) in lines {
         println!("| {what} | {measured} | {goal} |");

@@ -15,7 +15,7 @@ use super::table::{self, Include};
 use super::{KubeState, respond};
 use crate::model::kinds::Kind;
 use crate::model::status::Status;
-use crate::objects::{Change, WatchRequest};
+use crate::objects::{Change, Version, WatchRequest};
 use crate::sys::fresh;
 
 /// Watches end after this long at least where the client does not say, seconds; the
@@ -32,16 +32,19 @@ struct Writer {
 }
 
 impl Writer {
-    fn shaped(&mut self, object: Value) -> Value {
-        match self.shape {
-            Shape::Object => object,
-            Shape::Partial => respond::partial(&object),
+    /// The object's text in the shape that was asked for.
+    fn shaped(&mut self, object: &Version) -> Bytes {
+        let shaped = match self.shape {
+            Shape::Object => return object.json(),
+            Shape::Partial => respond::partial(object),
             Shape::Table => {
                 let meta = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
                 let first = std::mem::take(&mut self.first);
+                let object = Value::clone(object);
                 table::of(self.kind, &[object], meta, self.include, first)
             }
-        }
+        };
+        Bytes::from(shaped.to_string())
     }
 
     fn bookmark(&mut self, revision: i64, initial_end: bool) -> Value {
@@ -62,16 +65,18 @@ impl Writer {
 
     fn line(&mut self, change: Change) -> Bytes {
         let (name, object) = match change {
-            Change::Added(object) => ("ADDED", self.shaped(object)),
-            Change::Modified(object) => ("MODIFIED", self.shaped(object)),
-            Change::Deleted(object) => ("DELETED", self.shaped(object)),
+            Change::Added(object) => ("ADDED", self.shaped(&object)),
+            Change::Modified(object) => ("MODIFIED", self.shaped(&object)),
+            Change::Deleted(object) => ("DELETED", self.shaped(&object)),
             Change::Bookmark { revision, initial_end } => {
-                ("BOOKMARK", self.bookmark(revision, initial_end))
+                ("BOOKMARK", Bytes::from(self.bookmark(revision, initial_end).to_string()))
             }
-            Change::Error(status) => ("ERROR", json!(status)),
+            Change::Error(status) => ("ERROR", Bytes::from(json!(status).to_string())),
         };
-        let mut line = json!({"type": name, "object": object}).to_string();
-        line.push('\n');
+        let mut line = Vec::with_capacity(object.len() + 40);
+        line.extend_from_slice(format!("{{\"type\":\"{name}\",\"object\":").as_bytes());
+        line.extend_from_slice(&object);
+        line.extend_from_slice(b"}\n");
         Bytes::from(line)
     }
 }

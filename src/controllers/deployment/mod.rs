@@ -21,12 +21,14 @@ use k8s_openapi::api::core::v1::Pod;
 use super::informers::Informers;
 use super::ownership;
 use super::runner::{Controller, ControllerError, Input, Requeue};
+use crate::base::limits;
 use crate::client::api::SharedApi;
 use crate::client::events::EventRecorder;
 use crate::client::key::ObjectKey;
 use crate::client::typed::{Kind, Typed};
 use crate::logic::rollout::{self, Bounds};
 use crate::logic::rollout_selector;
+use crate::logic::workqueue::Pace;
 
 #[derive(Debug)]
 pub(super) struct Deployments {
@@ -162,6 +164,10 @@ impl Controller for Deployments {
                 owner.into_iter().collect()
             }),
         ]
+    }
+
+    fn pace(&self) -> Option<Pace> {
+        Some(Pace { burst: limits::CONTROLLER_PACE_BURST, every: limits::CONTROLLER_PACE })
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ControllerError> {

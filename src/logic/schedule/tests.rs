@@ -111,7 +111,7 @@ proptest! {
         for _ in 0..sizes.len() * 3 + 1 {
             roomy.place(&pod("web", "10m")).unwrap();
         }
-        let counts: Vec<i64> = roomy.centers.values().copied().collect();
+        let counts: Vec<i64> = roomy.owners.values().flatten().copied().collect();
         prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1);
         let on_nodes: Vec<i64> = roomy.rooms.iter().map(|room| room.load.pods).collect();
         prop_assert!(on_nodes.iter().max().unwrap() - on_nodes.iter().min().unwrap() <= 1);

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::directory::{Directory, Place};
 use crate::base::limits::WATCH_BUFFER_EVENTS;
-use crate::logic::mvcc::KeyRange;
-use crate::logic::watch_index::WatchIndex;
 use crate::model::kv::{Revision, WatchItem};
 use crate::store::api::WHOLE_STREAM;
 use crate::store::state::{RevisionEvents, StateStore};
@@ -53,7 +52,7 @@ struct Member {
     mailbox: Arc<Mailbox>,
     /// The watch's id on its stream.
     id: i64,
-    range: KeyRange,
+    place: Place,
     /// Earlier revisions are not for it.
     from: Revision,
 }
@@ -62,9 +61,8 @@ struct Member {
 struct Hub {
     /// First revision that was not given out.
     next: Revision,
-    index: WatchIndex,
+    directory: Directory,
     members: HashMap<u64, Member>,
-    numbers: u64,
 }
 
 /// The dispatcher of one member.
@@ -77,7 +75,7 @@ pub(in crate::store) struct WatchHub {
 impl WatchHub {
     pub(in crate::store) fn new(state: Arc<StateStore>) -> Self {
         let next = state.progress().borrow().revision + 1;
-        let hub = Hub { next, index: WatchIndex::default(), members: HashMap::new(), numbers: 0 };
+        let hub = Hub { next, directory: Directory::default(), members: HashMap::new() };
         Self { state, hub: Mutex::new(hub) }
     }
 
@@ -126,7 +124,7 @@ impl WatchHub {
             None => {
                 let next = hub.next;
                 let members = std::mem::take(&mut hub.members);
-                hub.index = WatchIndex::default();
+                hub.directory.clear();
                 for member in members.into_values() {
                     member.mailbox.queue().behind.push((member.id, next.max(member.from)));
                     member.mailbox.filled.notify_one();
@@ -143,7 +141,7 @@ impl WatchHub {
         &self,
         mailbox: &Arc<Mailbox>,
         id: i64,
-        range: &KeyRange,
+        place: &Place,
         next: Revision,
         tell: bool,
     ) -> Option<u64> {
@@ -151,10 +149,8 @@ impl WatchHub {
         if next < hub.next {
             return None;
         }
-        hub.numbers += 1;
-        let number = hub.numbers;
-        let member = Member { mailbox: mailbox.clone(), id, range: range.clone(), from: next };
-        hub.index.insert(range, number);
+        let number = hub.directory.insert(place);
+        let member = Member { mailbox: mailbox.clone(), id, place: place.clone(), from: next };
         hub.members.insert(number, member);
         // A watch that begins in the future has nothing to be told of yet.
         if tell && next <= self.state.progress().borrow().revision + 1 {
@@ -168,7 +164,7 @@ impl WatchHub {
     pub(super) fn leave(&self, number: u64) {
         let mut hub = self.hub();
         if let Some(member) = hub.members.remove(&number) {
-            hub.index.remove(&member.range, number);
+            hub.directory.remove(&member.place, number);
         }
     }
 
@@ -205,7 +201,7 @@ impl Hub {
     fn give(&mut self, revision: &Arc<RevisionEvents>) {
         let mut concerned: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
         for (number, event) in (0_u32..).zip(&revision.events) {
-            self.index.matching(&event.kv.key, |watch| {
+            self.directory.concerned(event, |watch| {
                 concerned.entry(watch).or_default().push(number);
             });
         }
@@ -225,7 +221,7 @@ impl Hub {
             drop(queue);
             member.mailbox.filled.notify_one();
             if full && let Some(member) = self.members.remove(&number) {
-                self.index.remove(&member.range, number);
+                self.directory.remove(&member.place, number);
             }
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Interval;
 use tokio_util::sync::CancellationToken;
 
+use super::directory::Place;
 use super::hub::{Mailbox, Waiting, WatchHub};
 use crate::base::chain::chain;
 use crate::base::limits::WATCH_BUFFER_EVENTS;
@@ -17,7 +18,7 @@ use crate::logic::auth::Access;
 use crate::logic::mvcc::KeyRange;
 use crate::model::auth::Caller;
 use crate::model::kv::{Event, EventKind, Revision, WatchItem, WatchRequest};
-use crate::store::api::{StoreError, WHOLE_STREAM, WatchStream};
+use crate::store::api::{Interest, StoreError, WHOLE_STREAM, WatchStream};
 use crate::store::disk::{StoreDisk, run_on};
 use crate::store::health::Health;
 use crate::store::state::{Reader, RevisionEvents, StateError, StateStore};
@@ -27,9 +28,9 @@ const READ_AHEAD: usize = 256;
 /// How often a watch without matching events hears how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
-/// Where a watch stands.
+/// How far a watch is.
 #[derive(Debug)]
-enum Place {
+enum Standing {
     /// The dispatcher gives it what comes, under this number.
     With(u64),
     /// It has everything below.
@@ -38,9 +39,9 @@ enum Place {
 
 #[derive(Debug)]
 struct Watch {
-    range: KeyRange,
-    request: WatchRequest,
     place: Place,
+    request: WatchRequest,
+    standing: Standing,
     /// First revision that it is asked to give.
     begins: Revision,
     /// Last revision its reader was told of.
@@ -97,40 +98,13 @@ impl Stream {
 
 #[async_trait]
 impl WatchStream for Stream {
-    async fn add(&mut self, id: i64, mut request: WatchRequest) -> Result<(), StoreError> {
-        self.health.borrow().check()?;
-        if request.key.is_empty() {
-            // As in etcd, no key is the smallest one.
-            request.key = Bytes::from_static(&[0]);
-        }
-        if let Some(by) = self.caller.info() {
-            let (key, range_end) = (&request.key, &request.range_end);
-            self.state.auth().check(&by, Access::Read, key, range_end)?;
-        }
-        if id < 0 || self.watches.contains_key(&id) {
-            let reason = format!("watch id {id} is in use or negative");
-            return Err(StoreError::BadRequest { reason });
-        }
-        let newest = self.state.progress().borrow().revision;
-        let next = if request.start_revision > 0 { request.start_revision } else { newest + 1 };
-        let range = KeyRange::new(request.key.clone(), request.range_end.clone());
-        let watch = Watch { range, request, place: Place::Behind(next), begins: next, told: 0 };
-        self.watches.insert(id, watch);
-        self.withdraw_progress();
-        let compact_revision = self.state.revisions().compacted;
-        if next < compact_revision {
-            // Memory may still have it, but nobody is to rely on that.
-            let item = Waiting::Ready(WatchItem::Compacted { compact_revision });
-            self.mailbox.queue().items.push_back((id, item));
-        } else if !self.join(id, next) {
-            self.behind.push_back(id);
-        }
-        Ok(())
+    async fn add(&mut self, id: i64, request: WatchRequest) -> Result<(), StoreError> {
+        self.enter(id, request, None)
     }
 
     fn cancel(&mut self, id: i64) -> bool {
         let Some(watch) = self.watches.remove(&id) else { return false };
-        if let Place::With(number) = watch.place {
+        if let Standing::With(number) = watch.standing {
             self.hub.leave(number);
         }
         self.behind.retain(|behind| *behind != id);
@@ -179,6 +153,44 @@ impl WatchStream for Stream {
 }
 
 impl Stream {
+    /// Adds a watch that may leave out what is of no interest.
+    pub(in crate::store) fn enter(
+        &mut self,
+        id: i64,
+        mut request: WatchRequest,
+        interest: Option<Interest>,
+    ) -> Result<(), StoreError> {
+        self.health.borrow().check()?;
+        if request.key.is_empty() {
+            // As in etcd, no key is the smallest one.
+            request.key = Bytes::from_static(&[0]);
+        }
+        if let Some(by) = self.caller.info() {
+            let (key, range_end) = (&request.key, &request.range_end);
+            self.state.auth().check(&by, Access::Read, key, range_end)?;
+        }
+        if id < 0 || self.watches.contains_key(&id) {
+            let reason = format!("watch id {id} is in use or negative");
+            return Err(StoreError::BadRequest { reason });
+        }
+        let newest = self.state.progress().borrow().revision;
+        let next = if request.start_revision > 0 { request.start_revision } else { newest + 1 };
+        let range = KeyRange::new(request.key.clone(), request.range_end.clone());
+        let (place, standing) = (Place { range, interest }, Standing::Behind(next));
+        let watch = Watch { place, request, standing, begins: next, told: 0 };
+        self.watches.insert(id, watch);
+        self.withdraw_progress();
+        let compact_revision = self.state.revisions().compacted;
+        if next < compact_revision {
+            // Memory may still have it, but nobody is to rely on that.
+            let item = Waiting::Ready(WatchItem::Compacted { compact_revision });
+            self.mailbox.queue().items.push_back((id, item));
+        } else if !self.join(id, next) {
+            self.behind.push_back(id);
+        }
+        Ok(())
+    }
+
     /// Waits until there may be something to do; `None` if there never will.
     async fn wait(&mut self) -> Option<()> {
         tokio::select! {
@@ -191,7 +203,7 @@ impl Stream {
                     .watches
                     .iter()
                     .filter(|(_, watch)| watch.request.progress_notify)
-                    .filter(|(_, watch)| matches!(watch.place, Place::With(_)))
+                    .filter(|(_, watch)| matches!(watch.standing, Standing::With(_)))
                     // Of what is before its beginning there is nothing to tell.
                     .map(|(id, watch)| (*id, watch.told.max(watch.begins - 2)))
                     .collect();
@@ -216,7 +228,7 @@ impl Stream {
         let sent_away = std::mem::take(&mut self.mailbox.queue().behind);
         for (id, next) in sent_away {
             if let Some(watch) = self.watches.get_mut(&id) {
-                watch.place = Place::Behind(next);
+                watch.standing = Standing::Behind(next);
                 self.behind.push_back(id);
             }
         }
@@ -227,9 +239,9 @@ impl Stream {
         let Some(watch) = self.watches.get_mut(&id) else { return true };
         // Its reader hears at once that there is nothing before what comes.
         let tell = watch.request.progress_notify && watch.told == 0;
-        match self.hub.join(&self.mailbox, id, &watch.range, next, tell) {
+        match self.hub.join(&self.mailbox, id, &watch.place, next, tell) {
             Some(number) => {
-                watch.place = Place::With(number);
+                watch.standing = Standing::With(number);
                 true
             }
             None => false,
@@ -243,11 +255,11 @@ impl Stream {
             self.behind.retain(|behind| *behind != id);
             return Ok(());
         };
-        let Place::Behind(next) = watch.place else {
+        let Standing::Behind(next) = watch.standing else {
             self.behind.retain(|behind| *behind != id);
             return Ok(());
         };
-        let (range, prev_kv) = (watch.range.clone(), watch.request.prev_kv);
+        let (range, prev_kv) = (watch.place.range.clone(), watch.request.prev_kv);
         if self.join(id, next) {
             self.behind.retain(|behind| *behind != id);
             return Ok(());
@@ -277,7 +289,7 @@ impl Stream {
                     queue.items.push_back((id, Waiting::Ready(item)));
                 }
                 drop(queue);
-                watch.place = Place::Behind(next);
+                watch.standing = Standing::Behind(next);
                 if !self.join(id, next) {
                     self.behind.push_back(id);
                 }
@@ -355,7 +367,7 @@ fn pick(request: &WatchRequest, of: &RevisionEvents, which: &[u32]) -> Option<Wa
 impl Drop for Stream {
     fn drop(&mut self) {
         for watch in self.watches.values() {
-            if let Place::With(number) = watch.place {
+            if let Standing::With(number) = watch.standing {
                 self.hub.leave(number);
             }
         }

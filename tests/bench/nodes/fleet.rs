@@ -15,8 +15,6 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::Clients;
-
 /// What the pods of the measurement ask of their nodes.
 pub(crate) const LABEL: &str = "bench.holdfast.io/simulated";
 const NODE: ResourceRef = ResourceRef::of::<Node>(false);
@@ -38,18 +36,17 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// Answers when every node is registered and watches its pods.
-    pub(crate) async fn register(clients: &Clients, nodes: usize) -> Result<Self, anyhow::Error> {
+    pub(crate) async fn register(
+        names: Vec<String>,
+        clients: Vec<HttpApi>,
+    ) -> Result<Self, anyhow::Error> {
+        let nodes = names.len();
         let (sender, seen) = watch::channel(Vec::new());
         let sender = Arc::new(sender);
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut registrations = JoinSet::new();
-        for number in 0..nodes {
-            let agent = Agent {
-                api: clients.of_turn(number).clone(),
-                name: format!("sim-{number:05}"),
-                number,
-                seen: sender.clone(),
-            };
+        for (number, (name, api)) in names.into_iter().zip(clients).enumerate() {
+            let agent = Agent { api, name, number, seen: sender.clone() };
             let places = places.clone();
             registrations.spawn(async move {
                 let _place = places.acquire_owned().await;

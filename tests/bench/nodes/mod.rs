@@ -4,6 +4,7 @@
 //! masters; controllers, scheduler, API and store know nothing of it. Everything runs on one
 //! machine, so the fleet takes its part of the cores, too.
 
+mod clients;
 mod fleet;
 mod probe;
 
@@ -11,12 +12,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use holdfast::client::kubeconfig;
 use holdfast::client::{HttpApi, ObjectApi, ResourceRef};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace;
 use serde_json::{Value, json};
 
+pub(crate) use clients::Clients;
 use fleet::Fleet;
 use probe::Probe;
 
@@ -31,30 +32,10 @@ const DEPLOYMENT: ResourceRef = ResourceRef::of::<Deployment>(true);
 /// One line of the table: what, measured, goal.
 pub(crate) type Line = (String, String, &'static str);
 
-/// Clients whose connections go to the masters in turn.
-#[derive(Debug, Clone)]
-pub(crate) struct Clients(Vec<HttpApi>);
-
-impl Clients {
-    fn of(kubeconfig: &Path, count: usize) -> Result<Self, anyhow::Error> {
-        let target = kubeconfig::load(kubeconfig)?;
-        let client = |turn: usize| {
-            let mut http = target.http.clone();
-            let servers = http.servers.len().max(1);
-            http.servers.rotate_left(turn % servers);
-            HttpApi::new(http)
-        };
-        Ok(Self((0..count).map(client).collect::<Result<_, _>>()?))
-    }
-
-    pub(crate) fn of_turn(&self, turn: usize) -> &HttpApi {
-        &self.0[turn % self.0.len()]
-    }
-}
-
 /// Registers the nodes, has the pods made and waits until all of them run.
 pub(crate) fn measure(
     kubeconfig: &Path,
+    lab: &Path,
     nodes: usize,
     pods: usize,
     resident: impl Fn() -> u64,
@@ -62,14 +43,16 @@ pub(crate) fn measure(
     holdfast::sys::tls::install_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let clients = Clients::of(kubeconfig, nodes.div_ceil(20).max(1))?;
+        let clients = Clients::of(kubeconfig, lab, nodes.div_ceil(20).max(3))?;
         let api = clients.of_turn(0).clone();
         let object = json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": NAMESPACE}});
         api.create(&ResourceRef::of::<Namespace>(false), None, &object).await?;
         let mut lines = Vec::new();
+        let names: Vec<String> = (0..nodes).map(|number| format!("sim-{number:05}")).collect();
+        let own = clients.of_nodes(&names)?;
         let started = Instant::now();
-        let fleet = Fleet::register(&clients, nodes).await?;
+        let fleet = Fleet::register(names, own).await?;
         let each = started.elapsed() / u32::try_from(nodes)?;
         lines.push((format!("{nodes} nodes register, each"), milliseconds(each), "–"));
         let before = resident();
