@@ -12,4 +12,5 @@ pub mod oci;
 pub mod peer;
 pub mod pod_streams;
 pub mod secret_keys;
+pub mod session_caller;
 pub mod store_upkeep;

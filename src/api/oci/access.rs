@@ -8,15 +8,16 @@ use axum::http::request::Parts;
 use base64::Engine;
 
 use crate::api::identity::PeerIdentity;
+use crate::api::listener::RemoteAddress;
 use crate::api::oci::answer::Refusal;
 
 /// The group whose members may do everything, as in Kubernetes.
 const MASTERS: &str = "system:masters";
 
-/// Checks the administrator's name and password.
+/// Checks the administrator's name and password; `source` is the address that shows them.
 #[async_trait]
 pub trait PasswordCheck: Send + Sync + std::fmt::Debug + 'static {
-    async fn is_admin(&self, user: &str, password: &str) -> bool;
+    async fn is_admin(&self, user: &str, password: &str, source: &str) -> bool;
 }
 
 /// What a request wants to do.
@@ -41,7 +42,9 @@ pub(super) async fn check(
     }
     let given = request.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if let Some((user, password)) = given.and_then(basic) {
-        return if passwords.is_admin(&user, &password).await {
+        let remote = request.extensions.get::<RemoteAddress>();
+        let source = remote.map(|remote| remote.0.ip().to_string()).unwrap_or_default();
+        return if passwords.is_admin(&user, &password, &source).await {
             Ok(())
         } else {
             Err(Refusal::unauthorized())
