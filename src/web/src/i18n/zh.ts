@@ -6,7 +6,6 @@ export const zh: Record<Key, string> = {
   "app.title": "Holdfast",
   "app.skip": "跳到正文",
   "app.menu": "菜单",
-  "app.language": "语言",
   "app.signOut": "退出登录",
   "app.method.password": "密码登录",
   "app.method.token": "令牌登录",

@@ -136,7 +136,7 @@ export function SignIn() {
           <Button
             type="link"
             size="small"
-            aria-label={t("app.language")}
+            lang={language === "zh" ? "en" : "zh-CN"}
             onClick={() => choose(language === "zh" ? "en" : "zh")}
           >
             {language === "zh" ? "English" : "中文"}

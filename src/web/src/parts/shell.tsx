@@ -102,7 +102,7 @@ function Bar({ onMenu }: { onMenu: () => void }) {
       </span>
       <Button
         type="text"
-        aria-label={t("app.language")}
+        lang={language === "zh" ? "en" : "zh-CN"}
         onClick={() => choose(language === "zh" ? "en" : "zh")}
       >
         {language === "zh" ? "English" : "中文"}
@@ -144,7 +144,7 @@ function NotFound() {
   const { t } = useWords();
   return (
     <div className="lost">
-      <p>{t("app.notFound")}</p>
+      <h1>{t("app.notFound")}</h1>
       <Link href="/">{t("app.home")}</Link>
     </div>
   );
