@@ -9,6 +9,7 @@ pub mod listener;
 pub mod node_usage;
 pub mod nodes;
 pub mod oci;
+pub(crate) mod other_sites;
 pub mod peer;
 pub mod pod_streams;
 pub mod secret_keys;

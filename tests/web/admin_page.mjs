@@ -295,6 +295,8 @@ try {
   await other.context.close();
   done("every page in Chinese");
   await losses(context, page);
+} catch (error) {
+  judge.wrong.push(String(error.stack ?? error));
 } finally {
   await browser.close();
 }

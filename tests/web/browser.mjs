@@ -67,7 +67,8 @@ export async function accessible(page, judge, name) {
   const found = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
   for (const { impact, id, nodes } of found.violations) {
     if (["serious", "critical"].includes(impact)) {
-      judge.wrong.push(`${name}: axe: ${impact} ${id}: ${nodes[0]?.html.slice(0, 200)}`);
+      const [{ html, failureSummary }] = nodes;
+      judge.wrong.push(`${name}: axe: ${impact} ${id}: ${html.slice(0, 200)}: ${failureSummary}`);
     }
   }
   judge.check(found.passes.length > 0, `${name}: axe looked at nothing`);

@@ -25,6 +25,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::door::{Door, Session};
 use crate::api::identity::PeerIdentity;
+use crate::api::other_sites::{MadeBy, made_by};
 use crate::model::status::Status;
 
 /// The header that only our own page sends: `active` when its user did something lately,
@@ -50,42 +51,12 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("unreadable"))
 }
 
-/// The address that the client asked, as it named it.
-fn asked_host(request: &Request) -> Option<&str> {
-    let authority = request.uri().authority().map(|authority| authority.as_str());
-    authority.or_else(|| text(request.headers(), header::HOST.as_str()))
-}
-
 fn changes(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD)
 }
 
 fn upgrades(headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE)
-}
-
-/// Whether it may come from a page, and which page that is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
-    /// No page is named: no browser, or a person who typed the address.
-    Nobody,
-    OwnPage,
-    Elsewhere,
-}
-
-fn origin(request: &Request) -> From {
-    let headers = request.headers();
-    let site = text(headers, "sec-fetch-site");
-    if site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
-        // A link from elsewhere may lead to the page, which is the same for everybody.
-        let led = text(headers, "sec-fetch-mode") == Some("navigate")
-            && !changes(request.method())
-            && request.uri().path().starts_with("/ui");
-        return if led { From::Nobody } else { From::Elsewhere };
-    }
-    let Some(origin) = text(headers, header::ORIGIN.as_str()) else { return From::Nobody };
-    let host = origin.strip_prefix("https://");
-    if host.is_some() && host == asked_host(request) { From::OwnPage } else { From::Elsewhere }
 }
 
 pub(super) fn refuse(code: StatusCode, reason: &str, message: &str) -> Response {
@@ -101,20 +72,20 @@ pub(super) fn from_elsewhere() -> Response {
 }
 
 /// What holds a request back that has a cookie.
-fn defended(request: &Request, from: From) -> bool {
+fn defended(request: &Request, from: MadeBy) -> bool {
     let headers = request.headers();
     match (changes(request.method()), upgrades(headers)) {
-        (_, true) => from == From::OwnPage,
-        (true, false) => from == From::OwnPage && headers.contains_key(PAGE_HEADER),
-        (false, false) => from != From::Elsewhere,
+        (_, true) => from == MadeBy::OwnPage,
+        (true, false) => from == MadeBy::OwnPage && headers.contains_key(PAGE_HEADER),
+        (false, false) => from != MadeBy::AnotherSite,
     }
 }
 
 async fn check(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<PeerIdentity>().cloned();
     let id = cookie(request.headers(), &door.place.cookie).map(str::to_owned);
-    let from = origin(&request);
-    if (id.is_some() || peer.is_some()) && from == From::Elsewhere {
+    let from = made_by(request.method(), request.uri(), request.headers());
+    if (id.is_some() || peer.is_some()) && from == MadeBy::AnotherSite {
         return from_elsewhere();
     }
     let path = request.uri().path();

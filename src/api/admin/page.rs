@@ -111,8 +111,9 @@ async fn index() -> Response {
 async fn file(Path(path): Path<String>, headers: HeaderMap) -> Response {
     match find(&path).filter(|file| file.path != "index.html") {
         Some(file) => serve(file, &headers),
-        // What looks like a file and is none must not be answered by a page.
-        None if path.starts_with("assets/") || path.contains('.') => {
+        // A file that is gone must not be answered by a page. Elsewhere dots are in the names
+        // of objects and groups, which are addresses of the page.
+        None if path.starts_with("assets/") => {
             dressed(StatusCode::NOT_FOUND.into_response(), &policy("none"))
         }
         None => index().await,

@@ -441,7 +441,8 @@ async fn the_page_is_served_with_its_policy_and_nothing_else_by_its_name() {
     assert_eq!(headers["x-content-type-options"], "nosniff");
     let first = nonce(&headers);
     assert!(html.contains(&format!("nonce=\"{first}\"")) && !html.contains("{{nonce}}"), "{html}");
-    let (_, headers, _) = node.ask(get("/ui/pods/default/web-0")).await;
+    let (_, headers, _) =
+        node.ask(get("/ui/kinds/a.example.com/v1/things/default/web-0.crt")).await;
     assert_ne!(nonce(&headers), first, "each answer has its own");
     let script = html.split("src=\"").nth(1).unwrap().split('"').next().unwrap();
     let (status, headers, text) = node.ask(get(script)).await;

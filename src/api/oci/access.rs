@@ -10,6 +10,7 @@ use base64::Engine;
 use crate::api::identity::PeerIdentity;
 use crate::api::listener::RemoteAddress;
 use crate::api::oci::answer::Refusal;
+use crate::api::other_sites::{MadeBy, made_by};
 
 /// The group whose members may do everything, as in Kubernetes.
 const MASTERS: &str = "system:masters";
@@ -34,6 +35,10 @@ pub(super) async fn check(
     wish: Wish,
 ) -> Result<(), Refusal> {
     let identity = request.extensions.get::<PeerIdentity>().cloned();
+    let by = made_by(&request.method, &request.uri, &request.headers);
+    if by == MadeBy::AnotherSite && identity.is_some() {
+        return Err(Refusal::denied());
+    }
     if let Some(identity) = &identity
         && (wish == Wish::Read && !identity.is_etcd_client()
             || identity.groups.iter().any(|group| group == MASTERS))

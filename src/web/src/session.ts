@@ -83,6 +83,9 @@ export async function signIn(shown: Shown): Promise<void> {
 }
 
 export async function end(why: Why): Promise<void> {
+  // First what follows the cluster: it would ask once more, as nobody.
+  connection.stop();
+  forgetAll();
   // Where the node does not answer the session ends there by its own idleness.
   await json(SESSION, { method: "DELETE" }).catch(() => undefined);
   over(why);

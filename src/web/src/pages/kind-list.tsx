@@ -3,12 +3,25 @@
 import { Link, useParams } from "wouter";
 import { collection, pageOf } from "../api/kinds";
 import type { Column, Row } from "../api/live";
-import { age, useWords } from "../i18n";
+import { age, type Key, useWords } from "../i18n";
 import { PageHead } from "../parts/frame";
 import { useLive, useNow } from "../parts/hooks";
 import { useKinds } from "../parts/kinds-context";
 import { Listing, NamespaceSelect, useNamespace } from "../parts/listing";
 import { Loading, Nothing } from "../parts/states";
+
+/** What the server's columns are called that many kinds have. */
+const NAMES: Record<string, Key> = {
+  Name: "common.name",
+  Namespace: "common.namespace",
+  Status: "common.status",
+  Ready: "pods.ready",
+  Age: "common.age",
+  Type: "common.type",
+  Node: "common.node",
+  Reason: "common.reason",
+  Images: "object.images",
+};
 
 const compare = (a: unknown, b: unknown): number =>
   typeof a === "number" && typeof b === "number"
@@ -38,7 +51,7 @@ export default function KindList() {
   };
   const columns = found.columns
     .map((column, at) => ({
-      title: column.name,
+      title: NAMES[column.name] ? t(NAMES[column.name] as Key) : column.name,
       align: column.type === "integer" ? ("right" as const) : undefined,
       className: column.name === "Age" || column.name === "Ready" ? "tight" : undefined,
       sorter: (a: Row, b: Row) =>

@@ -51,7 +51,7 @@ function Navigation({ kinds, failed }: { kinds: Kind[]; failed: boolean }) {
         <Entry href="/audit" text={t("nav.audit")} />
         <Entry href="/this-node" text={t("nav.thisNode")} />
       </ul>
-      {failed && <p className="soft nav-failed">{t("nav.failed")}</p>}
+      {failed && kinds.length === 0 && <p className="soft nav-failed">{t("nav.failed")}</p>}
       {groups.map((group) => (
         <div key={group.name}>
           <h2>{t(`nav.section.${group.name}` as Key)}</h2>
