@@ -20,6 +20,7 @@ use crate::install::bundle_source::OpenedBundle;
 use crate::install::init::InstallReport;
 use crate::install::ports::{BundleSource, Credentials, RemoteError};
 use crate::install::remote::HttpsRemote;
+use crate::logic::preflight::{Finding, Severity};
 use crate::model::node_config::Paths;
 use crate::playbook::Event;
 use crate::sys::clock;
@@ -199,6 +200,10 @@ pub(crate) fn settle(result: Result<InstallReport, InstallError>, json: bool) ->
     }
     for warning in &report.warnings {
         printer::note(&format!("warning: {warning}"));
+    }
+    for finding in report.findings.iter().filter(|one| one.severity == Severity::Warning) {
+        let Finding { code, what, place, fix, .. } = finding;
+        printer::note(&format!("warning: {code} ({place}): {what}; {fix}"));
     }
     let state = if report.already_done { "was made before" } else { "is ready" };
     let mut lines = vec![

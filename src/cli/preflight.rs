@@ -1,16 +1,19 @@
 //! `holdfast preflight`: whether this host can become a node; changes nothing.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
+use ipnet::IpNet;
 
 use crate::cli::exit::Exit;
 use crate::cli::install_tools::PathArgs;
 use crate::cli::printer;
 use crate::install::apply::Places;
-use crate::install::preflight::{PreflightInput, preflight};
-use crate::logic::preflight::passes;
+use crate::install::preflight::{PreflightInput, preflight_whole};
+use crate::logic::preflight::{Finding, Severity, passes};
+use crate::model::cluster::NetworkSpec;
 use crate::model::node_config::Ports;
 use crate::model::threshold::EvictionThresholds;
 use crate::sys::host;
@@ -30,6 +33,12 @@ pub struct PreflightArgs {
     /// MiB that the bundle will take.
     #[arg(long, default_value_t = 0)]
     space_mib: u64,
+    /// Networks that the cluster will take for pods and Services.
+    #[arg(long, value_delimiter = ',', default_values_t = default_ranges())]
+    ranges: Vec<IpNet>,
+    /// List what is in order, too.
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     paths: PathArgs,
     /// `json` prints one stable document.
@@ -37,9 +46,14 @@ pub struct PreflightArgs {
     output: String,
 }
 
+fn default_ranges() -> Vec<IpNet> {
+    let network = NetworkSpec::default();
+    vec![network.pod_range, network.service_range]
+}
+
 /// Runs the verb.
 pub fn run(args: PreflightArgs) -> Exit {
-    let findings = preflight(&PreflightInput {
+    let whole = preflight_whole(&PreflightInput {
         node_name: args.node.unwrap_or_else(|| host::system_name().hostname),
         address: args.address,
         paths: args.paths.paths(),
@@ -48,22 +62,44 @@ pub fn run(args: PreflightArgs) -> Exit {
         space_bytes: args.space_mib * 1_048_576,
         eviction: EvictionThresholds::default(),
         resuming: false,
+        ranges: args.ranges,
         cluster_time: None,
     });
+    let shown: Vec<&Finding> =
+        whole.iter().filter(|one| args.all || one.severity != Severity::Ok).collect();
     if args.output == "json" {
-        printer::document(&findings);
-    } else if findings.is_empty() {
-        printer::text("the host is ready");
+        printer::document(&shown);
     } else {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
-        table.set_header(["SEVERITY", "CODE", "WHERE", "WHAT", "FIX"]);
-        for finding in &findings {
-            let severity = format!("{:?}", finding.severity).to_lowercase();
-            table.add_row([&severity, finding.code, &finding.place, &finding.what, &finding.fix]);
+        if !shown.is_empty() {
+            printer::text(&table(&shown));
         }
-        printer::text(&table.to_string());
+        printer::text(&summary(&whole));
     }
-    if passes(&findings) { Exit::Done } else { Exit::Failed }
+    if passes(&whole) { Exit::Done } else { Exit::Failed }
+}
+
+fn table(findings: &[&Finding]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    table.set_header(["SEVERITY", "CODE", "WHERE", "WHAT", "FIX"]);
+    for finding in findings {
+        let severity = format!("{:?}", finding.severity).to_lowercase();
+        table.add_row([&severity, finding.code, &finding.place, &finding.what, &finding.fix]);
+    }
+    table.to_string()
+}
+
+/// How many were looked at, and what the host is good for.
+fn summary(whole: &[Finding]) -> String {
+    let count = |severity| whole.iter().filter(|one| one.severity == severity).count();
+    let codes: BTreeSet<&str> = whole.iter().map(|finding| finding.code).collect();
+    let verdict = if passes(whole) { "the host is ready" } else { "the host is not ready" };
+    format!(
+        "{verdict}: {} checks, {} errors, {} warnings, {} notes",
+        codes.len(),
+        count(Severity::Error),
+        count(Severity::Warning),
+        count(Severity::Info)
+    )
 }

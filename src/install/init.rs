@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -98,6 +99,7 @@ pub async fn init(request: &InitRequest, tools: &Tools) -> Result<InstallReport,
         space_bytes: tools.bundle.space_needed(),
         eviction: cluster.eviction,
         resuming: found.is_some(),
+        ranges: ranges(&cluster),
         cluster_time: None,
     })?;
     let log = match found {
@@ -116,6 +118,12 @@ pub async fn init(request: &InitRequest, tools: &Tools) -> Result<InstallReport,
     sequence.phase("record", record(&config, &cluster, tools)).await?;
     sequence.complete().await?;
     Ok(report(&config, false, warnings, findings))
+}
+
+/// What the cluster takes for pods and Services.
+fn ranges(cluster: &Cluster) -> Vec<IpNet> {
+    let centers = cluster.sites.iter().flat_map(|site| &site.centers);
+    centers.map(|center| center.pod_range).chain([cluster.network.service_range]).collect()
 }
 
 /// One installation at a time on a host.

@@ -73,9 +73,10 @@ pub async fn join(command: &JoinCommand, tools: &Tools) -> Result<InstallReport,
         ports: command.ports,
         engine: tools.places.engine.clone(),
         space_bytes: tools.bundle.space_needed(),
-        // The cluster's own are in its answer, which comes later.
+        // The cluster's own are in its answer, which comes later; so are its ranges.
         eviction: EvictionThresholds::default(),
         resuming: found.is_some(),
+        ranges: Vec::new(),
         cluster_time,
     })?;
     let fresh = found.is_none();

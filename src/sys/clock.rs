@@ -20,3 +20,14 @@ pub fn now_ms() -> u64 {
 pub fn to_seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
+
+/// Whether something told the kernel that it keeps the clock right.
+pub fn is_synchronized() -> Option<bool> {
+    // SAFETY: zero is a value of every field, and with `modes` zero nothing is set.
+    #[expect(unsafe_code, reason = "no crate of ours asks for the state of the clock")]
+    let state = unsafe {
+        let mut asked: nix::libc::timex = std::mem::zeroed();
+        nix::libc::adjtimex(&raw mut asked)
+    };
+    (state >= 0).then_some(state != nix::libc::TIME_ERROR)
+}

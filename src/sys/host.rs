@@ -6,6 +6,9 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::statvfs::FsFlags;
+
 /// The file whose presence says that this host is a set of namespaces of a lab.
 pub const LAB_HOST_FILE: &str = "/etc/holdfast-lab-host";
 /// The same, as an environment variable.
@@ -88,7 +91,13 @@ pub struct FileSystem {
     pub path: PathBuf,
     pub total_bytes: u64,
     pub free_bytes: u64,
+    /// 0 where the type has no fixed number.
+    pub inodes: u64,
     pub free_inodes: u64,
+    /// Programs on it cannot be run.
+    pub noexec: bool,
+    /// Programs on it cannot change their user.
+    pub nosuid: bool,
     /// Kernel magic number of the type.
     pub magic: i64,
     /// `ext4`, `xfs`, `overlay`, …; hexadecimal when unknown.
@@ -121,7 +130,10 @@ pub fn file_system(path: &Path) -> std::io::Result<FileSystem> {
     Ok(FileSystem {
         total_bytes: stat.blocks() * stat.block_size() as u64,
         free_bytes: stat.blocks_available() * stat.block_size() as u64,
+        inodes: stat.files(),
         free_inodes: stat.files_free(),
+        noexec: stat.flags().contains(FsFlags::ST_NOEXEC),
+        nosuid: stat.flags().contains(FsFlags::ST_NOSUID),
         path,
         magic,
         kind,
@@ -208,6 +220,17 @@ pub fn can_load_module(name: &str) -> bool {
             wanted.iter().any(|end| file.contains(end.as_str()))
         })
     })
+}
+
+/// How many files this process and those that it starts may have open at most.
+pub fn open_files_max() -> Option<u64> {
+    getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(_, hard)| hard)
+}
+
+/// Names of the environment's variables that are set to something.
+pub fn set_variables(names: &[&str]) -> Vec<String> {
+    let is_set = |name: &&&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    names.iter().filter(is_set).map(|name| (*name).to_owned()).collect()
 }
 
 /// Which cgroup hierarchy is mounted.

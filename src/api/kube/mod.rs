@@ -10,6 +10,7 @@
 mod accept;
 mod authentication;
 mod body;
+mod call;
 mod discovery;
 mod dispatch;
 mod health;
