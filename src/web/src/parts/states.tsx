@@ -5,6 +5,7 @@ import type { ReactNode } from "react";
 import { ApiError } from "../api/http";
 import type { Snapshot } from "../api/live";
 import { type Key, useWords, type Words } from "../i18n";
+import { useLink } from "./hooks";
 
 const ADVICE = new Set([0, 400, 401, 403, 404, 409, 422, 429, 503]);
 
@@ -67,6 +68,7 @@ export function Followed({
   children: ReactNode;
 }) {
   const { t, clock } = useWords();
+  const link = useLink();
   if (of.state === "loading") return <Loading />;
   if (of.state === "failed" && of.error) return <Failed error={of.error} />;
   return (
@@ -79,7 +81,9 @@ export function Followed({
           title={t("state.stale", { time: clock(of.asOf) })}
         />
       )}
-      {of.replica && <Alert className="stale" type="warning" showIcon title={t("state.replica")} />}
+      {of.replica && link !== "up" && (
+        <Alert className="stale" type="warning" showIcon title={t("state.replica")} />
+      )}
       {children}
     </>
   );
