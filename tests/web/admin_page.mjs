@@ -187,7 +187,14 @@ async function terminal(page) {
   const screen = page.locator(".terminal .xterm-accessibility");
   await page.locator(".terminal .xterm-helper-textarea").waitFor({ state: "attached" });
   await page.locator(".terminal").click();
-  await page.keyboard.type("echo 银行-$((40+2))\n");
+  await page.keyboard.type("echo ");
+  // As an input method does it: composed, then taken.
+  const method = await page.context().newCDPSession(page);
+  const composed = { text: "银行", selectionStart: 2, selectionEnd: 2 };
+  await method.send("Input.imeSetComposition", composed);
+  await method.send("Input.insertText", { text: "银行" });
+  await screen.getByText("echo 银行").first().waitFor();
+  await page.keyboard.type("-$((40+2))\n");
   await screen.getByText("银行-42").first().waitFor();
   await page.screenshot({ path: `${shots}/terminal-en.png` });
 }
