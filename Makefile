@@ -12,9 +12,12 @@ FIRST    ?= 1
 KIND     ?=
 CARGO    := cargo
 SOURCES  := $(shell find src images -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock .cargo/config.toml
+WEB      := src/web
+PAGE     := $(BUILD)/page/.source
+WEBFILES := $(shell find $(WEB) -type f -not -path '*/node_modules/*' 2>/dev/null)
 CONTENTS := $(shell find images bundle ansible-free-playbooks -type f 2>/dev/null)
 
-.PHONY: help build bundle lab lab-down test test-fast test-lab vm-test sim fix bench clean
+.PHONY: help page page-check build bundle lab lab-down test test-fast test-lab vm-test sim fix bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,7 +27,19 @@ $(BUILD)/tools-build: .ci/install-build
 	.ci/install-build
 	@touch $@
 
-$(BINARY): $(SOURCES) | $(BUILD)/tools-build
+$(WEB)/node_modules/.installed: $(WEB)/package-lock.json | $(BUILD)/tools-build
+	npm ci --prefix $(WEB) --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$(PAGE): $(WEBFILES) $(WEB)/node_modules/.installed
+	npm run --silent --prefix $(WEB) build
+
+page: $(PAGE) ## the admin page, which the binary carries
+
+page-check: $(WEB)/node_modules/.installed ## types, style, licences and unit tests of the admin page
+	npm run --silent --prefix $(WEB) check
+
+$(BINARY): $(SOURCES) $(PAGE) | $(BUILD)/tools-build
 	$(CARGO) build --release --locked --bins
 	@touch $@
 

@@ -9,6 +9,7 @@
 //! | 7 | [`app`] | `wire` builds everything from config, `supervise` alone starts and stops tasks |
 //! |   | [`lab`] | several hosts on one machine: namespaces, engines, links, faults |
 //! | 6 | [`api`] | listeners, one folder per protocol: `kube/` `etcd/` `oci/` `peer/` `admin/` |
+//! |   | `web/` | the admin page's TypeScript source; its build is embedded by `api/admin` |
 //! | 5 | [`controllers`] | one file per controller, all level-triggered on store contents |
 //! |   | [`agent`] | pods to containers, probes, volumes, logs, node status |
 //! |   | [`network`] | pod network, service balancing, policies, ingress, DNS |

@@ -12,7 +12,7 @@ use tokio_util::io::ReaderStream;
 
 use super::status_view::SILENCE_MAX_MS;
 use crate::agent::ports::{ImageError, ImageSource, PodNetwork, PodNetworkError, ResolvedImage};
-use crate::api::admin::{self, AdminBackend};
+use crate::api::admin::Door;
 use crate::api::oci::PasswordCheck;
 use crate::api::peer::{PeerClient, PeerServices};
 use crate::base::chain::chain;
@@ -158,12 +158,12 @@ impl PeerServices for NodePeerServices {
 
 /// The administrator's password for the registry, as for the admin page.
 #[derive(Debug)]
-pub(super) struct RegistryPasswords(pub Arc<dyn AdminBackend>);
+pub(super) struct RegistryPasswords(pub Arc<Door>);
 
 #[async_trait]
 impl PasswordCheck for RegistryPasswords {
-    async fn is_admin(&self, user: &str, password: &str) -> bool {
-        admin::is_admin(&self.0, user, password.to_owned()).await
+    async fn is_admin(&self, user: &str, password: &str, source: &str) -> bool {
+        self.0.is_admin(user, password, source).await
     }
 }
 

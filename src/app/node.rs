@@ -41,7 +41,7 @@ use super::supervise::{SuperviseError, Supervisor};
 use super::usage::{AgentUsage, NodesUsage};
 use crate::agent::ports::ImageSource;
 use crate::agent::{Agent, AgentConfig, AgentError};
-use crate::api::admin::{self, AdminBackend};
+use crate::api::admin::{self, AdminBackend, Door, Place};
 use crate::api::etcd::{EtcdApi, EtcdStore};
 use crate::api::join::{self, JoinRoutes};
 use crate::api::kube::{self, KubeState};
@@ -136,7 +136,7 @@ struct Parts {
     store: Arc<Store>,
     objects: Arc<Objects>,
     registry: Arc<Registry>,
-    status: Arc<dyn AdminBackend>,
+    door: Arc<Door>,
     nodes: Arc<NodeService>,
     secrets: Secrets,
     usage: SharedUsage,
@@ -219,10 +219,10 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
         others: Arc::new(OtherControlNodes { config: config.clone(), remote: HttpsRemote }),
         clock: Arc::new(clock::now),
     }));
-    let status = Arc::new(NodeStatus { config: config.clone(), store: store.clone() });
+    let door = door(&config, &store, &objects);
     let registry = Arc::new(registry);
     let usage = Arc::new(NodesUsage::new(config.clone(), objects.clone(), http.clone()));
-    Ok(Parts { config, identity, http, store, objects, registry, status, nodes, secrets, usage })
+    Ok(Parts { config, identity, http, store, objects, registry, door, nodes, secrets, usage })
 }
 
 /// A client for other nodes that shows this node's certificate.
@@ -299,7 +299,7 @@ async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeEr
     let etcd = EtcdApi::new(EtcdStore::of(parts.store.clone()), config.ports.etcd);
     let etcd_tls = tls.clone();
     supervisor.start("etcd", move |cancel| etcd.run(etcd_socket, etcd_tls, cancel));
-    let passwords = Arc::new(RegistryPasswords(parts.status.clone()));
+    let passwords = Arc::new(RegistryPasswords(parts.door.clone()));
     let registry = oci::router(parts.registry.clone(), passwords);
     let registry = nodes::guard(registry, parts.nodes.clone());
     start_listener(supervisor, "registry", registry_socket, tls.clone(), registry);
@@ -398,6 +398,14 @@ pub(super) fn agent_routes(agent: Arc<Agent>) -> Router {
         .merge(node_usage::router(Arc::new(AgentUsage(agent))))
 }
 
+/// The way in to the admin page and the registry by password.
+fn door(config: &Arc<NodeConfig>, store: &Arc<Store>, objects: &Arc<Objects>) -> Arc<Door> {
+    let status: Arc<dyn AdminBackend> =
+        Arc::new(NodeStatus { config: config.clone(), store: store.clone() });
+    let place = Place::new(&config.cluster_name, &config.cluster_id.to_string(), &config.node_name);
+    Arc::new(Door::new(status, Some(objects.clone()), place))
+}
+
 fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeError> {
     let config = &parts.config;
     let kv: Arc<dyn Kv> = parts.store.clone();
@@ -443,6 +451,7 @@ fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeEr
         .merge(nodes::router(parts.nodes.clone()))
         .merge(secret_keys::router(parts.secrets.service.clone()))
         .merge(store_upkeep::router(Arc::new(MemberUpkeep(parts.store.clone()))))
-        .merge(admin::router(parts.status.clone()));
-    Ok(nodes::guard(router, parts.nodes.clone()))
+        .merge(admin::router(parts.door.clone()));
+    let router = nodes::guard(router, parts.nodes.clone());
+    Ok(admin::guard(router, parts.door.clone()))
 }

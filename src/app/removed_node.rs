@@ -22,7 +22,7 @@ use super::clean_up::Containers;
 use super::config;
 use super::node::{NodeError, bind, start_listener};
 use super::supervise::Supervisor;
-use crate::api::admin::{self, AdminBackend};
+use crate::api::admin::{self, AdminBackend, Door, Place};
 use crate::base::ids::BootCount;
 use crate::base::limits::SHUTDOWN_DEADLINE;
 use crate::install::ports::CleanUp;
@@ -94,12 +94,16 @@ async fn end_containers(
 
 /// Status and page for the administrator; everything else is refused in such a way that
 /// clients go on to the next server.
-fn router(backend: Arc<dyn AdminBackend>) -> Router {
-    Router::new()
+fn router(backend: Arc<RemovedStatus>) -> Router {
+    let NodeConfig { cluster_name, cluster_id, node_name, .. } = backend.config.as_ref();
+    let place = Place::new(cluster_name, &cluster_id.to_string(), node_name);
+    let door = Arc::new(Door::new(backend, None, place));
+    let router = Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(refuse))
-        .merge(admin::router(backend))
-        .fallback(refuse)
+        .merge(admin::router(door.clone()))
+        .fallback(refuse);
+    admin::guard(router, door)
 }
 
 async fn refuse() -> Response {

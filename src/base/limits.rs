@@ -167,3 +167,11 @@ pub const USAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
 pub const PRESSURE_PERIOD: Duration = Duration::from_secs(10);
 /// How long an evicted pod's processes get.
 pub const EVICTION_GRACE_S: i64 = 1;
+/// A session of the admin page ends after so long without its user, and at the latest.
+pub const PAGE_SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
+pub const PAGE_SESSION_ABSOLUTE: Duration = Duration::from_secs(12 * 3_600);
+/// Sessions of one user at one node; the oldest ends when there is one more.
+pub const PAGE_SESSIONS_PER_USER: usize = 20;
+/// Failed sign-ins, one after another, that lock an address and an account.
+pub const SIGN_IN_FAILURES_PER_SOURCE: u32 = 5;
+pub const SIGN_IN_FAILURES_PER_ACCOUNT: u32 = 20;

@@ -55,6 +55,8 @@ pub mod schedule_filter;
 pub mod schedule_resources;
 pub mod selector;
 pub mod service_ports;
+pub mod sessions;
+pub mod sign_in_attempts;
 pub mod stateful;
 pub mod taints;
 pub mod volume_binding;

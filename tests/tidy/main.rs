@@ -7,6 +7,7 @@
 mod features;
 mod floors;
 mod licences;
+mod page;
 mod rules;
 
 use std::fs;
@@ -100,6 +101,13 @@ fn no_library_is_built_twice_for_binary_and_tests() {
 }
 
 #[test]
+fn the_pages_source_keeps_the_rules_too() {
+    let all = page::sources(&root());
+    assert!(all.len() > 30, "the walk found only {} files", all.len());
+    assert_none(all.iter().flat_map(page::faults).collect());
+}
+
+#[test]
 fn every_rule_fails_on_a_planted_fault() {
     let plant = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
     let upward = plant("src/store/planted.rs", "//! Planted.\nuse crate::api::kube;\n");
@@ -119,6 +127,11 @@ fn every_rule_fails_on_a_planted_fault() {
     let binary = ["bytes v1".to_owned(), "rand v1 std".to_owned()].into();
     let tests = ["bytes v1".to_owned(), "rand v1 alloc,std".to_owned()].into();
     assert_eq!(features::missing(&binary, &tests).len(), 1);
+    let upward = "// P.\nimport { x } from \"../pages/pod\";\n";
+    assert_eq!(page::faults(&plant("src/web/src/parts/planted.tsx", upward)).len(), 1);
+    assert_eq!(page::faults(&plant("src/web/src/api/p.ts", "import \"./http\";\n")).len(), 1);
+    let long = "// x\n".repeat(601);
+    assert_eq!(page::faults(&plant("src/web/src/api/p.ts", &long)).len(), 1);
     let raw = plant("src/agent/planted.rs", "//! P.\nuse nix::mount::mount;\n");
     assert_eq!(rules::operating_system_outside_sys(&raw).len(), 1);
 }

@@ -1,25 +1,36 @@
-//! The status page at `/ui/` and its document at `/holdfast/v1/status`.
+//! The admin page at `/ui/`, its sessions, and the status document it also shows.
 //!
-//! Served by every node from its own view, so it works without quorum. Signing in is by
-//! administrator's client certificate or by password (HTTP Basic over TLS).
-//! Not here: gathering the status (`app/status`).
+//! | route | what |
+//! |---|---|
+//! | `/ui/…` | the page: the same for everybody, nothing of the cluster in it |
+//! | `/holdfast/v1/session` | signing in and out (`session`) |
+//! | `/holdfast/v1/status` | this node's own view, also without a majority |
+//!
+//! All else that the page shows it asks of the Kubernetes API, as its user (`guard`).
+//! Not here: gathering the status (`app/status`), the page's source (`src/web`).
 
+mod door;
+mod guard;
 mod page;
+mod session;
 mod signin;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
-use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
+use sha2::{Digest, Sha256};
 
+use crate::api::session_caller::SessionCaller;
 use crate::model::cluster_status::ClusterStatus;
 
-pub use signin::is_admin;
+pub use door::Door;
+pub use guard::guard;
 
 /// What the page needs of the node behind it.
 #[async_trait]
@@ -31,49 +42,37 @@ pub trait AdminBackend: Send + Sync + Debug + 'static {
     async fn password_hash(&self) -> Option<String>;
 }
 
-type Backend = Arc<dyn AdminBackend>;
+/// Whose page it is.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub cluster: String,
+    pub node: String,
+    /// The name of this node's cookie: browsers know hosts but not ports, and several nodes
+    /// may be reached through tunnels on one host.
+    pub(in crate::api) cookie: String,
+}
 
-/// No script at all, nothing from outside, no framing.
-const CONTENT_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; \
-    frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+impl Place {
+    pub fn new(cluster: &str, cluster_id: &str, node: &str) -> Self {
+        let digest = Sha256::digest(format!("{cluster_id}/{node}"));
+        let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let cookie = format!("__Host-holdfast-{short}");
+        Self { cluster: cluster.to_owned(), node: node.to_owned(), cookie }
+    }
+}
 
-/// The admin routes, each behind the sign-in.
-pub fn router(backend: Backend) -> Router {
-    Router::new()
-        .route("/ui", get(|| async { Redirect::permanent("/ui/") }))
-        .route("/ui/", get(show))
-        .route("/ui/style.css", get(style))
-        .route("/ui/icon.svg", get(icon))
+/// The routes of this folder. What they are merged into must stand behind [`guard`].
+pub fn router(door: Arc<Door>) -> Router {
+    let status = Router::new()
         .route("/holdfast/v1/status", get(document))
-        .layer(middleware::from_fn_with_state(backend.clone(), signin::require_admin))
-        .with_state(backend)
+        .layer(middleware::from_fn_with_state(door.clone(), signin::may_see_status));
+    let own = Router::new()
+        .route(session::PATH, get(session::show).post(session::sign_in).delete(session::sign_out))
+        .merge(status)
+        .with_state(door);
+    own.merge(page::router())
 }
 
-async fn document(State(backend): State<Backend>) -> Json<ClusterStatus> {
-    Json(backend.status().await)
-}
-
-async fn show(State(backend): State<Backend>) -> Response {
-    let status = backend.status().await;
-    let mut answer = match page::render(&status) {
-        Ok(html) => Html(html).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "cannot render the status page");
-            axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    };
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    answer
-}
-
-async fn style() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE)
-}
-
-async fn icon() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "image/svg+xml")], page::ICON)
+async fn document(State(door): State<Arc<Door>>) -> Json<ClusterStatus> {
+    Json(door.backend.status().await)
 }

@@ -1,103 +1,141 @@
-//! The status page: one HTML document, rendered on the server, without any script.
+//! The files of the page at `/ui/`: `src/web`, built, packed and put into the binary.
+//!
+//! Why gzip alone: every browser reads it, and one form keeps the binary small; who cannot
+//! read it gets the file unpacked. Built files have a hash of their content in their
+//! names, so they are kept for ever; the page itself never is.
+//! Invariants: no script but our files, no style but our files and what they add with the
+//! number that only this answer has (nonce); nothing from elsewhere, no framing.
+//! Not here: who may see the cluster: the files tell nothing of it.
 
-use minijinja::value::{Serde, Value};
-use minijinja::{AutoEscape, Environment, context};
+use std::io::Read;
 
-use crate::model::cluster_status::ClusterStatus;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-pub(super) const STYLE: &str = include_str!("style.css");
-pub(super) const ICON: &str = include_str!("icon.svg");
-const TEMPLATE: &str = include_str!("page.html");
+use crate::sys::fresh;
 
-/// How often the browser asks again, seconds.
-const REFRESH_SECONDS: u32 = 5;
-
-fn size(bytes: u64) -> String {
-    indicatif::HumanBytes(bytes).to_string()
+/// A file of the built page.
+struct File {
+    /// Below `/ui/`.
+    path: &'static str,
+    media: &'static str,
+    packed: &'static [u8],
 }
 
-pub(super) fn render(status: &ClusterStatus) -> Result<String, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.add_filter("size", size);
-    environment.render_str(
-        TEMPLATE,
-        context! {
-            status => Value::from(Serde(status)),
-            headline => status.headline(),
-            pods => status.pods.text(),
-            refresh => REFRESH_SECONDS,
-        },
+// `FILES: &[File]`, made by build.rs from what `make page` has built.
+include!(concat!(env!("OUT_DIR"), "/page.rs"));
+
+/// Stands in the page where the nonce belongs.
+const NONCE: &str = "{{nonce}}";
+
+const FIXED: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+pub(super) fn router() -> Router {
+    Router::new()
+        .route("/ui", get(|| async { Redirect::permanent("/ui/") }))
+        .route("/ui/", get(index))
+        .route("/ui/{*path}", get(file))
+}
+
+fn policy(nonce: &str) -> String {
+    format!(
+        "default-src 'self'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; \
+         img-src 'self' data:; font-src 'self'; connect-src 'self'; object-src 'none'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::render;
-    use crate::model::cluster_status::{ClusterStatus, MemberView, NodeView, QuorumLossView};
-    use crate::model::node_config::Role;
-
-    fn sample() -> ClusterStatus {
-        let mut status: ClusterStatus = serde_json::from_value(serde_json::json!({
-            "cluster": "lab", "clusterId": "6f3c1f0e-6b8e-4a4e-9c37-0e6d0f1f7c11", "generation": 1,
-            "answeredBy": "a1", "quorum": true,
-            "store": {"member": 1, "boot": 3, "term": 4, "revision": 1520, "committedIndex": 1600,
-                      "appliedIndex": 1600, "logBytes": 1_400_000, "stateBytes": 9_000_000},
-            "members": [], "nodes": [], "pods": {"total": 3, "ready": 3, "pending": 0, "failed": 0},
-            "certificates": [{"name": "node.crt", "expires": "2027-11-21T10:00:00Z", "daysLeft": 365}],
-            "disks": [{"path": "/var/lib/holdfast", "totalBytes": 250_000_000_000_u64, "freeBytes": 80_000_000_000_u64}],
-            "problems": [],
-        }))
-        .unwrap();
-        for (index, name) in ["a1", "b1", "c1"].into_iter().enumerate() {
-            status.members.push(MemberView {
-                id: crate::base::ids::MemberId(index as u64 + 1),
-                name: name.into(),
-                address: format!("10.77.0.1{}:2380", index + 1),
-                voter: true,
-                leader: index == 0,
-                answers: true,
-                lag_entries: (index > 0).then_some(0),
-            });
-            status.nodes.push(NodeView {
-                name: name.into(),
-                center: name[..1].into(),
-                roles: vec![Role::Control, Role::Worker],
-                address: format!("10.77.0.1{}", index + 1),
-                ready: index != 2,
-                reason: if index == 2 { "NodeStatusUnknown".into() } else { String::new() },
-                pods: 1,
-            });
-        }
-        status
-    }
-
-    #[test]
-    fn the_page_shows_members_nodes_and_problems() {
-        let mut status = sample();
-        let calm = render(&status).unwrap();
-        assert!(calm.contains("Leader a1; 3 of 3 members answer"));
-        assert!(calm.contains("All is well") && calm.contains("10.77.0.12:2380"));
-        status.problems.push("Node c1 is <silent>.".into());
-        status.quorum = false;
-        status.as_of = "2026-01-01T09:08:07Z".into();
-        for member in &mut status.members {
-            member.leader = false;
-            member.answers = member.name == "a1";
-        }
-        status.quorum_loss = Some(QuorumLossView {
-            answering: vec!["a1".into()],
-            silent: vec!["b1".into(), "c1".into()],
-            missing: 1,
-            remedy: "start b1 or c1".into(),
-        });
-        let alarmed = render(&status).unwrap();
-        let told = "As of 09:08:07 UTC, from the local replica of a1, no leader: 1 of 3 members \
-                    answers, start b1 or c1";
-        assert!(alarmed.contains(told), "{alarmed}");
-        assert!(alarmed.contains("Node c1 is &lt;silent&gt;."), "text is escaped");
-        if let Ok(path) = std::env::var("HOLDFAST_PAGE_OUT") {
-            std::fs::write(path, alarmed).unwrap();
+fn unpacked(packed: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match GzDecoder::new(packed).read_to_end(&mut bytes) {
+        Ok(_) => bytes,
+        Err(error) => {
+            tracing::error!(%error, "a file of the admin page is damaged");
+            Vec::new()
         }
     }
+}
+
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT_ENCODING);
+    let texts = accepted.into_iter().filter_map(|value| value.to_str().ok());
+    texts.flat_map(|text| text.split(',')).any(|one| {
+        let mut parts = one.split(';').map(str::trim);
+        let named = matches!(parts.next(), Some("gzip" | "*"));
+        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
+}
+
+fn dressed(mut response: Response, policy: &str) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in FIXED {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Ok(policy) = HeaderValue::from_str(policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+fn find(path: &str) -> Option<&'static File> {
+    FILES.iter().find(|file| file.path == path)
+}
+
+async fn index() -> Response {
+    let Some(file) = find("index.html") else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let nonce = BASE64_STANDARD.encode(fresh::random_bytes::<16>());
+    let html = String::from_utf8_lossy(&unpacked(file.packed)).replace(NONCE, &nonce);
+    let mut response = Response::new(Body::from(html));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.media));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    dressed(response, &policy(&nonce))
+}
+
+async fn file(Path(path): Path<String>, headers: HeaderMap) -> Response {
+    match find(&path).filter(|file| file.path != "index.html") {
+        Some(file) => serve(file, &headers),
+        // A file that is gone must not be answered by a page. Elsewhere dots are in the names
+        // of objects and groups, which are addresses of the page.
+        None if path.starts_with("assets/") => {
+            dressed(StatusCode::NOT_FOUND.into_response(), &policy("none"))
+        }
+        None => index().await,
+    }
+}
+
+fn serve(file: &File, asked: &HeaderMap) -> Response {
+    let packed = takes_gzip(asked);
+    let bytes =
+        if packed { Bytes::from_static(file.packed) } else { Bytes::from(unpacked(file.packed)) };
+    let mut response = Response::new(Body::from(bytes));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.media));
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if packed {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    let kept = if file.path.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
+    dressed(response, &policy("none"))
 }

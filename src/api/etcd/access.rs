@@ -14,6 +14,7 @@ use http::{HeaderMap, StatusCode};
 use tonic::Status;
 
 use crate::api::identity::PeerIdentity;
+use crate::api::other_sites::{MadeBy, made_by};
 
 const NOT_LET_IN: &str = "a certificate of an administrator or of an etcd client is needed";
 
@@ -33,7 +34,9 @@ pub(super) async fn only_clients(
     request: Request,
     next: Next,
 ) -> Response {
-    if identity.is_some_and(|Extension(identity)| lets_in(&identity)) {
+    // A browser with an administrator's certificate shows it for other sites' pages too.
+    let by = made_by(request.method(), request.uri(), request.headers());
+    if by != MadeBy::AnotherSite && identity.is_some_and(|Extension(identity)| lets_in(&identity)) {
         return next.run(request).await;
     }
     if is_grpc(request.headers()) {

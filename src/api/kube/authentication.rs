@@ -1,6 +1,7 @@
-//! Who is calling: a client certificate, a bearer token, or nobody.
+//! Who is calling: a session of the admin page, a client certificate, a bearer token, or
+//! nobody.
 //!
-//! Invariants: a certificate counts before a token; a token that is worthless is an error
+//! Invariants: a session counts before a certificate, and that before a token; a token that is worthless is an error
 //! and never makes its bearer anonymous; nobody gets only what every cluster tells
 //! everybody (health and version).
 //! Not here: what tokens are (`objects/access`), acting as others (`impersonation`).
@@ -15,6 +16,7 @@ use super::respond::Refusal;
 use super::{KubeState, impersonation};
 use crate::api::identity::PeerIdentity;
 use crate::api::listener::RemoteAddress;
+use crate::api::session_caller::SessionCaller;
 use crate::model::status::Status;
 use crate::objects::access::{Identity, Origin};
 
@@ -29,13 +31,21 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// The caller, as certificate or token says it; 401 for nobody.
 async fn caller(state: &KubeState, parts: &Parts) -> Result<Identity, Status> {
+    match parts.extensions.get::<SessionCaller>() {
+        Some(SessionCaller::Known(identity)) => return Ok(identity.clone().authenticated()),
+        Some(SessionCaller::Token(token)) => return bearer_of(state, token).await,
+        None => {}
+    }
     if let Some(peer) = parts.extensions.get::<PeerIdentity>() {
         // Whom the store's own clients are called has nothing to do with users here.
         let prefix = if peer.is_etcd_client() { ETCD_PREFIX } else { "" };
         let (user, groups) = (format!("{prefix}{}", peer.user), peer.groups.clone());
         return Ok(Identity { user, groups, ..Identity::default() }.authenticated());
     }
-    let token = bearer(&parts.headers).ok_or_else(Status::unauthorized)?;
+    bearer_of(state, bearer(&parts.headers).ok_or_else(Status::unauthorized)?).await
+}
+
+async fn bearer_of(state: &KubeState, token: &str) -> Result<Identity, Status> {
     let found = state.objects.authenticate(token, &[]).await?;
     found.map(|found| found.identity).ok_or_else(Status::unauthorized)
 }

@@ -8,15 +8,17 @@ use axum::http::request::Parts;
 use base64::Engine;
 
 use crate::api::identity::PeerIdentity;
+use crate::api::listener::RemoteAddress;
 use crate::api::oci::answer::Refusal;
+use crate::api::other_sites::{MadeBy, made_by};
 
 /// The group whose members may do everything, as in Kubernetes.
 const MASTERS: &str = "system:masters";
 
-/// Checks the administrator's name and password.
+/// Checks the administrator's name and password; `source` is the address that shows them.
 #[async_trait]
 pub trait PasswordCheck: Send + Sync + std::fmt::Debug + 'static {
-    async fn is_admin(&self, user: &str, password: &str) -> bool;
+    async fn is_admin(&self, user: &str, password: &str, source: &str) -> bool;
 }
 
 /// What a request wants to do.
@@ -33,6 +35,10 @@ pub(super) async fn check(
     wish: Wish,
 ) -> Result<(), Refusal> {
     let identity = request.extensions.get::<PeerIdentity>().cloned();
+    let by = made_by(&request.method, &request.uri, &request.headers);
+    if by == MadeBy::AnotherSite && identity.is_some() {
+        return Err(Refusal::denied());
+    }
     if let Some(identity) = &identity
         && (wish == Wish::Read && !identity.is_etcd_client()
             || identity.groups.iter().any(|group| group == MASTERS))
@@ -41,7 +47,9 @@ pub(super) async fn check(
     }
     let given = request.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if let Some((user, password)) = given.and_then(basic) {
-        return if passwords.is_admin(&user, &password).await {
+        let remote = request.extensions.get::<RemoteAddress>();
+        let source = remote.map(|remote| remote.0.ip().to_string()).unwrap_or_default();
+        return if passwords.is_admin(&user, &password, &source).await {
             Ok(())
         } else {
             Err(Refusal::unauthorized())

@@ -21,7 +21,7 @@ struct OnePassword;
 
 #[async_trait]
 impl PasswordCheck for OnePassword {
-    async fn is_admin(&self, user: &str, password: &str) -> bool {
+    async fn is_admin(&self, user: &str, password: &str, _source: &str) -> bool {
         (user, password) == ("admin", "secret")
     }
 }

@@ -28,7 +28,7 @@ fn shell_pod(node: &str) -> String {
 }
 
 /// Makes the image, in a bundle of that name, and a pod on each of the nodes.
-fn prepare(lab: &Lab, bundle: &str, nodes: &[&str]) -> Outcome {
+pub(crate) fn prepare(lab: &Lab, bundle: &str, nodes: &[&str]) -> Outcome {
     import(lab, "a1", bundle, |file| test_bundle::with_tools(file, "tools"))?;
     let place = tempfile::tempdir().map_err(|error| failed("temporary folder", error))?;
     let file = place.path().join("boxes.yaml");
