@@ -184,9 +184,8 @@ async function terminal(page) {
   await page.getByRole("tab", { name: "Terminal" }).click();
   await page.getByLabel("Command").fill("sh");
   await page.getByRole("button", { name: "Open a terminal" }).click();
-  const screen = page.locator(".terminal .xterm-accessibility");
-  await page.locator(".terminal .xterm-helper-textarea").waitFor({ state: "attached" });
-  await page.locator(".terminal").click();
+  const screen = page.locator(".xterm-accessibility");
+  await page.locator(".xterm-screen").click();
   await page.keyboard.type("echo ");
   // As an input method does it: composed, then taken.
   const method = await page.context().newCDPSession(page);

@@ -100,7 +100,7 @@ impl Node {
     }
 
     /// What the page sends.
-    fn from_page(&self, method: &str, path: &str, id: Option<&str>) -> http::request::Builder {
+    fn page_asks(&self, method: &str, path: &str, id: Option<&str>) -> http::request::Builder {
         let mut builder = Request::builder()
             .method(method)
             .uri(path)
@@ -122,7 +122,7 @@ impl Node {
         id: Option<&str>,
     ) -> (StatusCode, Option<String>, String) {
         let request = self
-            .from_page("POST", SESSION, id)
+            .page_asks("POST", SESSION, id)
             .header("content-type", "application/json")
             .body(Body::from(shown.to_string()))
             .unwrap();
@@ -139,7 +139,7 @@ impl Node {
 
     async fn taken_as(&self, id: &str) -> (StatusCode, String) {
         let request =
-            self.from_page("GET", "/api/v1/things", Some(id)).body(Body::empty()).unwrap();
+            self.page_asks("GET", "/api/v1/things", Some(id)).body(Body::empty()).unwrap();
         let (status, _, body) = self.ask(request).await;
         (status, body)
     }
@@ -205,7 +205,7 @@ async fn a_cookie_is_worth_nothing_after_signing_out_and_at_another_node() {
     let id = node.signed_in(password(PASSWORD)).await;
     assert_ne!(node.cookie, other.cookie);
     assert_eq!(other.taken_as(&id).await.0, StatusCode::UNAUTHORIZED);
-    let request = node.from_page("DELETE", SESSION, Some(&id)).body(Body::empty()).unwrap();
+    let request = node.page_asks("DELETE", SESSION, Some(&id)).body(Body::empty()).unwrap();
     let (status, headers, _) = node.ask(request).await;
     assert_eq!(status, StatusCode::OK);
     assert!(headers[header::SET_COOKIE].to_str().unwrap().ends_with("Max-Age=0"));
@@ -247,6 +247,9 @@ async fn wrong_tokens_and_unreadable_sign_ins_are_refused() {
     }
 }
 
+/// A method, headers, and whether the request is taken.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+
 /// Each header of a request, or none.
 fn with(builder: http::request::Builder, headers: &[(&str, &str)]) -> Request<Body> {
     let add = |builder: http::request::Builder, (name, value): &(&str, &str)| {
@@ -266,7 +269,7 @@ async fn what_other_sites_make_a_browser_send_is_refused() {
     let other_port = ("origin", "https://a1.bank:8443");
     let socket = ("upgrade", "websocket");
     let site = |value| ("sec-fetch-site", value);
-    let cases: &[(&str, &[(&str, &str)], bool)] = &[
+    let cases: &[Case<'_>] = &[
         ("GET", &[], true),
         ("GET", &[site("same-origin")], true),
         ("GET", &[site("none")], true),
@@ -336,7 +339,7 @@ async fn a_session_by_certificate_holds_only_with_that_certificate() {
     let node = Node::start("a1").await;
     let sign_in = |who: PeerIdentity| {
         let mut request = node
-            .from_page("POST", SESSION, None)
+            .page_asks("POST", SESSION, None)
             .header("content-type", "application/json")
             .body(Body::from(r#"{"method":"certificate"}"#))
             .unwrap();
@@ -347,7 +350,7 @@ async fn a_session_by_certificate_holds_only_with_that_certificate() {
     assert_eq!(status, StatusCode::CREATED);
     let id = id_of(headers[header::SET_COOKIE].to_str().unwrap());
     let ask = |key: Option<&str>| {
-        let builder = node.from_page("GET", "/api/v1/things", Some(&id));
+        let builder = node.page_asks("GET", "/api/v1/things", Some(&id));
         let mut request = builder.body(Body::empty()).unwrap();
         if let Some(key) = key {
             request.extensions_mut().insert(peer("jane", "dev", key));
@@ -405,7 +408,7 @@ async fn a_session_ends_with_its_password_and_with_its_token() {
     let (token, info) = node.objects.create_user_token(&wish, &issuer).await.unwrap();
     let id = node.signed_in(json!({"method": "token", "token": token})).await;
     assert_eq!(node.taken_as(&id).await, (StatusCode::OK, "token".into()));
-    let who = || node.from_page("GET", SESSION, Some(&id)).body(Body::empty()).unwrap();
+    let who = || node.page_asks("GET", SESSION, Some(&id)).body(Body::empty()).unwrap();
     assert!(node.ask(who()).await.2.contains(r#""user":"jane""#));
     let info = serde_json::to_value(&info).unwrap();
     node.objects.revoke_user_token(info["id"].as_str().unwrap()).await.unwrap();
@@ -416,11 +419,11 @@ async fn a_session_ends_with_its_password_and_with_its_token() {
 async fn what_streams_to_a_session_ends_with_it() {
     let node = Node::start("a1").await;
     let id = node.signed_in(password(PASSWORD)).await;
-    let request = node.from_page("GET", "/api/v1/stream", Some(&id)).body(Body::empty()).unwrap();
+    let request = node.page_asks("GET", "/api/v1/stream", Some(&id)).body(Body::empty()).unwrap();
     let answer = node.router.clone().oneshot(request).await.unwrap();
     let mut stream = answer.into_body().into_data_stream();
     assert_eq!(stream.next().await.unwrap().unwrap(), "line\n");
-    let request = node.from_page("DELETE", SESSION, Some(&id)).body(Body::empty()).unwrap();
+    let request = node.page_asks("DELETE", SESSION, Some(&id)).body(Body::empty()).unwrap();
     assert_eq!(node.ask(request).await.0, StatusCode::OK);
     assert!(stream.next().await.is_none(), "the stream has ended");
 }

@@ -128,7 +128,7 @@ export default function Terminal({ path, container }: { path: string; container:
         <div
           key={running.number}
           ref={frame}
-          className="terminal"
+          className="console"
           role="application"
           aria-label={t("terminal.label", { container })}
         />
