@@ -291,7 +291,6 @@ impl<K: DeserializeOwned + PartialEq + Send + Sync + 'static> Source<K> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::client::fake::FakeApi;
@@ -326,7 +325,8 @@ mod tests {
         api.create(&resource, Some("shop"), &pod("a", None)).await.unwrap();
         let (source, mut view) = pods(api.clone());
         let cancel = CancellationToken::new();
-        let task = TaskTracker::new().spawn(source.run_when_wanted(cancel.clone()));
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(source.run_when_wanted(cancel.clone()));
         tokio::task::yield_now().await;
         assert!(view.current().is_none(), "nobody asked");
         view.want();
@@ -341,6 +341,6 @@ mod tests {
         api.delete(&resource, Some("shop"), "a", &Default::default()).await.unwrap();
         names(&mut other, &["uid-2"]).await;
         cancel.cancel();
-        task.await.unwrap();
+        while tasks.join_next().await.is_some() {}
     }
 }
