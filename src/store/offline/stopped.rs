@@ -50,11 +50,9 @@ impl StoppedMember {
     /// Opens the directory of a member that is not running. One that has just ended may hold
     /// it a little longer: by its last thread, or by a program that it was starting.
     pub fn open(path: &Path) -> Result<Self, OfflineError> {
-        let mut opened = Self::open_now(path);
+        let mut opened = Err(OfflineError::Running { path: path.to_owned() });
         wait_until(ENDING, ENDING / 100, || {
-            if matches!(opened, Err(OfflineError::Running { .. })) {
-                opened = Self::open_now(path);
-            }
+            opened = Self::open_now(path);
             !matches!(opened, Err(OfflineError::Running { .. }))
         });
         opened
