@@ -2,6 +2,9 @@
 //!
 //! Why not over HTTPS as the agent does: controllers run where the store is and may do
 //! everything; going through a socket would cost them latency and a certificate.
+//!
+//! Why a bounded number of writes at a time: a controller that has a thousand pods to create
+//! would have a thousand writes on their way, and everybody else's would stand behind them.
 
 use std::sync::Arc;
 
@@ -9,7 +12,9 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
+use crate::base::limits;
 use crate::client::{
     ApiError, DeleteOptions, ListOptions, ObjectApi, ObjectList, PatchKind, ResourceRef, WatchEvent,
 };
@@ -26,11 +31,12 @@ use crate::objects::{
 #[derive(Clone, Debug)]
 pub(super) struct InProcessApi {
     objects: Arc<Objects>,
+    writes: Arc<Semaphore>,
 }
 
 impl InProcessApi {
     pub(super) fn new(objects: Arc<Objects>) -> Self {
-        Self { objects }
+        Self { objects, writes: Arc::new(Semaphore::new(limits::CONTROLLER_WRITES_AT_ONCE)) }
     }
 
     async fn kind_of(&self, resource: &ResourceRef) -> Result<&'static Kind, ApiError> {
@@ -111,6 +117,7 @@ impl ObjectApi for InProcessApi {
         namespace: Option<&str>,
         object: &Value,
     ) -> Result<Value, ApiError> {
+        let _turn = self.writes.acquire().await;
         let kind = self.kind_of(resource).await?;
         let options = WriteOptions::controller("create", kind, None);
         Ok(self.objects.create(kind, namespace, object.clone(), options).await?)
@@ -127,12 +134,15 @@ impl ObjectApi for InProcessApi {
         let kind = self.kind_of(resource).await?;
         let address = Address::new(kind, namespace, name);
         let subresource = subresource_of(kind, subresource)?;
-        let verb = if subresource == Some(Subresource::Binding) { "create" } else { "update" };
-        let options = WriteOptions::controller(verb, kind, subresource);
         if subresource == Some(Subresource::Binding) {
+            // The scheduler bounds how many of these are on their way, and what is created
+            // meanwhile is not to keep it waiting.
+            let options = WriteOptions::controller("create", kind, subresource);
             self.objects.bind(&address, object, options).await?;
             return Ok(object.clone());
         }
+        let _turn = self.writes.acquire().await;
+        let options = WriteOptions::controller("update", kind, subresource);
         Ok(self.objects.update(&address, subresource, object.clone(), options).await?)
     }
 
@@ -145,6 +155,7 @@ impl ObjectApi for InProcessApi {
         kind: PatchKind,
         patch: &Value,
     ) -> Result<Value, ApiError> {
+        let _turn = self.writes.acquire().await;
         let target = self.kind_of(resource).await?;
         let address = Address::new(target, namespace, name);
         let subresource = subresource_of(target, subresource)?;
@@ -175,6 +186,7 @@ impl ObjectApi for InProcessApi {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<(), ApiError> {
+        let _turn = self.writes.acquire().await;
         let kind = self.kind_of(resource).await?;
         let address = Address::new(kind, namespace, name);
         let propagation = match options.propagation_policy.as_deref() {

@@ -16,6 +16,7 @@ use super::status_view;
 use crate::api::admin::AdminBackend;
 use crate::base::chain::chain;
 use crate::base::ids::MemberId;
+use crate::logic::workload_attention;
 use crate::model::cluster_record::{ADMIN_PASSWORD_KEY, NODES_PREFIX};
 use crate::model::cluster_status::{
     CertificateView, ClusterStatus, DiskView, QuorumLossView, StoreView,
@@ -111,12 +112,14 @@ impl NodeStatus {
 #[async_trait]
 impl AdminBackend for NodeStatus {
     async fn status(&self) -> ClusterStatus {
-        let (quorum, answering, node_objects, leases, pods, store) = tokio::join!(
+        let (quorum, answering, node_objects, leases, pods, deployments, jobs, store) = tokio::join!(
             self.quorum(),
             self.store.answering(),
             self.local("/registry/core/nodes/"),
             self.local("/registry/coordination.k8s.io/leases/kube-node-lease/"),
             self.local("/registry/core/pods/"),
+            self.local("/registry/apps/deployments/"),
+            self.local("/registry/batch/jobs/"),
             self.store.status_with_lag(LAG_DEADLINE)
         );
         let loss = if quorum { None } else { self.loss(&answering) };
@@ -138,6 +141,8 @@ impl AdminBackend for NodeStatus {
         let members = status_view::members(&store, quorum, &answering, &mut problems);
         let nodes =
             status_view::nodes(&node_objects, &pods, &members, loss.as_ref(), &mut problems);
+        let pods = status_view::pods(&pods, &nodes, as_of.unwrap_or(now), &mut problems);
+        problems.extend(workload_attention::sentences(&deployments, &jobs));
         ClusterStatus {
             cluster: self.config.cluster_name.clone(),
             cluster_id: store.cluster,
@@ -146,7 +151,7 @@ impl AdminBackend for NodeStatus {
             quorum,
             as_of: as_of.map(clock::to_seconds).unwrap_or_default(),
             quorum_loss: loss,
-            pods: status_view::pods(&pods, &nodes, as_of.unwrap_or(now), &mut problems),
+            pods,
             nodes,
             members,
             certificates: self.certificates(&mut problems),

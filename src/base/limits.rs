@@ -76,6 +76,9 @@ pub const CONTROLLER_EXPECTATION_WAIT: Duration = Duration::from_secs(5);
 /// many times at once, and then once in so long.
 pub const CONTROLLER_PACE_BURST: u32 = 20;
 pub const CONTROLLER_PACE: Duration = Duration::from_millis(200);
+/// Writes of all controllers of a node together that are on their way to the store; they
+/// fill its batches, and nobody else waits behind more.
+pub const CONTROLLER_WRITES_AT_ONCE: usize = 64;
 /// Pods one ReplicaSet creates or deletes in one step (Kubernetes' burst).
 pub const REPLICASET_BURST: usize = 500;
 /// Bounds of the pause before a daemon's pod that has ended is made again (Kubernetes').

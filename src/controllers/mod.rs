@@ -12,7 +12,7 @@ mod cronjob;
 mod daemonset;
 mod deployment;
 mod disruption;
-mod endpointslice;
+mod endpoints;
 mod event_ttl;
 mod expectations;
 mod gc;

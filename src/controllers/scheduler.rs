@@ -36,7 +36,7 @@ use crate::sys::clock;
 
 /// Bindings that are on their way at once: the store commits those that wait together, so
 /// few at a time would each wait for the one before.
-const BINDINGS_AT_ONCE: usize = 128;
+const BINDINGS_AT_ONCE: usize = 64;
 /// The name by which pods ask for this scheduler.
 const SCHEDULER_NAME: &str = "default-scheduler";
 

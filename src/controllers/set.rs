@@ -17,7 +17,7 @@ use super::cronjob::CronJobs;
 use super::daemonset::DaemonSets;
 use super::deployment::Deployments;
 use super::disruption::Disruptions;
-use super::endpointslice::EndpointSlices;
+use super::endpoints::Endpoints;
 use super::event_ttl::EventTtl;
 use super::graph::resource_of;
 use super::informers::Informers;
@@ -163,7 +163,9 @@ impl ControllerSet {
         tasks.spawn(ingress.ingresses.clone().run(stop.clone()));
         tasks.spawn(ingress.classes.clone().run(stop.clone()));
         spawn(ingress, tasks, stop);
-        spawn(EndpointSlices::new(api, &informers), tasks, stop);
+        let endpoints = Endpoints::new(api, &informers);
+        tasks.spawn(endpoints.objects.clone().run(stop.clone()));
+        spawn(endpoints, tasks, stop);
         spawn(PodCleanup::new(api, &informers), tasks, stop);
 
         tasks.spawn(event_ttl.events.clone().run(stop.clone()));

@@ -302,10 +302,67 @@ async fn a_services_slices_follow_its_ready_pods() {
     let slice = lab.fake.all("endpointslices").remove(0);
     assert_eq!(slice["ports"][0]["port"], 8080);
     assert_eq!(slice["metadata"]["labels"]["kubernetes.io/service-name"], "web");
+    let addresses = |lab: &Lab| {
+        let objects = lab.fake.all("endpoints");
+        let subset = objects.first().map(|object| object["subsets"][0].clone());
+        subset
+            .filter(|subset| subset["ports"] == json!([{"port": 8080, "protocol": "TCP"}]))
+            .and_then(|subset| Some(subset["addresses"].as_array()?.len()))
+    };
+    eventually("older programs read two addresses", || addresses(&lab) == Some(2)).await;
     lab.patch("deployments", "web", json!({"spec": {"replicas": 1}})).await;
     eventually("one endpoint is ready", || ready(&lab).len() == 1).await;
+    eventually("older programs read one address", || addresses(&lab) == Some(1)).await;
     lab.delete("services", "web", None).await;
     eventually("the slices are gone", || lab.fake.all("endpointslices").is_empty()).await;
+    eventually("the endpoints are gone", || lab.fake.all("endpoints").is_empty()).await;
+    lab.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_without_a_selector_leads_where_its_endpoints_say() {
+    let lab = Lab::start(&["a1"]).await;
+    let metadata = json!({"name": "db", "namespace": "shop"});
+    let written = json!({"metadata": metadata, "subsets": [
+        {"addresses": [{"ip": "192.0.2.9"}], "ports": [{"port": 5432}]}]});
+    lab.create("endpoints", written).await;
+    let service = json!({"metadata": metadata, "spec": {"ports": [{"port": 5432}]}});
+    lab.create("services", service).await;
+    let leads_to = |lab: &Lab, ip: &str| {
+        let slices = lab.fake.all("endpointslices");
+        slices.len() == 1
+            && slices[0]["endpoints"][0]["addresses"] == json!([ip])
+            && slices[0]["endpoints"][0]["conditions"] == json!({"ready": true})
+            && slices[0]["metadata"]["labels"]["kubernetes.io/service-name"] == "db"
+    };
+    eventually("a slice says it too", || leads_to(&lab, "192.0.2.9")).await;
+    let moved =
+        json!({"subsets": [{"addresses": [{"ip": "192.0.2.10"}], "ports": [{"port": 5432}]}]});
+    lab.patch("endpoints", "db", moved).await;
+    eventually("the slice follows", || leads_to(&lab, "192.0.2.10")).await;
+    lab.patch("services", "db", json!({"spec": {"selector": {"app": "db"}}})).await;
+    eventually("with a selector nothing is mirrored", || {
+        lab.fake.all("endpointslices").is_empty()
+            && lab.get("endpoints", "db")["subsets"] == json!([])
+    })
+    .await;
+    lab.delete("services", "db", None).await;
+    eventually("what was written over goes too", || lab.fake.all("endpoints").is_empty()).await;
+    lab.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_person_wrote_outlives_its_service() {
+    let lab = Lab::start(&["a1"]).await;
+    let metadata = json!({"name": "db", "namespace": "shop"});
+    let subsets = json!([{"addresses": [{"ip": "192.0.2.9"}], "ports": [{"port": 5432}]}]);
+    lab.create("endpoints", json!({"metadata": metadata, "subsets": subsets})).await;
+    lab.create("services", json!({"metadata": metadata, "spec": {"ports": [{"port": 5432}]}}))
+        .await;
+    eventually("it is mirrored", || lab.fake.all("endpointslices").len() == 1).await;
+    lab.delete("services", "db", None).await;
+    eventually("the slice is gone", || lab.fake.all("endpointslices").is_empty()).await;
+    assert_eq!(lab.get("endpoints", "db")["subsets"], subsets);
     lab.stop().await;
 }
 

@@ -4,7 +4,9 @@
 //! slices whatever their order, so nothing is written when nothing changed; a leaving
 //! pod is never `ready`, but keeps `serving` while its readiness holds, so that
 //! connections can drain; every set of resolved ports is a group of slices of its own.
-//! Not here: reading pods and writing slices (controllers/endpointslice.rs).
+//! Not here: reading pods and writing slices (controllers/endpoints).
+
+pub mod subsets;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -61,4 +61,5 @@ pub mod stateful;
 pub mod taints;
 pub mod volume_binding;
 pub mod watch_index;
+pub mod workload_attention;
 pub mod workqueue;

@@ -149,8 +149,15 @@ pub fn assess(pod: &Value, now: Timestamp) -> Assessment {
     told(PodState::NotReady, format!("not ready for {since} s{why}"))
 }
 
-/// How many pods are named in one sentence.
+/// How many are named in one sentence.
 const NAMED: usize = 4;
+
+/// The first of them, and how many more there are.
+pub(super) fn named(all: &[String]) -> String {
+    let left = all.len().saturating_sub(NAMED);
+    let more = if left == 0 { String::new() } else { format!(" and {left} more") };
+    format!("{}{more}", all[..all.len() - left].join("; "))
+}
 
 /// One sentence for each kind of problem, with the number of pods and the first of them.
 pub fn sentences(found: &[(String, Assessment)]) -> Vec<String> {
@@ -175,10 +182,7 @@ pub fn sentences(found: &[(String, Assessment)]) -> Vec<String> {
             _ => "are not ready",
         };
         let noun = if one { "pod" } else { "pods" };
-        let left = pods.len().saturating_sub(NAMED);
-        let more = if left == 0 { String::new() } else { format!(" and {left} more") };
-        let named = pods.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
-        format!("{} {noun} {what}: {named}{more}.", pods.len())
+        format!("{} {noun} {what}: {}.", pods.len(), named(&pods))
     };
     by_state.into_iter().map(sentence).collect()
 }

@@ -108,6 +108,20 @@ impl CustomKinds {
         self.preferred.subscribe()
     }
 
+    /// Waits until the kind is no longer served.
+    pub(super) async fn gone(self: Arc<Self>, kind: &'static Kind) {
+        let mut steps = self.steps();
+        let served = |own: &CustomKinds| {
+            let found = own.by_path(kind.group, kind.version, kind.plural);
+            found.is_some_and(|found| std::ptr::eq(found, kind))
+        };
+        while served(&self) {
+            if steps.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Tells of every definition that was made, changed or deleted.
     pub(super) fn steps(&self) -> watch::Receiver<u64> {
         self.steps.subscribe()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -12,8 +13,8 @@ use super::definitions::CLEANUP;
 use super::fields::FieldValidation;
 use super::memory_kv::MemoryKv;
 use super::{
-    Address, ApplyRequest, DeleteRequest, ListRequest, Objects, ObjectsOptions, Patch, PatchType,
-    WriteOptions,
+    Address, ApplyRequest, Change, DeleteRequest, ListRequest, Objects, ObjectsOptions, Patch,
+    PatchType, WatchRequest, WriteOptions,
 };
 use crate::logic::conditions::condition;
 use crate::logic::definition::holds;
@@ -134,6 +135,26 @@ async fn a_changed_schema_reaches_every_node_and_keeps_the_kind() {
         status.message,
         "Database.stable.example.com \"big\" is invalid: spec.replicas: Invalid value: 3: spec.replicas in body should be less than or equal to 2"
     );
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_its_kind_is_served_no_more() {
+    let (world, _) = World::with_databases().await;
+    let first = &world.first;
+    let kind = first.find_kind("stable.example.com", "v1", "databases").await.unwrap();
+    let watch = WatchRequest { bookmarks: false, ..WatchRequest::of(ListRequest::all(kind, None)) };
+    let mut changes = first.watch(&watch).await.unwrap();
+    first.create(kind, Some("default"), database("one"), now()).await.unwrap();
+    assert!(matches!(changes.next().await, Some(Change::Added(_))));
+    let name = "databases.stable.example.com";
+    let mut changed = world.definition(name).await.unwrap();
+    changed["spec"]["versions"][1]["schema"]["openAPIV3Schema"]["description"] = "new".into();
+    first.update(&at(name), None, changed, now()).await.unwrap();
+    first.create(kind, Some("default"), database("two"), now()).await.unwrap();
+    assert!(matches!(changes.next().await, Some(Change::Added(_))), "another schema ends nothing");
+    first.delete(&at(name), &DeleteRequest::default()).await.unwrap();
+    let rest: Vec<Change> = changes.collect().await;
+    assert!(rest.iter().all(|change| matches!(change, Change::Deleted(_))), "{rest:?}");
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ pub struct Objects {
     rights: access::RightsCache,
     turns: quota::Turns,
     decoded: Arc<decoded::Decoded>,
-    custom: CustomKinds,
+    custom: Arc<CustomKinds>,
 }
 
 /// Which object a call is about.
@@ -149,7 +149,7 @@ impl Objects {
             rights: access::RightsCache::default(),
             turns: quota::Turns::default(),
             decoded: Arc::default(),
-            custom: CustomKinds::default(),
+            custom: Arc::default(),
         }
     }
 }

@@ -208,7 +208,8 @@ impl Objects {
         opened.map_err(refusal::of)
     }
 
-    /// Changes until the watcher drops the stream; an `Error` is the last item.
+    /// Changes until the watcher drops the stream or the kind is no longer served; an `Error`
+    /// is the last item.
     pub async fn watch(
         &self,
         request: &WatchRequest,
@@ -243,19 +244,24 @@ impl Objects {
             bookmarks: request.bookmarks,
         };
         let state = (receiver, selection, VecDeque::from(first), false);
-        Ok(stream::unfold(state, |(mut receiver, selection, mut queue, over)| async move {
-            if over {
-                return None;
-            }
-            loop {
-                if let Some(change) = queue.pop_front() {
-                    let over = matches!(change, Change::Error(_));
-                    return Some((change, (receiver, selection, queue, over)));
+        let changes =
+            stream::unfold(state, |(mut receiver, selection, mut queue, over)| async move {
+                if over {
+                    return None;
                 }
-                let item = receiver.recv().await?;
-                queue.extend(selection.changes(item));
-            }
+                loop {
+                    if let Some(change) = queue.pop_front() {
+                        let over = matches!(change, Change::Error(_));
+                        return Some((change, (receiver, selection, queue, over)));
+                    }
+                    let item = receiver.recv().await?;
+                    queue.extend(selection.changes(item));
+                }
+            });
+        Ok(if request.kind.custom.is_some() {
+            changes.take_until(self.custom.clone().gone(request.kind)).boxed()
+        } else {
+            changes.boxed()
         })
-        .boxed())
     }
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::api::{DeleteOptions, PatchKind, ResourceRef, SharedApi};
 use crate::client::fake::FakeApi;
 use crate::client::typed::Kind;
+use crate::controllers::endpoints::object::ENDPOINTS;
 use crate::controllers::informers::BUDGETS;
 use crate::controllers::node_life::Patience;
 use crate::controllers::{ControllerOptions, ControllerSet};
@@ -51,6 +52,7 @@ fn resource(plural: &str) -> ResourceRef {
         "services" => Service::REF,
         "nodes" => Node::REF,
         "namespaces" => Namespace::REF,
+        "endpoints" => ENDPOINTS,
         "endpointslices" => EndpointSlice::REF,
         "persistentvolumes" => PersistentVolume::REF,
         "persistentvolumeclaims" => PersistentVolumeClaim::REF,

@@ -61,11 +61,14 @@ export default function Terminal({ path, container }: { path: string; container:
     const socket = new WebSocket(address, [PROTOCOL]);
     socket.binaryType = "arraybuffer";
     let opened = false;
+    // Nobody waits for a connection before typing.
+    let early = "";
     const resize = () =>
       send(socket, SIZE, JSON.stringify({ Width: screen.cols, Height: screen.rows }));
     socket.onopen = () => {
       opened = true;
       resize();
+      if (early !== "") send(socket, KEYS, early);
       screen.focus();
     };
     socket.onmessage = (event: MessageEvent<ArrayBuffer>) => {
@@ -81,7 +84,8 @@ export default function Terminal({ path, container }: { path: string; container:
     socket.onclose = () => setEnd(opened ? "ended" : "refused");
     const typed = screen.onData((data) => {
       somebodyIsHere();
-      send(socket, KEYS, data);
+      if (opened) send(socket, KEYS, data);
+      else early += data;
     });
     const sized = screen.onResize(resize);
     const watcher = new ResizeObserver(() => fit.fit());

@@ -1,10 +1,16 @@
-//! Writes the EndpointSlices of every Service that has a selector, and those of
-//! `default/kubernetes`, behind which the control nodes stand.
+//! Writes what stands behind every Service.
 //!
-//! Invariants: a slice's name follows from Service uid, address type and number, so two
+//! ```text
+//! selector ──────────────► EndpointSlices and Endpoints
+//! `default/kubernetes` ──► the same, of the control nodes
+//! neither: Endpoints ────► EndpointSlices that mirror what somebody wrote
+//! ```
+//! Invariants: a slice's name follows from its maker's uid, address type and number, so two
 //! controllers never write the same endpoints under two names; slices of other makers
 //! (another managed-by label) are left alone.
-//! Not here: which addresses (logic/endpoints.rs), balancing (network/).
+//! Not here: which addresses (logic/endpoints), balancing (network/).
+
+pub(super) mod object;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,33 +18,48 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
 
+use self::object::{is_mirrored, is_ours};
 use super::informers::Informers;
 use super::ownership;
 use super::runner::{Act, Controller, ControllerError, Input, Requeue};
 use crate::base::limits;
-use crate::client::api::SharedApi;
+use crate::client::api::{ListOptions, SharedApi};
+use crate::client::informer::Informer;
 use crate::client::key::ObjectKey;
 use crate::client::typed::{Kind, Typed};
-use crate::logic::endpoints::{self, SliceContent};
+use crate::logic::balance::SERVICE_NAME_LABEL;
+use crate::logic::endpoints::{self, SliceContent, subsets};
 use crate::logic::rollout_hash::{fnv1a, safe_text};
 use crate::logic::rollout_selector::map_matches;
 use crate::logic::schedule::CENTER_LABEL;
 use crate::logic::schedule_filter;
 
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
+const MIRROR: &str = "endpointslicemirroring-controller.k8s.io";
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 /// The API's port where the Service does not say.
 const API_PORT: i32 = 6443;
 
 #[derive(Debug)]
-pub(super) struct EndpointSlices {
+pub(super) struct Endpoints {
     informers: Informers,
+    api: SharedApi,
     slices: Typed<EndpointSlice>,
+    /// As JSON: each type that is read costs the program its size.
+    pub(super) objects: Informer<Value>,
+}
+
+/// Who writes a slice, after whom it is called, and what goes with it.
+struct Maker<'a> {
+    name: &'static str,
+    uid: &'a str,
+    labels: BTreeMap<String, String>,
+    owner: OwnerReference,
 }
 
 fn api_service() -> ObjectKey {
@@ -49,9 +70,14 @@ fn label<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a String> {
     metadata.labels.as_ref()?.get(name)
 }
 
-impl EndpointSlices {
+impl Endpoints {
     pub(super) fn new(api: &SharedApi, informers: &Informers) -> Self {
-        Self { informers: informers.clone(), slices: Typed::new(api.clone()) }
+        Self {
+            informers: informers.clone(),
+            api: api.clone(),
+            slices: Typed::new(api.clone()),
+            objects: Informer::new(api.clone(), object::ENDPOINTS, ListOptions::default()),
+        }
     }
 
     fn center_of(&self, node: &str) -> Option<String> {
@@ -120,15 +146,55 @@ impl EndpointSlices {
         slices.collect()
     }
 
-    /// Our slices of a Service, as cached.
-    fn held(&self, key: &ObjectKey) -> Vec<Arc<EndpointSlice>> {
+    /// The maker's slices of a Service, as cached.
+    fn held(&self, key: &ObjectKey, maker: &str) -> Vec<Arc<EndpointSlice>> {
         let slices = self.informers.slices.list_namespace(&key.namespace).into_iter();
         slices
             .filter(|slice| {
-                label(&slice.metadata, SERVICE_NAME) == Some(&key.name)
-                    && label(&slice.metadata, MANAGED_BY).is_some_and(|by| by == MANAGER)
+                label(&slice.metadata, SERVICE_NAME_LABEL) == Some(&key.name)
+                    && label(&slice.metadata, MANAGED_BY).is_some_and(|by| by == maker)
             })
             .collect()
+    }
+
+    /// The slices that stand for the Endpoints object of a Service without a selector.
+    fn mirrored(&self, key: &ObjectKey, service: Option<&Service>) -> Vec<EndpointSlice> {
+        let mirrors = service.is_some_and(|service| {
+            let spec = service.spec.as_ref();
+            spec.is_some_and(|spec| spec.type_.as_deref() != Some("ExternalName"))
+        });
+        let written = self.objects.get_key(key).filter(|object| mirrors && is_mirrored(object));
+        let Some(written) = written else { return Vec::new() };
+        let Some(owner) = object::owner_reference(&written) else { return Vec::new() };
+        let maker = Maker {
+            name: MIRROR,
+            uid: &owner.uid,
+            labels: object::labels(&written),
+            owner: owner.clone(),
+        };
+        let contents = subsets::mirrored(&written, limits::ENDPOINTS_PER_SLICE);
+        compose(key, &maker, contents)
+    }
+
+    /// Makes the maker's slices of a Service those that are wanted.
+    async fn settle(
+        &self,
+        key: &ObjectKey,
+        maker: &str,
+        wanted: Vec<EndpointSlice>,
+    ) -> Result<(), ControllerError> {
+        let held = self.held(key, maker);
+        let mut surplus: BTreeMap<ObjectKey, &Arc<EndpointSlice>> =
+            held.iter().map(|slice| (slice.key(), slice)).collect();
+        for slice in wanted {
+            let before = surplus.remove(&slice.key());
+            self.write(slice, before).await?;
+        }
+        for (key, slice) in surplus {
+            let deleted = self.slices.delete_if_same(&**slice, None).await;
+            deleted.act("delete EndpointSlice", &key)?;
+        }
+        Ok(())
     }
 
     async fn write(
@@ -162,32 +228,34 @@ fn internal_address(node: &Node) -> Option<String> {
     Some(internal.address.clone())
 }
 
-fn compose(service: &Service, number: usize, content: SliceContent) -> EndpointSlice {
-    let key = service.key();
-    let identity = format!("{}/{}/{number}", service.uid(), content.address_type);
-    let mut labels = service.metadata.labels.clone().unwrap_or_default();
-    labels.insert(SERVICE_NAME.to_owned(), key.name.clone());
-    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
-    EndpointSlice {
-        metadata: ObjectMeta {
-            name: Some(format!("{}-{}", key.name, safe_text(fnv1a(identity.as_bytes()), 5))),
-            namespace: Some(key.namespace),
-            labels: Some(labels),
-            owner_references: Some(vec![ownership::controller_reference(service)]),
-            ..ObjectMeta::default()
-        },
-        address_type: content.address_type.to_owned(),
-        endpoints: Some(content.endpoints),
-        ports: Some(content.ports),
-    }
+fn compose(key: &ObjectKey, maker: &Maker<'_>, contents: Vec<SliceContent>) -> Vec<EndpointSlice> {
+    let mut labels = maker.labels.clone();
+    labels.insert(SERVICE_NAME_LABEL.to_owned(), key.name.clone());
+    labels.insert(MANAGED_BY.to_owned(), maker.name.to_owned());
+    let slices = contents.into_iter().enumerate().map(|(number, content)| {
+        let identity = format!("{}/{}/{number}", maker.uid, content.address_type);
+        EndpointSlice {
+            metadata: ObjectMeta {
+                name: Some(format!("{}-{}", key.name, safe_text(fnv1a(identity.as_bytes()), 5))),
+                namespace: Some(key.namespace.clone()),
+                labels: Some(labels.clone()),
+                owner_references: Some(vec![maker.owner.clone()]),
+                ..ObjectMeta::default()
+            },
+            address_type: content.address_type.to_owned(),
+            endpoints: Some(content.endpoints),
+            ports: Some(content.ports),
+        }
+    });
+    slices.collect()
 }
 
 #[async_trait]
-impl Controller for EndpointSlices {
+impl Controller for Endpoints {
     type Key = ObjectKey;
 
     fn name(&self) -> &'static str {
-        "endpointslice"
+        "endpoints"
     }
 
     fn inputs(&self) -> Vec<Input<ObjectKey>> {
@@ -196,10 +264,11 @@ impl Controller for EndpointSlices {
         vec![
             Input::new(&self.informers.services, |key, _| vec![key.clone()]),
             Input::new(&self.informers.slices, |key, slice: &EndpointSlice| {
-                let service = label(&slice.metadata, SERVICE_NAME);
+                let service = label(&slice.metadata, SERVICE_NAME_LABEL);
                 let key = service.map(|name| ObjectKey::new(key.namespace.clone(), name.clone()));
                 key.into_iter().collect()
             }),
+            Input::new(&self.objects, |key, _: &Value| vec![key.clone()]),
             Input::new(&self.informers.pods, move |key, pod: &Pod| {
                 let near = services.list_namespace(&key.namespace);
                 let fitting = near.iter().filter(|service| {
@@ -221,30 +290,32 @@ impl Controller for EndpointSlices {
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ControllerError> {
-        let held = self.held(key);
         let service = self.informers.services.get_key(key);
         let service = service.filter(|service| !service.is_terminating());
-        let wanted = match &service {
-            None => Vec::new(),
-            Some(service) => match self.contents(service) {
-                None => return Ok(Requeue::Done),
-                Some(contents) => contents
-                    .into_iter()
-                    .enumerate()
-                    .map(|(number, content)| compose(service, number, content))
-                    .collect(),
-            },
-        };
-        let mut surplus: BTreeMap<ObjectKey, &Arc<EndpointSlice>> =
-            held.iter().map(|slice| (slice.key(), slice)).collect();
-        for slice in wanted {
-            let before = surplus.remove(&slice.key());
-            self.write(slice, before).await?;
+        match &service {
+            None => {
+                self.settle(key, MANAGER, Vec::new()).await?;
+                let held = self.objects.get_key(key).filter(|held| is_ours(held));
+                if let Some(held) = held {
+                    object::delete(&self.api, key, &held).await?;
+                }
+            }
+            Some(service) => {
+                if let Some(contents) = self.contents(service) {
+                    let told = object::told(service, &contents);
+                    let maker = Maker {
+                        name: MANAGER,
+                        uid: service.uid(),
+                        labels: service.metadata.labels.clone().unwrap_or_default(),
+                        owner: ownership::controller_reference(&**service),
+                    };
+                    self.settle(key, MANAGER, compose(key, &maker, contents)).await?;
+                    object::write(&self.api, key, told, self.objects.get_key(key)).await?;
+                    return self.settle(key, MIRROR, Vec::new()).await.map(|()| Requeue::Done);
+                }
+            }
         }
-        for (key, slice) in surplus {
-            let deleted = self.slices.delete_if_same(&**slice, None).await;
-            deleted.act("delete EndpointSlice", &key)?;
-        }
+        self.settle(key, MIRROR, self.mirrored(key, service.as_deref())).await?;
         Ok(Requeue::Done)
     }
 }
