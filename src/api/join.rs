@@ -3,6 +3,7 @@
 //! | route | who may |
 //! |---|---|
 //! | `POST join` | whoever has a token |
+//! | `POST renew` | whoever has the key of a node: a certificate for it is of no other use |
 //! | `POST joined` | the node itself, by its certificate |
 //! | `GET, POST tokens`, `DELETE tokens/{id}` | the administrator |
 //! | `GET, PUT cluster` | the administrator (`GET` also nodes) |
@@ -25,7 +26,7 @@ use crate::api::identity::PeerIdentity;
 use crate::install::join_service::JoinService;
 use crate::install::tokens::{JoinRefused, TokenBook};
 use crate::model::cluster_record::ClusterBootstrap;
-use crate::model::join::{JoinRequest, JoinedRequest, TokenRequest};
+use crate::model::join::{JoinRequest, JoinedRequest, RenewRequest, TokenRequest};
 
 /// Largest body of these routes, bytes: a cluster file of a thousand nodes fits.
 const BODY_MAX_BYTES: usize = 1024 * 1024;
@@ -90,6 +91,7 @@ pub(super) type Answer = Result<Response, Refusal>;
 pub fn router(routes: JoinRoutes) -> Router {
     Router::new()
         .route("/holdfast/v1/join", post(join))
+        .route("/holdfast/v1/renew", post(renew))
         .route("/holdfast/v1/joined", post(joined))
         .route("/holdfast/v1/tokens", get(list_tokens).post(create_token))
         .route("/holdfast/v1/tokens/{id}", delete(revoke_token))
@@ -110,6 +112,12 @@ async fn join(State(routes): State<JoinRoutes>, Json(request): Json<JoinRequest>
             Err(refused.into())
         }
     }
+}
+
+async fn renew(State(routes): State<JoinRoutes>, Json(request): Json<RenewRequest>) -> Answer {
+    let answer = routes.service.renew(&request).await?;
+    tracing::info!(node = request.node_name, "certificate renewed");
+    Ok(Json(answer).into_response())
 }
 
 async fn joined(

@@ -19,10 +19,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::config;
 use crate::base::chain::chain;
 use crate::client::http::HttpSetupError;
-use crate::client::{ApiError, HttpApi, HttpConfig};
+use crate::client::{ApiError, HttpApi};
 use crate::install::apply::{Places, node_credentials};
 use crate::install::node_service::Others;
 use crate::install::ports::Remote;
@@ -33,7 +32,8 @@ use crate::install::removal_note::{REMOVED_TEXT, RemovalNote};
 use crate::model::node_config::{NodeConfig, Paths, Role};
 use crate::model::node_list::{NodeList, Removed, Stage};
 use crate::sys::clock;
-use crate::sys::files::{self, FileError};
+use crate::sys::files;
+use crate::sys::tls::{TlsError, TlsIdentity};
 
 /// How often the set is asked for.
 const ASK_INTERVAL: Duration = Duration::from_secs(15);
@@ -46,8 +46,8 @@ pub(crate) struct WasRemoved;
 /// Why there is no client for the API.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiSetupError {
-    #[error("cannot read this node's keys")]
-    Keys(#[from] FileError),
+    #[error("cannot use this node's keys")]
+    Keys(#[from] TlsError),
     #[error("cannot reach the API of this node")]
     Client(#[from] HttpSetupError),
 }
@@ -98,14 +98,23 @@ fn servers(config: &NodeConfig, others: &[SocketAddr]) -> Vec<String> {
 }
 
 /// The API as this node's agent and network use it: over HTTPS, own server first.
-pub(super) fn node_api(config: &NodeConfig) -> Result<HttpApi, ApiSetupError> {
-    let files = config::tls_files(config);
-    Ok(HttpApi::new(HttpConfig {
-        servers: servers(config, &known(config)),
-        ca_pem: files::read(&files.authority)?,
-        identity: Some((files::read(&files.certificate)?, files::read(&files.key)?)),
-        token: None,
-    })?)
+pub(super) fn node_api(
+    config: &NodeConfig,
+    identity: &TlsIdentity,
+) -> Result<HttpApi, ApiSetupError> {
+    Ok(HttpApi::over(servers(config, &known(config)), identity.client()?)?)
+}
+
+/// Lets the engine pull from these registries by the node's certificate of now.
+pub(super) fn tell_engine(config: &NodeConfig, registries: &[SocketAddr]) {
+    let certificates = Places::default().engine_certificates;
+    for registry in registries {
+        let trusted = registry_trust::trust(&config.paths, &certificates, *registry);
+        if let Err(error) = trusted {
+            let error = chain(&error);
+            tracing::warn!(%registry, error, "the engine cannot be told of a registry");
+        }
+    }
 }
 
 /// Follows the set until cancelled.
@@ -171,14 +180,7 @@ impl ControlNodes {
             return;
         }
         let registries = registries(&self.config);
-        let certificates = Places::default().engine_certificates;
-        for registry in &registries {
-            let trusted = registry_trust::trust(&self.config.paths, &certificates, *registry);
-            if let Err(error) = trusted {
-                let error = chain(&error);
-                tracing::warn!(%registry, error, "the engine cannot be told of a registry");
-            }
-        }
+        tell_engine(&self.config, &registries);
         self.registries.store(Arc::new(registries));
     }
 }

@@ -15,6 +15,7 @@ mod pod_logs;
 mod pod_streams;
 mod remote_images;
 mod removed_node;
+mod renewal;
 mod secret_keys;
 pub mod serve;
 mod status;

@@ -34,6 +34,7 @@ use super::in_process::InProcessApi;
 use super::leadership::Leadership;
 use super::pod_logs::RoutedLogs;
 use super::pod_streams::{AgentPods, RoutedStreams};
+use super::renewal::Renewal;
 use super::secret_keys::{Secrets, secrets};
 use super::status::NodeStatus;
 use super::store_adapters::{AuthorityTrust, MemberUpkeep};
@@ -325,7 +326,13 @@ async fn listen(parts: &Parts, supervisor: &mut Supervisor) -> Result<(), NodeEr
         usage: parts.usage.clone(),
     };
     supervisor.start("leadership", move |cancel| leadership.run(cancel));
-    let node_api = node_api(config)?;
+    let renewal = Renewal {
+        config: config.clone(),
+        identity: parts.identity.clone(),
+        remote: Arc::new(HttpsRemote),
+    };
+    supervisor.start("certificates", move |cancel| renewal.run(cancel));
+    let node_api = node_api(config, &parts.identity)?;
     let others =
         ControlNodes { config: config.clone(), api: node_api.clone(), registries: Arc::default() };
     supervisor.start("control nodes", move |cancel| others.run(cancel));

@@ -20,12 +20,14 @@ use super::control_nodes::{ControlNodes, node_api, registries};
 use super::node::{NodeError, agent_routes, bind, http_client, pods, start_listener};
 use super::pod_logs;
 use super::remote_images::RemoteImages;
+use super::renewal::Renewal;
 use super::supervise::Supervisor;
 use crate::agent::Agent;
 use crate::api::kube::{LogOptions, LogStream, WorkerServices, worker_router};
 use crate::base::chain::chain;
 use crate::base::limits::SHUTDOWN_DEADLINE;
 use crate::client::{ResourceRef, SharedApi};
+use crate::install::remote::HttpsRemote;
 use crate::model::node_config::NodeConfig;
 use crate::model::status::Status;
 use crate::sys::tls::TlsIdentity;
@@ -41,7 +43,13 @@ pub(super) async fn run(
 ) -> Result<(), NodeError> {
     let mut supervisor = Supervisor::default();
     let identity = TlsIdentity::load(config::tls_files(&config))?;
-    let api = node_api(&config)?;
+    let renewal = Renewal {
+        config: config.clone(),
+        identity: identity.clone(),
+        remote: Arc::new(HttpsRemote),
+    };
+    supervisor.start("certificates", move |cancel| renewal.run(cancel));
+    let api = node_api(&config, &identity)?;
     let http = http_client(&identity)?;
     let registries = Arc::new(ArcSwap::from_pointee(registries(&config)));
     let images = RemoteImages { http, registries: registries.clone() };

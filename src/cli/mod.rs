@@ -57,6 +57,7 @@ enum Verb {
     Join(join::JoinArgs),
     Reset(reset::ResetArgs),
     Token(token::TokenArgs),
+    #[command(visible_alias = "cert")]
     Certificate(certificate::CertificateArgs),
     Access(access::AccessArgs),
     Audit(audit::AuditArgs),
@@ -106,7 +107,7 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Join(args) => ended(blocking(join::run(args))),
         Verb::Reset(args) => ended(blocking(reset::run(args))),
         Verb::Token(args) => ended(blocking(token::run(args))),
-        Verb::Certificate(args) => ended(certificate::run(args)),
+        Verb::Certificate(args) => ended(blocking(certificate::run(args))),
         Verb::Access(args) => blocking(access::run(args)).into(),
         Verb::Audit(args) => blocking(audit::run(args)).into(),
         Verb::Node(args) => blocking(node::run(args)).into(),

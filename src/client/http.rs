@@ -80,6 +80,15 @@ const JSON: &str = "application/json";
 /// What kubectl asks for to have the server print columns.
 pub const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
+fn plain_builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .https_only(true)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(limits::CLIENT_CONNECT_TIMEOUT)
+        .user_agent(concat!("holdfast/", env!("CARGO_PKG_VERSION")))
+}
+
 /// HTTPS with the cluster's authority as the only one, and the client's own identity.
 pub(super) fn client_builder(
     ca_pem: Vec<u8>,
@@ -87,13 +96,7 @@ pub(super) fn client_builder(
 ) -> Result<reqwest::ClientBuilder, HttpSetupError> {
     let authorities =
         reqwest::Certificate::from_pem_bundle(&ca_pem).map_err(HttpSetupError::Authority)?;
-    let builder = reqwest::Client::builder()
-        .tls_certs_only(authorities)
-        .https_only(true)
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(limits::CLIENT_CONNECT_TIMEOUT)
-        .user_agent(concat!("holdfast/", env!("CARGO_PKG_VERSION")));
+    let builder = plain_builder().tls_certs_only(authorities);
     let Some((certificate, key)) = identity else { return Ok(builder) };
     let pem = [certificate.as_slice(), b"\n", key.as_slice()].concat();
     let identity = reqwest::Identity::from_pem(&pem).map_err(HttpSetupError::Identity)?;
@@ -109,18 +112,36 @@ impl std::fmt::Debug for HttpApi {
 impl HttpApi {
     /// Needs rustls's process-wide provider to be installed.
     pub fn new(config: HttpConfig) -> Result<Self, HttpSetupError> {
-        if config.servers.is_empty() {
+        let builder = client_builder(config.ca_pem, config.identity)?;
+        Self::build(builder, config.servers, config.token)
+    }
+
+    /// Goes by a TLS configuration of which the certificate may change.
+    pub fn over(
+        servers: Vec<String>,
+        mut tls: rustls::ClientConfig,
+    ) -> Result<Self, HttpSetupError> {
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self::build(plain_builder().tls_backend_preconfigured(tls), servers, None)
+    }
+
+    fn build(
+        builder: reqwest::ClientBuilder,
+        servers: Vec<String>,
+        token: Option<String>,
+    ) -> Result<Self, HttpSetupError> {
+        if servers.is_empty() {
             return Err(HttpSetupError::NoServer);
         }
-        let builder = client_builder(config.ca_pem, config.identity)?
+        let builder = builder
             .http2_keep_alive_interval(limits::CLIENT_PING)
             .http2_keep_alive_timeout(limits::CLIENT_PING)
             .http2_keep_alive_while_idle(true);
         Ok(Self {
             client: builder.build().map_err(HttpSetupError::Client)?,
-            servers: Arc::new(ArcSwap::from_pointee(config.servers)),
+            servers: Arc::new(ArcSwap::from_pointee(servers)),
             preferred: Arc::default(),
-            token: config.token.map(Arc::from),
+            token: token.map(Arc::from),
         })
     }
 

@@ -224,14 +224,7 @@ fn make_pki(
     let authority = Authority::load_or_create(&pki, &cluster.name, now)?;
     let key = NodeKey::load_or_create(&pki.join("node.key"))?;
     KeyRing::load_or_create(&pki.join(SECRET_KEYS_FILE), now)?;
-    let names = NodeNames {
-        node_name: config.node_name.clone(),
-        address: config.address,
-        api_address: config.network.api_address(),
-        cluster_domain: config.network.cluster_domain.clone(),
-        control: config.has_role(Role::Control),
-    };
-    let certificate = authority.sign_node(&key.request()?, &names, now)?;
+    let certificate = authority.sign_node(&key.request()?, &NodeNames::of(config), now)?;
     write_chain(&pki.join("node.crt"), &certificate, authority.certificate_pem())?;
     let (certificate, key) = authority.issue_admin(now)?;
     write_admin(&config.paths, config, authority.certificate_pem(), &certificate, &key)?;

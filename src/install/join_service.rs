@@ -23,7 +23,7 @@ use crate::model::cluster_record::{
     ADMIN_PASSWORD_KEY, CLUSTER_KEY, ClusterBootstrap, ClusterRecord, NEXT_MEMBER_KEY,
     NODES_PREFIX, NodeRecord, TokenRecord,
 };
-use crate::model::join::{JoinAnswer, JoinRequest};
+use crate::model::join::{JoinAnswer, JoinRequest, RenewAnswer, RenewRequest};
 use crate::model::kv::{Op, RangeRequest, TxnRequest};
 use crate::model::node_config::{Ports, Role};
 use crate::model::node_list::MemberSeat;
@@ -261,17 +261,8 @@ impl JoinService {
         node: &NodeRecord,
     ) -> Result<JoinAnswer, JoinRefused> {
         let network = record.cluster.network.for_nodes();
-        let names = NodeNames {
-            node_name: node.name.clone(),
-            address: node.address,
-            api_address: network.api_address(),
-            cluster_domain: network.cluster_domain.clone(),
-            control: node.roles.contains(&Role::Control),
-        };
         let authority = &self.input.authority;
-        let certificate = authority
-            .sign_node(&request.certificate_request, &names, (self.input.clock)())
-            .map_err(refused)?;
+        let certificate = self.sign(&request.certificate_request, record, node)?;
         let control = node.roles.contains(&Role::Control);
         let server = |address| SocketAddr::new(address, self.input.ports.api);
         let mut servers: Vec<SocketAddr> = self
@@ -306,6 +297,42 @@ impl JoinService {
             admin_key,
             secret_keys: control.then(|| self.input.secrets.ring().to_vec()),
         })
+    }
+
+    fn sign(
+        &self,
+        certificate_request: &str,
+        record: &ClusterRecord,
+        node: &NodeRecord,
+    ) -> Result<String, JoinRefused> {
+        let network = record.cluster.network.for_nodes();
+        let names = NodeNames {
+            node_name: node.name.clone(),
+            address: node.address,
+            api_address: network.api_address(),
+            cluster_domain: network.cluster_domain,
+            control: node.roles.contains(&Role::Control),
+        };
+        let now = (self.input.clock)();
+        self.input.authority.sign_node(certificate_request, &names, now).map_err(refused)
+    }
+
+    /// A new certificate for the key of a node that is part of the cluster.
+    pub async fn renew(&self, request: &RenewRequest) -> Result<RenewAnswer, JoinRefused> {
+        let fingerprint = key_fingerprint(&request.certificate_request).map_err(refused)?;
+        let kv = self.input.kv.as_ref();
+        if let Some(gone) = removed_key(kv, &fingerprint, true).await? {
+            return Err(JoinRefused::NodeRemoved { at: gone.at });
+        }
+        let node = read_record::<NodeRecord>(kv, &node_key(&request.node_name)).await?.value;
+        // One text for both: nobody learns here which nodes there are.
+        let Some(node) = node.filter(|node| node.key_fingerprint == fingerprint) else {
+            let reason = "the cluster has no node of this name with this key".to_owned();
+            return Err(JoinRefused::Forbidden { reason });
+        };
+        let record = self.cluster().await?;
+        let certificate = self.sign(&request.certificate_request, &record, &node)?;
+        Ok(RenewAnswer { certificate })
     }
 
     /// The node's services answer: its member becomes part of the group.

@@ -28,6 +28,7 @@ pub mod release;
 pub mod remote;
 pub mod removal_note;
 mod removed_key;
+pub mod renewal;
 pub mod reset;
 pub mod secret_keys;
 pub mod tokens;
@@ -38,6 +39,8 @@ pub(crate) mod fake;
 mod join_tests;
 #[cfg(test)]
 mod removal_tests;
+#[cfg(test)]
+mod renewal_tests;
 #[cfg(test)]
 mod reset_tests;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::cluster_record::ClusterBootstrap;
-use crate::model::join::{JoinAnswer, JoinRequest};
+use crate::model::join::{JoinAnswer, JoinRequest, RenewAnswer, RenewRequest};
 use crate::model::node_list::Removed;
 use crate::playbook::{BundleFileError, BundleFiles};
 
@@ -104,6 +104,13 @@ pub trait Remote: Send + Sync + std::fmt::Debug {
         pin: &str,
         request: &JoinRequest,
     ) -> Result<JoinAnswer, RemoteError>;
+    /// Asks the server, which the authority proves, for a new certificate for a node's key.
+    async fn renew(
+        &self,
+        server: SocketAddr,
+        authority: &str,
+        request: &RenewRequest,
+    ) -> Result<RenewAnswer, RemoteError>;
     /// Says that this node's services answer.
     async fn joined(
         &self,

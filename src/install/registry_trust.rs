@@ -66,6 +66,9 @@ mod tests {
         }
         let folder = certificates.join("10.77.0.31:5000");
         assert_eq!(files::read_text(&folder.join("client.cert")).expect("reads"), "node.crt");
+        files::write_atomic(&paths.pki().join("node.crt"), b"renewed", 0o644).expect("writes");
+        trust(&paths, &certificates, registry).expect("trusts");
+        assert_eq!(files::read_text(&folder.join("client.cert")).expect("reads"), "renewed");
         let key = files::inspect(&folder.join("client.key")).expect("looks").expect("exists");
         assert_eq!(key.mode, 0o600);
         let undo = UndoLog::open(&undo_path(&paths)).expect("opens");

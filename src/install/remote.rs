@@ -14,7 +14,8 @@ use serde_json::Value;
 use crate::base::chain::chain;
 use crate::model::cluster_record::ClusterBootstrap;
 use crate::model::join::{
-    JoinAnswer, JoinRequest, JoinedRequest, TokenAnswer, TokenInfo, TokenRequest,
+    JoinAnswer, JoinRequest, JoinedRequest, RenewAnswer, RenewRequest, TokenAnswer, TokenInfo,
+    TokenRequest,
 };
 use crate::model::node_list::{LeaveRequest, Removed};
 use crate::model::secret_keys::{SecretKey, SecretKeysStatus};
@@ -58,9 +59,23 @@ impl Connection {
     }
 
     fn with_keys(server: SocketAddr, own: &Credentials) -> Result<Self, RemoteError> {
-        let tls = tls_keys::client(&own.authority, Some((&own.certificate, &own.key))).map_err(
-            |error| RemoteError::Keys { server: server.to_string(), reason: chain(&error) },
-        )?;
+        Self::over(server, &own.authority, Some((&own.certificate, &own.key)))
+    }
+
+    /// Shows no certificate.
+    fn trusting(server: SocketAddr, authority: &str) -> Result<Self, RemoteError> {
+        Self::over(server, authority, None)
+    }
+
+    fn over(
+        server: SocketAddr,
+        authority: &str,
+        own: Option<(&str, &str)>,
+    ) -> Result<Self, RemoteError> {
+        let tls = tls_keys::client(authority, own).map_err(|error| RemoteError::Keys {
+            server: server.to_string(),
+            reason: chain(&error),
+        })?;
         Self::new(server, tls)
     }
 
@@ -194,6 +209,16 @@ impl Remote for HttpsRemote {
     ) -> Result<JoinAnswer, RemoteError> {
         let connection = Connection::pinned(server, pin)?;
         connection.call(Method::POST, "/holdfast/v1/join", Some(request)).await
+    }
+
+    async fn renew(
+        &self,
+        server: SocketAddr,
+        authority: &str,
+        request: &RenewRequest,
+    ) -> Result<RenewAnswer, RemoteError> {
+        let connection = Connection::trusting(server, authority)?;
+        connection.call(Method::POST, "/holdfast/v1/renew", Some(request)).await
     }
 
     async fn joined(

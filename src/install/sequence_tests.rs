@@ -20,7 +20,7 @@ use super::ports::*;
 use super::reset::{ResetTools, reset};
 use super::tokens::TokenBook;
 use crate::model::cluster_record::ClusterBootstrap;
-use crate::model::join::{JoinAnswer, JoinRequest};
+use crate::model::join::{JoinAnswer, JoinRequest, RenewAnswer, RenewRequest};
 use crate::model::node_config::{Paths, Ports, Role};
 use crate::model::node_list::Removed;
 use crate::pki::{Authority, JoinToken};
@@ -215,6 +215,14 @@ impl Remote for Cluster {
         request: &JoinRequest,
     ) -> Result<JoinAnswer, RemoteError> {
         self.service().handle(request).await.map_err(refused)
+    }
+    async fn renew(
+        &self,
+        _: SocketAddr,
+        _: &str,
+        request: &RenewRequest,
+    ) -> Result<RenewAnswer, RemoteError> {
+        self.service().renew(request).await.map_err(refused)
     }
     async fn joined(&self, _: SocketAddr, _: &Credentials, name: &str) -> Result<(), RemoteError> {
         self.service().joined(name).await.map_err(refused)

@@ -59,6 +59,23 @@ pub struct JoinAnswer {
     pub secret_keys: Option<Vec<SecretKey>>,
 }
 
+/// Asks for a new certificate for a node's key (`POST /holdfast/v1/renew`). The request proves
+/// the key, so no certificate is shown: the node's own may have ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RenewRequest {
+    pub node_name: String,
+    /// PEM PKCS#10 request, as in [`JoinRequest`].
+    pub certificate_request: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RenewAnswer {
+    /// PEM, signed for the request's key.
+    pub certificate: String,
+}
+
 /// A node says that its services answer (`POST /holdfast/v1/joined`, node certificate).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

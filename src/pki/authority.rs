@@ -3,7 +3,7 @@
 //! Invariants: a node certificate carries only names that the server chose, whatever
 //! the request asked for; the authority's key is written 0600 before its certificate,
 //! so a certificate on disk always has its key.
-//! Not here: renewal in process (later), which requests are admitted (`install`).
+//! Not here: when a certificate is renewed, which requests are admitted (`install`).
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -16,6 +16,7 @@ use rcgen::{
 use time::OffsetDateTime;
 
 use crate::base::chain::chain;
+use crate::model::node_config::{NodeConfig, Role};
 use crate::pki::error::{PkiError, crypto};
 use crate::sys::files;
 use crate::sys::fresh;
@@ -66,6 +67,17 @@ pub struct NodeNames {
 }
 
 impl NodeNames {
+    /// Those of the node whose configuration this is.
+    pub fn of(config: &NodeConfig) -> Self {
+        Self {
+            node_name: config.node_name.clone(),
+            address: config.address,
+            api_address: config.network.api_address(),
+            cluster_domain: config.network.cluster_domain.clone(),
+            control: config.has_role(Role::Control),
+        }
+    }
+
     fn alternative_names(&self) -> Result<Vec<SanType>, rcgen::Error> {
         let mut names = Vec::new();
         let domain = &self.cluster_domain;

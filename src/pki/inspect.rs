@@ -33,6 +33,13 @@ impl CertificateInfo {
     pub fn days_left(&self, now: Timestamp) -> i64 {
         (self.not_after.as_second() - now.as_second()).div_euclid(86_400)
     }
+
+    /// Whether two thirds of its time are over: then there is time for many attempts, and for
+    /// somebody to look when they fail.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let (begin, end) = (self.not_before.as_second(), self.not_after.as_second());
+        now.as_second() >= begin + (end - begin) / 3 * 2
+    }
 }
 
 /// Describes the first certificate of a PEM text.

@@ -46,8 +46,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// The node's identity in memory, reloadable.
-#[derive(Debug)]
+/// The node's identity in memory, reloadable; clones share it.
+#[derive(Clone, Debug)]
 pub struct TlsIdentity {
     files: TlsFiles,
     roots: Arc<RootCertStore>,

@@ -6,6 +6,7 @@ mod bad_bundles;
 mod bad_hosts;
 mod bad_tokens;
 mod beside_docker;
+mod certificates;
 mod containers;
 mod custom;
 mod etcd;
@@ -99,6 +100,10 @@ pub(crate) fn all() -> Vec<Trial> {
         on("t46_pods_reach_the_api_as_themselves_on_every_master", admission::pods_call_the_api),
         on("t47_quotas_hold_through_every_master", admission::quotas_hold),
         on("t56_custom_kinds_live_on_every_master_and_outlive_a_leader", custom::definitions_live),
+        on(
+            "t59_certificates_are_renewed_while_everything_runs",
+            certificates::renewed_while_serving,
+        ),
         on("t40_leader_node_killed_loses_nothing", masters::leader_killed),
         on("t41_all_three_killed_lose_nothing", masters::all_killed),
         on(

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::harness::{Lab, Outcome, PATIENCE, ensure, eventually, failed, output, succeed, text};
 use crate::install::{self, BUNDLE, TRUST, join_verb};
+use crate::scenarios::certificates;
 use crate::scenarios::interrupted::{init_command, write_cluster};
 use crate::scenarios::masters::{Writer, ask_sample, clean_up, deploy_sample, nothing_lost};
 
@@ -169,7 +170,13 @@ pub(crate) fn worker_follows() -> Outcome {
     succeed(&mut lab.on("a1", &["holdfast", "node", "remove", "a1", "--force"]))?;
     lab.fault("wipe", "a1")?;
     lab.fault("kill", "c1")?;
+    // As if it had been off for so long that its certificate has ended.
+    certificates::age(&lab.root("c1"), &lab.root("b1"), 400)?;
     lab.fault("start", "c1")?;
+    eventually("the worker has a certificate again", PATIENCE, || {
+        let left = certificates::days_left(&lab.root("c1"))?;
+        ensure(left > 300, || format!("{left} days left"))
+    })?;
     // Its node.yaml names nobody who is left; what it noted does.
     is_ready(&lab, "b1", "c1")?;
     let sample =
