@@ -235,6 +235,7 @@ pub(super) fn note_removal(config: &NodeConfig, from: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::HttpConfig;
 
     fn config(dir: &std::path::Path, roles: &[&str]) -> NodeConfig {
         let at = |name: &str| dir.join(name);

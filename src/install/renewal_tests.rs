@@ -56,7 +56,8 @@ async fn a_worker_that_was_off_for_400_days_gets_a_certificate_for_its_key() {
     let key = held(&config, "node").key_fingerprint;
     age(&config, &authority, 400);
     assert!(held(&config, "node").days_left(clock::now()) < 0);
-    let ask = || renew(&config, Which::Due, &servers(), cluster.as_ref(), clock::now());
+    let servers = servers();
+    let ask = || renew(&config, Which::Due, &servers, cluster.as_ref(), clock::now());
     let renewed = ask().await.expect("renews");
     assert_eq!(renewed, ["node"], "the administrator's is not due");
     let fresh = held(&config, "node");
