@@ -1,0 +1,164 @@
+// What a text would change in the cluster, and changing it: each object by server-side
+// apply, first without effect (dry run).
+
+import { ApiError, json, query } from "../api/http";
+import { objectPath } from "../api/kinds";
+import { type Fields, map, type Obj } from "../api/objects";
+import type { Checked } from "./check";
+import type { Part } from "./manifest";
+import { readable } from "./readable";
+import type { Served } from "./schemas";
+
+export const MANAGER = "holdfast-admin-page";
+const APPLY = "application/apply-patch+yaml";
+
+/** One document, as the object that it stands for. */
+export interface Target {
+  /** Its number in the text. */
+  id: string;
+  part: Part;
+  served: Served;
+  namespace?: string;
+  name: string;
+  value: Fields;
+}
+
+export interface Conflict {
+  field: string;
+  manager: string;
+}
+
+export interface Compared {
+  target: Target;
+  /** `waits`: for a namespace or a definition that the same text makes. */
+  state: "create" | "change" | "same" | "refused" | "waits";
+  before: string;
+  after: string;
+  error?: ApiError;
+  conflicts: Conflict[];
+}
+
+export interface Applied {
+  target: Target;
+  state: "created" | "changed" | "same" | "failed";
+  object?: Obj;
+  error?: ApiError;
+}
+
+/** The objects of a text without problems, in its order. */
+export function targets(checked: Checked, namespace: string): Target[] {
+  return checked.parts.flatMap((part, number) => {
+    const served = checked.kinds.get(part)?.served;
+    if (!served) return [];
+    const value = part.document.toJS({ maxAliasCount: 100 }) as Fields;
+    const ns = served.namespaced ? part.namespace || namespace : undefined;
+    const metadata = { ...map(value, "metadata") } as Fields;
+    if (ns) metadata.namespace = ns;
+    return [
+      {
+        id: String(number),
+        part,
+        served,
+        namespace: ns,
+        name: part.name,
+        value: { ...value, metadata },
+      },
+    ];
+  });
+}
+
+const known = (error: unknown): ApiError =>
+  error instanceof ApiError ? error : new ApiError(-1, "", String(error));
+
+function send(target: Target, force: boolean, dryRun: boolean): Promise<Obj> {
+  const { served, namespace, name } = target;
+  const more = query({
+    fieldManager: MANAGER,
+    fieldValidation: "Strict",
+    force: force || undefined,
+    dryRun: dryRun ? "All" : undefined,
+  });
+  return json<Obj>(objectPath(served, namespace, name) + more, {
+    method: "PATCH",
+    type: APPLY,
+    body: target.value,
+  });
+}
+
+async function there(target: Target): Promise<Obj | undefined> {
+  try {
+    return await json<Obj>(objectPath(target.served, target.namespace, target.name));
+  } catch (error) {
+    if (error instanceof ApiError && error.code === 404) return undefined;
+    throw error;
+  }
+}
+
+/** Which fields others hold, as the refusal of an apply names them. */
+export function conflictsOf(error: ApiError): Conflict[] {
+  if (error.code !== 409) return [];
+  return error.fields.flatMap(({ field, message }) => {
+    const manager = /conflict with "([^"]*)"/.exec(message)?.[1];
+    return manager === undefined ? [] : [{ field, manager }];
+  });
+}
+
+/** Whether an object can only be judged when an earlier one of the text is there. */
+function waitsFor(target: Target, all: Target[], error: ApiError): boolean {
+  if (error.code !== 404) return false;
+  const before = all.slice(0, all.indexOf(target));
+  return before.some((other) =>
+    other.served.kind === "Namespace"
+      ? other.name === target.namespace
+      : other.served.kind === "CustomResourceDefinition" &&
+        other.name === `${target.served.plural}.${target.served.group}`,
+  );
+}
+
+/** What applying one object would do. */
+export async function compare(target: Target, all: Target[], force: boolean): Promise<Compared> {
+  const nothing = { target, before: "", after: "", conflicts: [] };
+  try {
+    const old = await there(target);
+    const next = await send(target, force, true);
+    const [before, after] = readable(old, next);
+    const state = !old ? "create" : before === after ? "same" : "change";
+    return { target, state, before, after, conflicts: [] };
+  } catch (problem) {
+    const error = known(problem);
+    if (waitsFor(target, all, error)) {
+      return {
+        ...nothing,
+        state: "waits",
+        after: readable(undefined, target.value as unknown as Obj)[1],
+      };
+    }
+    return { ...nothing, state: "refused", error, conflicts: conflictsOf(error) };
+  }
+}
+
+const AGAIN_MS = 400;
+const AGAIN_MAX = 40;
+
+/** Applies one object; what waits for its definition is tried until that is served. */
+export async function apply(
+  target: Target,
+  force: boolean,
+  waits: boolean,
+  stop: AbortSignal,
+): Promise<Applied> {
+  for (let round = 1; ; round += 1) {
+    try {
+      const old = await there(target);
+      const object = await send(target, force, false);
+      const same = old?.metadata.resourceVersion === object.metadata.resourceVersion;
+      return { target, object, state: !old ? "created" : same ? "same" : "changed" };
+    } catch (problem) {
+      const error = known(problem);
+      if (!waits || error.code !== 404 || round >= AGAIN_MAX || stop.aborted) {
+        return { target, state: "failed", error };
+      }
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    }
+  }
+}
