@@ -1,7 +1,7 @@
 // What a text would change in the cluster, and changing it: each object by server-side
 // apply, first without effect (dry run).
 
-import { ApiError, json, query } from "../api/http";
+import { ApiError, json, open, query } from "../api/http";
 import { objectPath } from "../api/kinds";
 import { type Fields, map, type Obj } from "../api/objects";
 import type { Checked } from "./check";
@@ -70,7 +70,12 @@ export function targets(checked: Checked, namespace: string): Target[] {
 const known = (error: unknown): ApiError =>
   error instanceof ApiError ? error : new ApiError(-1, "", String(error));
 
-function send(target: Target, force: boolean, dryRun: boolean): Promise<Obj> {
+/** Applies; says too whether the object was not there before. */
+async function send(
+  target: Target,
+  force: boolean,
+  dryRun: boolean,
+): Promise<{ object: Obj; created: boolean }> {
   const { served, namespace, name } = target;
   const more = query({
     fieldManager: MANAGER,
@@ -78,20 +83,12 @@ function send(target: Target, force: boolean, dryRun: boolean): Promise<Obj> {
     force: force || undefined,
     dryRun: dryRun ? "All" : undefined,
   });
-  return json<Obj>(objectPath(served, namespace, name) + more, {
+  const response = await open(objectPath(served, namespace, name) + more, {
     method: "PATCH",
     type: APPLY,
     body: target.value,
   });
-}
-
-async function there(target: Target): Promise<Obj | undefined> {
-  try {
-    return await json<Obj>(objectPath(target.served, target.namespace, target.name));
-  } catch (error) {
-    if (error instanceof ApiError && error.code === 404) return undefined;
-    throw error;
-  }
+  return { object: (await response.json()) as Obj, created: response.status === 201 };
 }
 
 /** Which fields others hold, as the refusal of an apply names them. */
@@ -119,8 +116,9 @@ function waitsFor(target: Target, all: Target[], error: ApiError): boolean {
 export async function compare(target: Target, all: Target[], force: boolean): Promise<Compared> {
   const nothing = { target, before: "", after: "", conflicts: [] };
   try {
-    const old = await there(target);
-    const next = await send(target, force, true);
+    const { object: next, created } = await send(target, force, true);
+    const { served, namespace, name } = target;
+    const old = created ? undefined : await json<Obj>(objectPath(served, namespace, name));
     const [before, after] = readable(old, next);
     const state = !old ? "create" : before === after ? "same" : "change";
     return { target, state, before, after, conflicts: [] };
@@ -141,23 +139,20 @@ const AGAIN_MS = 400;
 const AGAIN_MAX = 40;
 
 /** Applies one object; what waits for its definition is tried until that is served. */
-export async function apply(
-  target: Target,
-  force: boolean,
-  waits: boolean,
-  stop: AbortSignal,
-): Promise<Applied> {
+export async function apply(of: Compared, force: boolean, stop: AbortSignal): Promise<Applied> {
+  const { target } = of;
   for (let round = 1; ; round += 1) {
     try {
-      const old = await there(target);
-      const object = await send(target, force, false);
-      const same = old?.metadata.resourceVersion === object.metadata.resourceVersion;
-      return { target, object, state: !old ? "created" : same ? "same" : "changed" };
+      const { object, created } = await send(target, force, false);
+      return {
+        target,
+        object,
+        state: created ? "created" : of.state === "same" ? "same" : "changed",
+      };
     } catch (problem) {
       const error = known(problem);
-      if (!waits || error.code !== 404 || round >= AGAIN_MAX || stop.aborted) {
-        return { target, state: "failed", error };
-      }
+      const again = of.state === "waits" && error.code === 404 && round < AGAIN_MAX;
+      if (!again || stop.aborted) return { target, state: "failed", error };
       await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
     }
   }

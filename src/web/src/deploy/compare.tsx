@@ -3,6 +3,7 @@
 
 import { Alert, Checkbox } from "antd";
 import { useMemo } from "react";
+import type { ApiError } from "../api/http";
 import { type Key, useWords } from "../i18n";
 import { Dot } from "../parts/state-tag";
 import { Failed } from "../parts/states";
@@ -11,6 +12,10 @@ import { diff, hunks } from "./diff";
 
 export const titleOf = ({ served, namespace, name }: Target): string =>
   `${served.kind} ${namespace ? `${namespace}/` : ""}${name}`;
+
+/** Nothing is found where the namespace is not there: there is no list to go back to. */
+export const todoOf = (error: ApiError): Key | undefined =>
+  error.code === 404 ? "deploy.noPlace" : undefined;
 
 const TONES = {
   create: "good",
@@ -84,7 +89,7 @@ function One({
           }
         />
       ) : (
-        of.error && <Failed error={of.error} />
+        of.error && <Failed error={of.error} todo={todoOf(of.error)} />
       )}
       {of.state === "waits" && <p className="soft">{t("deploy.waitsHint")}</p>}
       {of.before !== of.after && (

@@ -287,7 +287,7 @@ export default function Editor({
     view.current?.dispatch({
       effects: spoken.current.reconfigure([
         EditorState.phrases.of(phrases),
-        EditorView.contentAttributes.of({ "aria-label": words.t("deploy.editor") }),
+        EditorView.contentAttributes.of({ "aria-label": words.t("deploy.editor"), tabindex: "0" }),
       ]),
     });
   }, [words]);

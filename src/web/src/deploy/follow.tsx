@@ -10,7 +10,7 @@ import { useLive, useObject } from "../parts/hooks";
 import { Dot } from "../parts/state-tag";
 import { Failed } from "../parts/states";
 import { type Applied, MANAGER } from "./cluster";
-import { titleOf } from "./compare";
+import { titleOf, todoOf } from "./compare";
 import { ownedBy, progressOf } from "./progress";
 
 const TONES = { done: "good", busy: "busy", failed: "bad" } as const;
@@ -85,7 +85,7 @@ export function Followed({ all }: { all: Applied[] }) {
                 <span className="soft">{t(`deploy.applied.${one.state}` as Key)}</span>
                 {one.state !== "failed" && <Progress of={one} />}
               </div>
-              {one.error && <Failed error={one.error} />}
+              {one.error && <Failed error={one.error} todo={todoOf(one.error)} />}
             </li>
           );
         })}

@@ -413,7 +413,7 @@ function DataFields({ own }: { own: Own }) {
           {(id) => (
             <Input.TextArea
               id={id}
-              autoSize={{ minRows: 1, maxRows: 8 }}
+              rows={Math.min(8, readText(own.part, ["data", key]).split("\n").length)}
               value={readText(own.part, ["data", key])}
               onChange={(event) =>
                 own.onText(write(own.text, own.part, ["data", key], event.target.value))

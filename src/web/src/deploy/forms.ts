@@ -82,8 +82,11 @@ export function write(text: string, part: Part, path: Path, value: unknown): str
     }
     const before = document.getIn(path, true);
     // A scalar keeps its comment, and its quotes where they are needed.
-    if (isScalar(before) && (typeof value !== "object" || value === null)) before.value = value;
-    else document.setIn(path, document.createNode(value));
+    if (isScalar(before) && (typeof value !== "object" || value === null)) {
+      // Quotes around nothing were there because it was nothing.
+      if (before.value === "") before.type = "PLAIN";
+      before.value = value;
+    } else document.setIn(path, document.createNode(value));
   });
 }
 

@@ -37,15 +37,21 @@ function plain(object: Obj): Record<string, unknown> {
   return { ...rest, metadata };
 }
 
+/** Bytes of a value in base64, or of one that is plain. */
+function size(value: unknown, encoded: boolean): number {
+  const text = String(value);
+  if (!encoded) return new TextEncoder().encode(text).length;
+  return Math.floor((text.replace(/[=\s]/g, "").length * 3) / 4);
+}
+
 /** `••• (3)`: how long it is, and with a mark that it is another than before. */
-function hidden(values: unknown, other: unknown): unknown {
+function hidden(values: unknown, other: unknown, encoded: boolean): unknown {
   if (values === null || typeof values !== "object") return values;
   const old = (other ?? {}) as Record<string, unknown>;
   return Object.fromEntries(
     Object.entries(values).map(([key, value]) => {
-      const length = String(value).length;
       const changed = key in old && old[key] !== value;
-      return [key, `••••••••${changed ? " *" : ""} (${length})`];
+      return [key, `••••••••${changed ? " *" : ""} (${size(value, encoded)})`];
     }),
   );
 }
@@ -56,8 +62,10 @@ export function readable(before: Obj | undefined, after: Obj): [string, string] 
   if (after.kind === "Secret") {
     const [old, next] = [sides[0], { ...sides[1] }];
     for (const field of ["data", "stringData"]) {
-      if (sides[1][field]) Object.assign(sides[1], { [field]: hidden(next[field], old?.[field]) });
-      if (old?.[field]) Object.assign(old, { [field]: hidden(old[field], undefined) });
+      const encoded = field === "data";
+      if (sides[1][field])
+        Object.assign(sides[1], { [field]: hidden(next[field], old?.[field], encoded) });
+      if (old?.[field]) Object.assign(old, { [field]: hidden(old[field], undefined, encoded) });
     }
   }
   const write = (value: unknown) =>

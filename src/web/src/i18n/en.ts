@@ -315,7 +315,7 @@ export const en = {
   "deploy.size": "Size",
   "deploy.class": "Storage class",
   "deploy.removeRow": "Remove {label} {number}",
-  "deploy.problems": "{count} problems in {lines} lines",
+  "deploy.problems": "Problems: {count}, in {lines} lines",
   "deploy.noProblems": "No problem in {lines} lines",
   "deploy.checking": "Checking {lines} lines",
   "deploy.noSchemas": "The schemas could not be read, only the YAML was checked: {message}",
@@ -326,7 +326,7 @@ export const en = {
   "deploy.difference": "Changes of {title}",
   "deploy.skipped": "{count} lines stay as they are",
   "deploy.nothingChanges": "Everything is in the cluster as it is written here.",
-  "deploy.apply": "Apply {count} changes",
+  "deploy.apply": "Apply changes ({count})",
   "deploy.state.create": "is created",
   "deploy.state.change": "is changed",
   "deploy.state.same": "stays as it is",
@@ -334,6 +334,8 @@ export const en = {
   "deploy.state.refused": "is refused",
   "deploy.waitsHint":
     "Its namespace or its definition comes with this text, so the server cannot judge it yet.",
+  "deploy.noPlace":
+    "Choose a namespace that is there, or write the namespace into this text before the object.",
   "deploy.conflict":
     "Others hold these fields. Leave them out, write what they hold, or take them over.",
   "deploy.heldBy": "{field} is held by {manager}",

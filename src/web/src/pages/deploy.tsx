@@ -205,9 +205,10 @@ function useRound(text: string, namespace: string, checked: Checked | undefined)
     const tell = (busy: boolean) =>
       setRound({ text, namespace, compared, applied: [...applied], busy });
     tell(true);
-    for (const { target, state } of compared) {
+    for (const one of compared) {
       if (cut.signal.aborted) break;
-      applied.push(await apply(target, forced.has(target.id), state === "waits", cut.signal));
+      const { target } = one;
+      applied.push(await apply(one, forced.has(target.id), cut.signal));
       if (target.served.kind === "CustomResourceDefinition") forgetSchemas();
       tell(true);
     }
