@@ -158,17 +158,22 @@ class Walk {
       if (kindOf(real(pair.value, this.part.document)) !== "nothing") there.add(key);
       const below = this.schemas.below(schema, key);
       if (below) this.value(pair.value, below, pair.key, depth + 1);
-      else if (!open && key !== "<<") this.unknown(pair, key, names);
+      else if (!open && key !== "<<") {
+        const meant = this.unknown(pair, key, names);
+        // It is there, but for its spelling.
+        if (meant) there.add(meant);
+      }
     }
     const missing = (schema.required ?? []).filter((name) => !there.has(name));
     if (merges || missing.length === 0) return;
     this.say(owner ?? firstKey(node) ?? node, "check.required", { names: missing.join(", ") });
   }
 
-  private unknown(pair: Pair, name: string, names: string[]): void {
+  private unknown(pair: Pair, name: string, names: string[]): string | undefined {
     const meant = nearest(name, names);
     if (meant) this.say(pair.key, "check.meant", { name, meant });
     else this.say(pair.key, "check.unknown", { name });
+    return meant;
   }
 }
 
@@ -196,16 +201,15 @@ export function checkPart(part: Part, group: GroupSchemas, served: Served): Prob
   const walk = new Walk(part, group);
   const whole = part.document.contents;
   walk.value(whole, served.schema, undefined);
+  // A name is what an object is applied by, though no schema demands one.
+  const pairs = isMap(whole) ? (whole.items as Pair[]) : [];
+  const key = pairs.find((pair) => keyText(pair.key) === "metadata")?.key;
   const metadata = isMap(whole) ? whole.get("metadata", true) : undefined;
-  const key = isMap(whole)
-    ? whole.items.find((one) => isScalar(one.key) && one.key.value === "metadata")?.key
-    : undefined;
-  if (
-    part.name === "" &&
-    (metadata === undefined || isMap(metadata) || kindOf(metadata) === "nothing")
-  ) {
-    walk.say(key ?? firstKey(whole), "check.name");
-  }
+  const told = walk.problems.some(
+    (one) => one.values?.meant === "metadata" || String(one.values?.names).includes("metadata"),
+  );
+  const readable = metadata === undefined || isMap(metadata) || kindOf(metadata) === "nothing";
+  if (part.name === "" && readable && !told) walk.say(key ?? firstKey(whole), "check.name");
   return walk.problems;
 }
 

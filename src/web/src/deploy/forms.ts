@@ -1,7 +1,15 @@
 // The form's side of a text: what it shows is read from the text, and what is entered is
 // written into it, so that form and editor can never disagree.
 
-import { type Document, isMap, isScalar, isSeq, type Pair, type ToStringOptions } from "yaml";
+import {
+  type Document,
+  isMap,
+  isScalar,
+  isSeq,
+  type Pair,
+  type Scalar,
+  type ToStringOptions,
+} from "yaml";
 import { type Part, parse } from "./manifest";
 
 export type Path = (string | number)[];
@@ -71,6 +79,12 @@ export function change(text: string, part: Part, work: (document: Document) => v
   return text.slice(0, part.from) + written + text.slice(part.to);
 }
 
+function put(scalar: Scalar, value: unknown): void {
+  // Quotes around nothing were there because it was nothing.
+  if (scalar.value === "") scalar.type = "PLAIN";
+  scalar.value = value;
+}
+
 /** Sets a field; `undefined` takes it away, with what was only there for it. */
 export function write(text: string, part: Part, path: Path, value: unknown): string {
   return change(text, part, (document) => {
@@ -83,9 +97,7 @@ export function write(text: string, part: Part, path: Path, value: unknown): str
     const before = document.getIn(path, true);
     // A scalar keeps its comment, and its quotes where they are needed.
     if (isScalar(before) && (typeof value !== "object" || value === null)) {
-      // Quotes around nothing were there because it was nothing.
-      if (before.value === "") before.type = "PLAIN";
-      before.value = value;
+      put(before, value);
     } else document.setIn(path, document.createNode(value));
   });
 }
@@ -94,7 +106,7 @@ export function write(text: string, part: Part, path: Path, value: unknown): str
 function sayName(document: Document, old: string, name: string): void {
   const same = (path: Path) => {
     const found = document.getIn(path, true);
-    if (isScalar(found) && String(found.value ?? "") === old) found.value = name;
+    if (isScalar(found) && String(found.value ?? "") === old) put(found, name);
   };
   const values = (path: Path) => {
     const found = document.getIn(path, true);
