@@ -152,10 +152,10 @@ test("faults of YAML are told where they are to be mended", async () => {
     ["a\nb: 1\n", "1 yaml.colon"],
     ["a:\n  b\n  c: 1\n", "2 yaml.colon"],
     ["a:\n\t- b\n", "2 yaml.tab"],
-    ["a: 'x' y\n", "1 yaml.other"],
+    ["a: 'x' y\n", "1 yaml.after"],
     ["a: @b\n", "1 yaml.start"],
     ["x: 0\na: *b\n", "2 yaml.alias"],
-    ["- a\nb: 1\n", "2 yaml.other"],
+    ["- a\nb: 1\n", "2 yaml.after"],
     ['a: "\\q"\n', "1 yaml.escape"],
   ];
   for (const [text, wanted] of faults)

@@ -31,6 +31,7 @@ const WORDS: Record<string, Key> = {
   DUPLICATE_KEY: "yaml.twice",
   MULTILINE_IMPLICIT_KEY: "yaml.colon",
   TAB_AS_INDENT: "yaml.tab",
+  UNEXPECTED_TOKEN: "yaml.after",
 };
 /** These do not make what stands after them unreadable. */
 const ALONE = new Set(["DUPLICATE_KEY", "BAD_DQ_ESCAPE"]);

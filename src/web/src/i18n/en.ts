@@ -405,6 +405,7 @@ export const en = {
   "yaml.alias": "Nothing is called &{name}.",
   "yaml.start": "A value that begins so must be in quotes.",
   "yaml.escape": "There is no such escape in double quotes.",
+  "yaml.after": "This belongs to nothing: after a value the line must end.",
   "yaml.other": "The YAML cannot be read here: {message}",
 
   "editor.control": "Control character",

@@ -392,6 +392,7 @@ export const zh: Record<Key, string> = {
   "yaml.alias": "没有名为 &{name} 的锚点。",
   "yaml.start": "以此字符开头的值必须加引号。",
   "yaml.escape": "双引号中没有这种转义。",
+  "yaml.after": "此内容不属于任何字段：值之后必须换行。",
   "yaml.other": "此处的 YAML 无法解析：{message}",
 
   "editor.control": "控制字符",
