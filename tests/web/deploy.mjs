@@ -34,10 +34,10 @@ async function load(page, text) {
   const file = { name: "all.yaml", mimeType: "text/yaml", buffer: Buffer.from(text) };
   await page.locator("input[type=file]").setInputFiles(file);
   const replace = page.getByRole("dialog").getByRole("button", { name: "Replace" });
-  const said = page.locator(".problems").getByText(`${lines(text)} lines`);
+  const said = page.locator(".problems").getByText(` ${lines(text)} lines`);
   await replace.or(said).first().waitFor();
   if (await replace.isVisible()) await replace.click();
-  await page.locator('.problems[aria-busy="false"]').getByText(`${lines(text)} lines`).waitFor();
+  await page.locator('.problems[aria-busy="false"]').getByText(` ${lines(text)} lines`).waitFor();
 }
 
 /** The lines that are marked, with what is said of each. */
@@ -69,10 +69,11 @@ async function marksFaults(page, judge, shots) {
 async function writes(page, judge, shots) {
   await page.getByRole("button", { name: "New Deployment" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Replace" }).click();
+  const editor = page.locator(".cm-content");
+  await editor.getByText("name: app").first().waitFor();
   const form = page.locator(".form");
   await form.getByLabel("Name", { exact: true }).first().fill(NAME);
   await form.getByLabel("Image").fill("hello:1");
-  const editor = page.locator(".cm-content");
   await editor.getByText("image: hello:1").waitFor();
   await editor.getByText(`name: ${NAME}`).first().waitFor();
   await editor.getByText("replicas: 2").click();

@@ -187,6 +187,15 @@ test("what aliases and merges bring counts", async () => {
   assert.deepEqual(await told(text), []);
 });
 
+test("aliases that swell are refused and not followed", async () => {
+  const levels = Array.from({ length: 12 }, (_, at) => {
+    const inner = at === 0 ? "x" : `*a${at - 1}`;
+    return `a${at}: &a${at} [${Array.from({ length: 9 }, () => inner).join(", ")}]`;
+  });
+  const text = `apiVersion: apps/v1\nkind: Deployment\n${levels.join("\n")}\n`;
+  assert.deepEqual(await told(text), ["14 yaml.other"]);
+});
+
 test("a field that the server names is found", () => {
   const [part] = parse(GOOD);
   assert.ok(part);

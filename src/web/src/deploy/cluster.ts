@@ -8,6 +8,7 @@ import type { Checked } from "./check";
 import type { Part } from "./manifest";
 import { readable } from "./readable";
 import type { Served } from "./schemas";
+import { ALIASES_MAX } from "./yaml-faults";
 
 export const MANAGER = "holdfast-admin-page";
 const APPLY = "application/apply-patch+yaml";
@@ -50,7 +51,7 @@ export function targets(checked: Checked, namespace: string): Target[] {
   return checked.parts.flatMap((part, number) => {
     const served = checked.kinds.get(part)?.served;
     if (!served) return [];
-    const value = part.document.toJS({ maxAliasCount: 100 }) as Fields;
+    const value = part.document.toJS({ maxAliasCount: ALIASES_MAX }) as Fields;
     const ns = served.namespaced ? part.namespace || namespace : undefined;
     const metadata = { ...map(value, "metadata") } as Fields;
     if (ns) metadata.namespace = ns;

@@ -3,6 +3,7 @@
 import { at, list, text } from "../api/objects";
 import type { Part } from "./manifest";
 import { GroupSchemas, type OpenApi, type Schema } from "./schemas";
+import { ALIASES_MAX } from "./yaml-faults";
 
 const METADATA: Schema = {
   type: "object",
@@ -22,7 +23,7 @@ export function definedBy(parts: Part[]): Map<string, GroupSchemas> {
   const documents = new Map<string, OpenApi>();
   for (const part of parts) {
     if (part.kind !== "CustomResourceDefinition" || part.problems.length > 0) continue;
-    const definition: unknown = part.document.toJS({ maxAliasCount: 100 });
+    const definition: unknown = part.document.toJS({ maxAliasCount: ALIASES_MAX });
     const group = text(definition, "spec.group");
     const kind = text(definition, "spec.names.kind");
     const plural = text(definition, "spec.names.plural");

@@ -36,6 +36,9 @@ const WORDS: Record<string, Key> = {
 /** These do not make what stands after them unreadable. */
 const ALONE = new Set(["DUPLICATE_KEY", "BAD_DQ_ESCAPE"]);
 
+/** As the reader's own bound; see its `maxAliasCount`. */
+export const ALIASES_MAX = 100;
+
 const start = (node: Node): number => node.range?.[0] ?? 0;
 const end = (node: Node): number => node.range?.[1] ?? 0;
 
@@ -115,7 +118,20 @@ export function yamlFaults(document: Document.Parsed, text: string): YamlFault[]
       found.push({ from: start(node), to: end(node), key: "yaml.alias", values });
     },
   });
+  if (found.length === 0) found.push(...swollen(document));
   return found;
+}
+
+/** Aliases of aliases, of which a short text makes a value that fills the memory. */
+function swollen(document: Document.Parsed): YamlFault[] {
+  try {
+    document.toJS({ maxAliasCount: ALIASES_MAX });
+    return [];
+  } catch (error) {
+    const node = find(document, isAlias);
+    const values = { message: error instanceof Error ? error.message : String(error) };
+    return [{ from: node ? start(node) : 0, to: node ? end(node) : 0, key: "yaml.other", values }];
+  }
 }
 
 /** Whether what the document says can be relied on in spite of the fault. */
