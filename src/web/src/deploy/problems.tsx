@@ -13,6 +13,7 @@ export function Problems({
   text,
   problems,
   error,
+  again,
   busy,
   onGo,
 }: {
@@ -20,6 +21,7 @@ export function Problems({
   problems: Problem[];
   /** Why the schemas could not be read. */
   error?: unknown;
+  again: () => void;
   busy: boolean;
   onGo: (position: number) => void;
 }) {
@@ -38,7 +40,12 @@ export function Problems({
           : t(busy ? "deploy.checking" : "deploy.noProblems", { lines: n(lines) })}
       </p>
       {error !== undefined && (
-        <p className="soft">{t("deploy.noSchemas", { message: reasonOf(error, words).reason })}</p>
+        <p>
+          {t("deploy.noSchemas", { message: reasonOf(error, words).reason })}{" "}
+          <Button size="small" onClick={again}>
+            {t("error.retry")}
+          </Button>
+        </p>
       )}
       {shown.length > 0 && (
         <ul>

@@ -4,9 +4,9 @@
 //
 // Invariant: only what was compared can be applied: another text makes the comparison void.
 
+import "../deploy/deploy.css";
 import { Alert, Button, Segmented, Select } from "antd";
 import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { useSearchParams } from "wouter";
 import { collection, NAMESPACES } from "../api/kinds";
 import { type Checked, check } from "../deploy/check";
 import { type Applied, apply, type Compared, compare, targets } from "../deploy/cluster";
@@ -31,9 +31,11 @@ const Editor = lazy(() => import("../deploy/editor"));
 const QUIET_MS = 200;
 const FILE_MAX = 1_000_000;
 
-/** The text and everything that is known about it. */
-function useChecked(text: string): Checked | undefined {
+/** The text and everything that is known about it, and a way to ask again. */
+function useChecked(text: string): [Checked | undefined, () => void] {
   const [checked, setChecked] = useState<Checked>();
+  const [round, setRound] = useState(0);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new round checks again
   useEffect(() => {
     let current = true;
     const timer = setTimeout(() => {
@@ -45,8 +47,8 @@ function useChecked(text: string): Checked | undefined {
       current = false;
       clearTimeout(timer);
     };
-  }, [text]);
-  return checked?.text === text ? checked : undefined;
+  }, [text, round]);
+  return [checked?.text === text ? checked : undefined, () => setRound((old) => old + 1)];
 }
 
 interface Round {
@@ -272,14 +274,13 @@ export default function Deploy() {
   const session = useSession();
   const kinds = useKinds();
   const user = session.user ?? "";
-  const [search] = useSearchParams();
   const draft = draftOf(user);
   const [text, setText] = useState(draft?.text ?? "");
-  const [namespace, setNamespace] = useState(draft?.namespace ?? search.get("ns") ?? "default");
+  const [namespace, setNamespace] = useState(draft?.namespace ?? "default");
   const [position, setPosition] = useState(0);
   const [view, setView] = useState<"both" | "form" | "yaml">("both");
   const editor = useRef<EditorHandle>(null);
-  const checked = useChecked(text);
+  const [checked, checkAgain] = useChecked(text);
   const of = useRound(text, namespace, checked);
   const { round, compareAll, again } = of;
   const applied = round?.applied !== undefined && !round.busy;
@@ -306,7 +307,9 @@ export default function Deploy() {
     return own.sort((a, b) => a.from - b.from);
   }, [checked, round]);
   const empty = text.trim() === "";
-  const well = checked !== undefined && checked.problems.length === 0 && checked.kinds.size > 0;
+  // Every document, or none: what could not be judged must not be left out in silence.
+  const whole = checked !== undefined && checked.kinds.size === checked.parts.length;
+  const well = whole && checked.problems.length === 0 && checked.parts.length > 0;
 
   return (
     <>
@@ -368,6 +371,7 @@ export default function Deploy() {
           text={text}
           problems={problems ?? []}
           error={checked?.error}
+          again={checkAgain}
           busy={checked === undefined}
           onGo={goTo}
         />
