@@ -32,16 +32,21 @@ export function Problems({
     () => problems.slice(0, SHOWN_MAX).map((one) => ({ ...one, line: lineOf(text, one.from) })),
     [problems, text],
   );
+  // What was checked in half is not well.
+  const tone = problems.length > 0 ? "bad" : error !== undefined ? "warn" : busy ? "calm" : "good";
   return (
     <section className="problems" aria-label={t("editor.problems")} aria-busy={busy}>
-      <p role="status" className={problems.length > 0 ? "dot bad" : "dot good"}>
+      <p role="status" className={`dot ${tone}`}>
         {problems.length > 0
           ? t("deploy.problems", { count: n(problems.length), lines: n(lines) })
-          : t(busy ? "deploy.checking" : "deploy.noProblems", { lines: n(lines) })}
+          : busy
+            ? t("deploy.checking", { lines: n(lines) })
+            : error !== undefined
+              ? t("deploy.noSchemas", { message: reasonOf(error, words).reason })
+              : t("deploy.noProblems", { lines: n(lines) })}
       </p>
       {error !== undefined && (
         <p>
-          {t("deploy.noSchemas", { message: reasonOf(error, words).reason })}{" "}
           <Button size="small" onClick={again}>
             {t("error.retry")}
           </Button>
