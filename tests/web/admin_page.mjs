@@ -9,6 +9,7 @@
 import { execSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { accessible, Judge, launch, need, open } from "./browser.mjs";
+import { deploys, deploysInChinese } from "./deploy.mjs";
 
 const url = new URL(need("HOLDFAST_ADMIN_URL"));
 const password = need("HOLDFAST_ADMIN_PASSWORD");
@@ -77,6 +78,7 @@ const PAGES = [
   ["deployments", "/ui/kinds/apps/v1/deployments"],
   ["deployment", "/ui/kinds/apps/v1/deployments/default/hello"],
   ["cluster-roles", "/ui/kinds/rbac.authorization.k8s.io/v1/clusterroles"],
+  ["deploy", "/ui/deploy"],
   ["configuration", "/ui/config"],
   ["config-map", "/ui/config/configmaps/default/kube-root-ca.crt"],
   ["secret", "/ui/config/secrets/default/page-test"],
@@ -103,7 +105,7 @@ async function everyPage(page, language) {
     judge.check(/[\u4e00-\u9fff]/.test(heading) === chinese, `${name}: "${heading}" in ${language}`);
     await page.screenshot({ path: `${shots}/${name}-${language}.png` });
     await fits(page, `${name} in ${language}`);
-    if (!chinese) await accessible(page, judge, name);
+    await accessible(page, judge, `${name} in ${language}`);
   }
 }
 
@@ -289,6 +291,7 @@ try {
   await scale(page);
   await successor(page);
   done("log, secret, scale, a deleted pod's successor");
+  done(await deploys(page, judge, { show, shots }));
   await terminal(page);
   await cordonAndDrain(page);
   done("terminal, drain");
@@ -302,6 +305,7 @@ try {
   await signIn(other.page, password);
   await other.page.locator(".shell").waitFor();
   await everyPage(other.page, "zh");
+  await deploysInChinese(other.page, judge, { show, shots });
   await other.context.close();
   done("every page in Chinese");
   await losses(context, page);

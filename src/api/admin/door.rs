@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::signin::{ADMIN_USER, is_password};
 use super::{AdminBackend, Place};
 use crate::api::identity::PeerIdentity;
-use crate::api::session_caller::SessionCaller;
+use crate::api::session_caller::{SessionCaller, SessionEnd};
 use crate::base::limits::{
     PAGE_SESSION_ABSOLUTE, PAGE_SESSION_IDLE, PAGE_SESSIONS_PER_USER, SIGN_IN_FAILURES_PER_ACCOUNT,
     SIGN_IN_FAILURES_PER_SOURCE,
@@ -90,6 +90,10 @@ impl Session {
             Proof::Token(_) => "token",
             Proof::Certificate(_) => "certificate",
         }
+    }
+
+    pub(super) fn end(&self) -> SessionEnd {
+        SessionEnd::new(self.ended.clone(), self.remaining)
     }
 
     pub(super) fn caller(&self) -> SessionCaller {

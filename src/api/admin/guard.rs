@@ -98,6 +98,8 @@ async fn check(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
         Some(session) => {
             request.extensions_mut().remove::<PeerIdentity>();
             request.extensions_mut().insert(session.caller());
+            // For what is not a body of an answer: conversations with pods.
+            request.extensions_mut().insert(session.end());
             request.extensions_mut().insert(session.clone());
             // The way to sign in by certificate again, with a session of another kind.
             if let Some(peer) = peer.filter(|_| signs_in) {
@@ -121,11 +123,8 @@ fn bounded(response: Response, session: &Session) -> Response {
         return response;
     }
     let (parts, body) = response.into_parts();
-    let (ended, remaining) = (session.ended.clone(), session.remaining);
-    let over = async move {
-        let _either = tokio::time::timeout(remaining, ended.cancelled()).await;
-    };
-    let body = Body::from_stream(body.into_data_stream().take_until(Box::pin(over)));
+    let over = Box::pin(session.end().over());
+    let body = Body::from_stream(body.into_data_stream().take_until(over));
     Response::from_parts(parts, body)
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use argon2::{Argon2, PasswordHasher};
 use axum::body::Body;
 use axum::extract::Extension;
+use axum::response::IntoResponse;
 use axum::routing::{any, get};
 use axum::{Router, middleware};
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::api::identity::PeerIdentity;
 use crate::api::listener::RemoteAddress;
+use crate::api::session_caller::SessionEnd;
 use crate::base::limits::{PAGE_SESSION_ABSOLUTE, PAGE_SESSION_IDLE};
 use crate::objects::access::{AuditRead, NewUserToken};
 use crate::objects::memory_kv::MemoryKv;
@@ -62,6 +64,11 @@ async fn endless() -> Body {
     )
 }
 
+/// Switches protocols and keeps by when the conversation has to end.
+async fn switched(Extension(end): Extension<SessionEnd>) -> impl IntoResponse {
+    (StatusCode::SWITCHING_PROTOCOLS, Extension(end))
+}
+
 struct Node {
     backend: Arc<Backend>,
     objects: Arc<Objects>,
@@ -81,6 +88,7 @@ impl Node {
         let router = Router::new()
             .route("/api/v1/things", any(echo))
             .route("/api/v1/stream", get(endless))
+            .route("/api/v1/conversation", get(switched))
             .merge(router(door.clone()));
         let router = guard(router, door).layer(middleware::from_fn(
             |mut request: axum::extract::Request, next: middleware::Next| async move {
@@ -426,6 +434,25 @@ async fn what_streams_to_a_session_ends_with_it() {
     let request = node.page_asks("DELETE", SESSION, Some(&id)).body(Body::empty()).unwrap();
     assert_eq!(node.ask(request).await.0, StatusCode::OK);
     assert!(stream.next().await.is_none(), "the stream has ended");
+}
+
+#[tokio::test]
+async fn a_conversation_learns_of_its_sessions_end() {
+    let node = Node::start("a1").await;
+    let id = node.signed_in(password(PASSWORD)).await;
+    let request = node
+        .page_asks("GET", "/api/v1/conversation", Some(&id))
+        .header("origin", format!("https://{HOST}"))
+        .header("upgrade", "websocket")
+        .body(Body::empty())
+        .unwrap();
+    let answer = node.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SWITCHING_PROTOCOLS);
+    let end = answer.extensions().get::<SessionEnd>().cloned().unwrap();
+    let over = tokio::spawn(end.over());
+    let request = node.page_asks("DELETE", SESSION, Some(&id)).body(Body::empty()).unwrap();
+    assert_eq!(node.ask(request).await.0, StatusCode::OK);
+    over.await.unwrap();
 }
 
 #[tokio::test]

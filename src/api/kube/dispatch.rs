@@ -28,7 +28,7 @@ pub(super) async fn handle(State(state): State<KubeState>, request: Request) -> 
 
 async fn route(state: &KubeState, request: Request) -> Result<Response, Status> {
     let mut request = request;
-    let upgrade = hyper::upgrade::on(&mut request);
+    let handover = streams::Handover::of(&mut request);
     let (parts, body) = request.into_parts();
     let caller = authentication::of(state, &parts).await;
     let path = locate(state, parts.uri.path(), caller.is_ok()).await;
@@ -71,7 +71,7 @@ async fn route(state: &KubeState, request: Request) -> Result<Response, Status> 
     // Nobody enters a pod for a trial.
     let dry_run = entry.is_none() && call.options.get("dryRun") == Some("All");
     let mut answered = match entry {
-        Some(action) => call.stream(&parts.method, action, parts.uri.query(), upgrade).await,
+        Some(action) => call.stream(&parts.method, action, parts.uri.query(), handover).await,
         None => call.run(&parts.method, body).await,
     };
     if !dry_run {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::Extension;
 use futures::{SinkExt, StreamExt};
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::kubectl_tests::Kubectl;
@@ -23,6 +25,7 @@ use super::tests::{EchoLogs, Server};
 use super::{KubeState, OpenedStream, PodStreams};
 use crate::api::pod_streams::Action;
 use crate::api::pod_streams::fake::{LocalPods, TestNode};
+use crate::api::session_caller::SessionEnd;
 use crate::model::kinds::{self, Subresource};
 use crate::model::status::Status;
 use crate::objects::access::{Author, Identity, Origin};
@@ -265,6 +268,33 @@ async fn ports_are_forwarded_over_plain_channels() {
 }
 
 #[tokio::test]
+async fn a_conversation_ends_with_the_session_that_began_it() {
+    let ended = CancellationToken::new();
+    let end = SessionEnd::new(ended.clone(), Duration::from_secs(3_600));
+    let admin = Some(("admin", "system:masters"));
+    let server = Server::start_behind(admin, |app| app.layer(Extension(end))).await;
+    create_pod(&server, &["main"]).await;
+    let path = "exec?command=cat&stdin=true&stdout=true";
+    let mut socket = open(&server, path, "v5.channel.k8s.io").await.unwrap();
+    socket.send(say(0, b"typed\n")).await.unwrap();
+    let heard = async {
+        let mut heard = Vec::new();
+        while heard != b"typed\n" {
+            let bytes = socket.next().await.unwrap().unwrap().into_data();
+            if bytes.first() == Some(&1) {
+                heard.extend_from_slice(&bytes[1..]);
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, heard).await.unwrap();
+    ended.cancel();
+    let over = async { while let Some(Ok(_)) = socket.next().await {} };
+    tokio::time::timeout(PATIENCE, over).await.unwrap();
+    let pods = server.node.pods.clone();
+    eventually("the end of the process", || pods.open() == 0).await;
+}
+
+#[tokio::test]
 async fn kubectl_runs_commands() {
     let Some(kubectl) = Kubectl::start().await else { return };
     kubectl.create_running_pod().await;
@@ -415,9 +445,10 @@ async fn who_enters_a_pod_is_recorded_before_the_door_opens() {
         headers: &HeaderMap::new(),
         author: Some(&author),
     };
-    let upgrade = hyper::upgrade::on(http::Request::new(axum::body::Body::empty()));
+    let mut asked = http::Request::new(axum::body::Body::empty());
+    let handover = streams::Handover::of(&mut asked);
     let pod = Address::new(kind, Some("default"), "web");
-    let refused = streams::serve(&state, &pod, request, upgrade).await.unwrap_err();
+    let refused = streams::serve(&state, &pod, request, handover).await.unwrap_err();
     assert_eq!(refused.code, 503);
     let seen = keeper.seen.lock().unwrap();
     let entry = seen.iter().find(|record| record["subresource"] == "exec").unwrap();

@@ -4,12 +4,14 @@
 //! has the process; see `api/pod_streams`. A change of leader, or of anything else in the
 //! store, does not touch a conversation that runs.
 //! Invariants: no connection to a node is made before the caller's rights and the pod
-//! were checked; each side's end ends the other's.
+//! were checked; each side's end ends the other's; what a session of the admin page began
+//! ends with the session.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
+use axum::extract::Request;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -21,6 +23,7 @@ use super::KubeState;
 use super::logs::choose;
 use super::options::Options;
 use crate::api::pod_streams::{Action, node_path, passed_headers};
+use crate::api::session_caller::SessionEnd;
 use crate::model::kinds::Subresource;
 use crate::model::status::Status;
 use crate::objects::Address;
@@ -73,6 +76,21 @@ pub(super) struct StreamRequest<'r> {
     pub(super) author: Option<&'r Author>,
 }
 
+/// What a conversation takes over from the request that began it.
+#[derive(Debug)]
+pub(super) struct Handover {
+    upgrade: OnUpgrade,
+    /// Of a session of the admin page.
+    end: Option<SessionEnd>,
+}
+
+impl Handover {
+    pub(super) fn of(request: &mut Request) -> Self {
+        let end = request.extensions().get::<SessionEnd>().cloned();
+        Self { upgrade: hyper::upgrade::on(request), end }
+    }
+}
+
 /// The action that a subresource stands for.
 pub(super) fn action(subresource: Subresource) -> Option<Action> {
     match subresource {
@@ -108,7 +126,7 @@ pub(super) async fn serve(
     state: &KubeState,
     pod: &Address,
     request: StreamRequest<'_>,
-    upgrade: OnUpgrade,
+    handover: Handover,
 ) -> Result<Response, Status> {
     let object = state.objects.get(pod, None).await?;
     check_pod(&object, request.action)?;
@@ -133,8 +151,19 @@ pub(super) async fn serve(
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *answer.headers_mut() = passed_headers(&opened.headers);
-    state.conversations.spawn(carry(upgrade, opened.io));
+    state.conversations.spawn(converse(handover, opened.io));
     Ok(answer)
+}
+
+/// Goes on until one side ends it, or the session that it belongs to does.
+async fn converse(handover: Handover, node: Box<dyn StreamIo>) {
+    let Handover { upgrade, end } = handover;
+    let carried = carry(upgrade, node);
+    let Some(end) = end else { return carried.await };
+    tokio::select! {
+        () = carried => {}
+        () = end.over() => tracing::debug!("a conversation ended with its session"),
+    }
 }
 
 /// Copies until the node has ended its side and the client has heard it.

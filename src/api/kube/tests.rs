@@ -54,6 +54,14 @@ impl Server {
     }
 
     pub(super) async fn start_as(identity: Option<(&str, &str)>) -> Self {
+        Self::start_behind(identity, |app| app).await
+    }
+
+    /// `before` is what requests go through first.
+    pub(super) async fn start_behind(
+        identity: Option<(&str, &str)>,
+        before: impl FnOnce(axum::Router) -> axum::Router,
+    ) -> Self {
         // Another test may have installed it first; that is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let kv = Arc::new(MemoryKv::new());
@@ -69,7 +77,7 @@ impl Server {
             streams: Arc::new(NodeClient::new(&node)),
             conversations: TaskTracker::new(),
         };
-        let mut app = router(state);
+        let mut app = before(router(state));
         if let Some((user, group)) = identity {
             let peer = PeerIdentity {
                 user: user.to_owned(),

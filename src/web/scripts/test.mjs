@@ -15,7 +15,9 @@ await build({
   outdir: folder,
   outExtension: { ".js": ".mjs" },
   bundle: true,
-  platform: "node",
+  // The packages' forms for browsers, as in the page.
+  platform: "browser",
+  external: ["node:*"],
   format: "esm",
   target: "node18",
 });

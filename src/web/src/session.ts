@@ -4,6 +4,7 @@ import { quietFor, somebodyIsHere } from "./api/activity";
 import { connection } from "./api/connection";
 import { json, onSessionLost, SESSION } from "./api/http";
 import { forgetAll } from "./api/live";
+import { forgetDraft } from "./deploy/draft";
 
 export interface Session {
   signedIn: boolean;
@@ -86,6 +87,8 @@ export async function end(why: Why): Promise<void> {
   // First what follows the cluster: it would ask once more, as nobody.
   connection.stop();
   forgetAll();
+  // Who leaves takes what he was writing with him; who was only away finds it again.
+  if (why === "out") forgetDraft();
   // Where the node does not answer the session ends there by its own idleness.
   await json(SESSION, { method: "DELETE" }).catch(() => undefined);
   over(why);

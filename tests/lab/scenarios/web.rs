@@ -54,6 +54,10 @@ pub(crate) fn in_a_browser(lab: &Lab) -> Outcome {
     succeed(&mut lab.holdfast(&revoke)?)?;
     succeed(&mut lab.holdfast(&["delete", "pod", SHELL_POD])?)?;
     succeed(&mut lab.holdfast(&["delete", "secret", "page-test"])?)?;
+    // The page deletes the Deployment that it has made, unless something went wrong before.
+    for kind in ["deployment", "service"] {
+        succeed(&mut lab.holdfast(&["delete", kind, "page-shop", "--ignore-not-found"])?)?;
+    }
     deploy_sample(lab)?;
     let said = said?;
     ensure(said.contains("the admin page is right"), || said.clone())?;

@@ -3,7 +3,6 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::{Method, StatusCode};
-use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
 
 use super::super::respond::{self, json_response};
@@ -20,7 +19,7 @@ impl Call<'_> {
         method: &Method,
         action: Action,
         query: Option<&str>,
-        upgrade: OnUpgrade,
+        handover: streams::Handover,
     ) -> Result<Response, Status> {
         let Some(name) = &self.resource.name else { return Err(Status::method_not_allowed()) };
         match *method {
@@ -36,7 +35,7 @@ impl Call<'_> {
             headers: &self.headers,
             author: self.author.as_deref(),
         };
-        streams::serve(self.state, &self.address(name), request, upgrade).await
+        streams::serve(self.state, &self.address(name), request, handover).await
     }
 
     /// Answers a question; nothing is stored.

@@ -101,15 +101,16 @@ export function undo(deployment: Obj, revision: Revision) {
   const template = structuredClone(map(revision.set, "spec.template"));
   const labels = map(template, "metadata.labels");
   delete labels["pod-template-hash"];
-  const { namespace, name, resourceVersion } = deployment.metadata;
+  const { namespace, name, generation } = deployment.metadata;
   return json<Obj>(
     `${objectPath({ group: "apps", version: "v1", plural: "deployments" }, namespace, name)}${BY}`,
     {
       method: "PATCH",
       type: "application/json-patch+json",
       body: [
-        // Refused if somebody has changed it since it was looked at.
-        { op: "test", path: "/metadata/resourceVersion", value: resourceVersion },
+        // Refused if somebody has changed it since it was looked at; its status may go on, as
+        // it does in the rollout that one wants to get out of.
+        { op: "test", path: "/metadata/generation", value: generation },
         { op: "replace", path: "/spec/template", value: template },
       ],
     },

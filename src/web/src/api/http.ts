@@ -17,6 +17,8 @@ export class ApiError extends Error {
     message: string,
     readonly causes: string[] = [],
     readonly retryAfter?: number,
+    /** Which fields of what was sent are meant. */
+    readonly fields: { field: string; message: string }[] = [],
   ) {
     super(message);
   }
@@ -57,6 +59,9 @@ async function refusal(response: Response): Promise<ApiError> {
     status.message ?? "",
     causes,
     status.details?.retryAfterSeconds ?? (Number(response.headers.get("retry-after")) || undefined),
+    (status.details?.causes ?? []).flatMap(({ field, message }) =>
+      field ? [{ field, message: message ?? "" }] : [],
+    ),
   );
 }
 

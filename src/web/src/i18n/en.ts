@@ -1,5 +1,7 @@
 // English. The other catalogue has the same keys; the compiler and a test see to it.
 
+import { enDeploy } from "./en-deploy";
+
 export const en = {
   "app.title": "Holdfast",
   "app.skip": "Skip to content",
@@ -25,6 +27,7 @@ export const en = {
 
   "nav.overview": "Overview",
   "nav.nodes": "Nodes",
+  "nav.deploy": "Deploy",
   "nav.config": "Configuration",
   "nav.audit": "Audit log",
   "nav.thisNode": "This node",
@@ -179,11 +182,18 @@ export const en = {
   "nodes.engine": "Container engine",
   "nodes.agent": "Agent",
   "nodes.architecture": "Architecture",
+  "nodes.usage": "Usage",
+  "nodes.usedCpu": "Processors",
+  "nodes.usedMemory": "Memory",
+  "nodes.usageSince": "Measured every 15 s since {time}, when this page was opened",
+  "nodes.usageNone": "The node has told no figures yet.",
   "nodes.podRange": "Pod addresses",
 
   "drain.title": "Drain node {name}",
   "drain.lead":
     "The node takes no new pods, then its pods are evicted one after another as disruption budgets allow. Pods of DaemonSets stay.",
+  "drain.here":
+    "The drain is made by this page: leave it open. Closed, it stops, and the node stays cordoned.",
   "drain.bare": "{count} pods belong to no controller and will not be made again elsewhere.",
   "drain.emptyDir": "{count} pods lose what they keep in emptyDir volumes.",
   "drain.agree": "I accept this.",
@@ -330,6 +340,8 @@ export const en = {
   "here.stateSize": "State",
   "here.generation": "Generation",
   "here.todo": "To do: {remedy}",
+
+  ...enDeploy,
 } as const;
 
 export type Key = keyof typeof en;

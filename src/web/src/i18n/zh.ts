@@ -1,6 +1,7 @@
 // 中文目录：键与英文目录相同，由编译器和测试保证。
 
 import type { Key } from "./en";
+import { zhDeploy } from "./zh-deploy";
 
 export const zh: Record<Key, string> = {
   "app.title": "Holdfast",
@@ -26,6 +27,7 @@ export const zh: Record<Key, string> = {
 
   "nav.overview": "总览",
   "nav.nodes": "节点",
+  "nav.deploy": "部署",
   "nav.config": "配置",
   "nav.audit": "审计日志",
   "nav.thisNode": "本节点",
@@ -177,11 +179,17 @@ export const zh: Record<Key, string> = {
   "nodes.engine": "容器引擎",
   "nodes.agent": "节点代理",
   "nodes.architecture": "体系结构",
+  "nodes.usage": "资源用量",
+  "nodes.usedCpu": "处理器",
+  "nodes.usedMemory": "内存",
+  "nodes.usageSince": "自 {time} 打开本页起，每 15 秒测量一次",
+  "nodes.usageNone": "该节点尚未提供用量数据。",
   "nodes.podRange": "容器组地址段",
 
   "drain.title": "排空节点 {name}",
   "drain.lead":
     "节点先停止接收新的容器组，然后在中断预算允许的范围内逐个驱逐其上的容器组。DaemonSet 的容器组保留。",
+  "drain.here": "排空由本页面执行，请保持页面打开。关闭页面后排空即停止，节点仍处于停止调度状态。",
   "drain.bare": "{count} 个容器组不属于任何控制器，不会在别处重建。",
   "drain.emptyDir": "{count} 个容器组将丢失 emptyDir 卷中的内容。",
   "drain.agree": "我接受。",
@@ -325,4 +333,6 @@ export const zh: Record<Key, string> = {
   "here.stateSize": "状态",
   "here.generation": "世代",
   "here.todo": "应执行：{remedy}",
+
+  ...zhDeploy,
 };

@@ -17,6 +17,7 @@ import { lastTabs } from "../parts/object-tabs";
 import { PodTable } from "../parts/pod-table";
 import { NodeTag } from "../parts/state-tag";
 import { Followed, Nothing } from "../parts/states";
+import { Usage } from "../parts/usage";
 import { addressOf } from "./nodes";
 
 export default function NodePage() {
@@ -93,6 +94,7 @@ export default function NodePage() {
                         ]}
                       />
                     </Panel>
+                    <Usage node={node} />
                     <Panel wide title={t("common.conditions")}>
                       <Conditions object={node} />
                     </Panel>

@@ -81,14 +81,25 @@ export function Drain({ node, onClose }: { node: string; onClose: () => void }) 
   const all = meant?.length ?? 0;
   const done = begun && leaving.length === 0;
   const stopped = begun && !done && (stop.current?.signal.aborted ?? false);
+  const running = begun && !done && !stopped;
+  useEffect(() => {
+    if (!running) return;
+    const ask = (event: BeforeUnloadEvent) => event.preventDefault();
+    window.addEventListener("beforeunload", ask);
+    return () => window.removeEventListener("beforeunload", ask);
+  }, [running]);
   return (
     <Modal
       open
+      // It goes on only while this is open: that must not end by a slip.
+      closable={!running}
+      keyboard={!running}
+      mask={{ closable: !running }}
       width={640}
       title={t("drain.title", { name: node })}
       onCancel={onClose}
       footer={
-        begun && !done && !stopped ? (
+        running ? (
           <Button
             onClick={() => {
               stop.current?.abort();
@@ -126,6 +137,7 @@ export function Drain({ node, onClose }: { node: string; onClose: () => void }) 
             {t("drain.agree")}
           </Checkbox>
         )}
+        {running && <Alert type="info" showIcon title={t("drain.here")} />}
         {begun && (
           <div role="status">
             <Progress

@@ -19,6 +19,7 @@ const KindList = page(() => import("../pages/kind-list"));
 const KindDetail = page(() => import("../pages/kind-detail"));
 const Pods = page(() => import("../pages/pods"));
 const Pod = page(() => import("../pages/pod"));
+const Deploy = page(() => import("../pages/deploy"));
 const Config = page(() => import("../pages/config"));
 const ConfigDetail = page(() => import("../pages/config-detail"));
 const Events = page(() => import("../pages/events"));
@@ -46,6 +47,7 @@ function Navigation({ kinds, failed }: { kinds: Kind[]; failed: boolean }) {
       <ul>
         <Entry href="/" text={t("nav.overview")} />
         <Entry href="/nodes" text={t("nav.nodes")} />
+        <Entry href="/deploy" text={t("nav.deploy")} />
         <Entry href="/config" text={t("nav.config")} />
         <Entry href="/events" text={t("nav.events")} />
         <Entry href="/audit" text={t("nav.audit")} />
@@ -163,6 +165,7 @@ function Pages() {
         <Route path="/pods/:ns/:name" component={Pod} />
         <Route path="/kinds/:group/:version/:plural" component={KindList} />
         <Route path="/kinds/:group/:version/:plural/:ns/:name" component={KindDetail} />
+        <Route path="/deploy" component={Deploy} />
         <Route path="/config" component={Config} />
         <Route path="/config/:plural/:ns/:name" component={ConfigDetail} />
         <Route path="/events" component={Events} />

@@ -18,9 +18,19 @@ export function reasonOf(error: unknown, words: Words): { reason: string; todo: 
   return { reason: known.message || known.reason, todo: words.t(advice(known)) };
 }
 
-export function Failed({ error, again }: { error: ApiError; again?: () => void }) {
+export function Failed({
+  error,
+  again,
+  todo: own,
+}: {
+  error: ApiError;
+  again?: () => void;
+  /** What to do here, where it is another thing than elsewhere. */
+  todo?: Key;
+}) {
   const words = useWords();
-  const { reason, todo } = reasonOf(error, words);
+  const { reason, todo: usual } = reasonOf(error, words);
+  const todo = own ? words.t(own) : usual;
   return (
     <Alert
       type="error"
