@@ -17,6 +17,7 @@ pub mod kinds;
 pub mod kv;
 pub mod label;
 pub mod lease;
+pub mod live;
 pub mod located;
 pub mod module_index;
 pub mod node_config;
