@@ -166,10 +166,9 @@ fn build(arguments: BuildArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         binary,
         playbooks: arguments.playbooks,
         images: arguments.images,
-        system: arguments.system.map(|recipe| build::SystemOptions {
-            lock: recipe.with_extension("lock"),
-            recipe,
-        }),
+        system: arguments
+            .system
+            .map(|recipe| build::SystemOptions { lock: recipe.with_extension("lock"), recipe }),
     };
     let manifest = build::build(&options, &key, &TerminalProgress::new())?;
     writeln!(

@@ -60,7 +60,10 @@ impl SystemRecipe {
             found.push("apiVersion and kind must be holdfast.io/v1 and System".into());
         }
         if !(1..=22).contains(&self.root_compression_level) {
-            found.push(format!("rootCompressionLevel {} is not in 1..22", self.root_compression_level));
+            found.push(format!(
+                "rootCompressionLevel {} is not in 1..22",
+                self.root_compression_level
+            ));
         }
         let listed = self.kernel.early.iter().chain(&self.kernel.modules);
         for name in listed.filter(|name| name.is_empty() || name.contains(['/', ' ', ','])) {

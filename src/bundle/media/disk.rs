@@ -52,7 +52,8 @@ pub(super) fn write(parts: &Parts<'_>, output: &Path) -> Result<(), MediaError> 
     let plan = DiskLayout::gpt(identity(parts))
         .partition(PartitionSpec::new(types::BIOS_BOOT, Size::MiB(1)).with_name("HF-BIOS"))
         .partition(PartitionSpec::new(types::EFI_SYSTEM, Size::Remaining).with_name(parts.label()));
-    let table = hadris_part::sync::create(&mut device, &plan).map_err(|error| layout(PathError::from(error)))?;
+    let table = hadris_part::sync::create(&mut device, &plan)
+        .map_err(|error| layout(PathError::from(error)))?;
     let both = (table.partition(0), table.partition(1));
     let (Some(bios), Some(system)) = both else { unreachable!("both were just laid out") };
     {
@@ -96,7 +97,10 @@ fn embed(parts: &Parts<'_>, bios: &Partition, output: &Path) -> Result<(), Media
         return Err(MediaError::Loader { image: "boot", reason: "it is not one sector" });
     }
     if sectors as u64 > bios.len() {
-        return Err(MediaError::Loader { image: "disk", reason: "it is larger than its partition" });
+        return Err(MediaError::Loader {
+            image: "disk",
+            reason: "it is larger than its partition",
+        });
     }
     boot[CORE_AT].copy_from_slice(&start.to_le_bytes());
     boot[DRIVE_CHECK].copy_from_slice(&[0x90, 0x90]);

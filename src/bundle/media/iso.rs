@@ -39,10 +39,9 @@ pub(super) fn write(parts: &Parts<'_>, output: &Path) -> Result<(), MediaError> 
     let mut tree = parts.tree()?;
     tree.insert(BIOS_IMAGE, Node::file(Content::bytes(parts.loader("cd")?))).map_err(layout)?;
     let hybrid = parts.loader("hybrid")?;
-    let code = hybrid.get(..BOOT_CODE_BYTES).ok_or(MediaError::Loader {
-        image: "hybrid",
-        reason: "it is shorter than a sector",
-    })?;
+    let code = hybrid
+        .get(..BOOT_CODE_BYTES)
+        .ok_or(MediaError::Loader { image: "hybrid", reason: "it is shorter than a sector" })?;
     let efi = efi_partition(parts.loader("uefi")?)?;
     let options = IsoOptions::default()
         .with_id(IsoId::Volume, parts.label())

@@ -60,7 +60,8 @@ pub fn write_medium(
     let parts = Parts::of(bundle, trusted)?;
     progress.begin("write the medium", 0);
     progress.item(&output.display().to_string());
-    let draft = bundle_file::Draft::start(output).map_err(failed("create a file beside", output))?;
+    let draft =
+        bundle_file::Draft::start(output).map_err(failed("create a file beside", output))?;
     match shape {
         Shape::Iso => iso::write(&parts, draft.path())?,
         Shape::Disk => disk::write(&parts, draft.path())?,

@@ -1,8 +1,15 @@
 //! Second stage: the machine with all its drivers, looked at and shown.
 
+use std::time::Duration;
+
 use super::fitness::problems;
 use super::wait_for_person;
 use crate::sys::appliance::{Console, Machine, Modules, survey};
+use crate::sys::waiting;
+
+/// How long parts may go on coming up, and how long none must for all to be there.
+const SETTLE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs as the first program of the bundle's root; comes back only if nothing else is left
 /// to do.
@@ -12,17 +19,25 @@ pub fn run() -> std::io::Error {
         Err(error) => return error,
     };
     match Modules::open() {
-        Ok(mut modules) => {
-            for module in modules.load_for_hardware() {
-                console.say(&format!("The kernel does not take the module {module}"));
-            }
-        }
+        Ok(mut modules) => load_all(&console, &mut modules),
         Err(error) => console.say(&format!("The list of kernel modules cannot be read: {error}")),
     }
     for line in screen(&survey()) {
         console.say(&line);
     }
     wait_for_person(&console)
+}
+
+/// Loads every driver. A loaded one brings up parts that ask for others, and controllers bring
+/// up their disks one after the other: the end is when a look finds no new part.
+fn load_all(console: &Console, modules: &mut Modules) {
+    let mut before = None;
+    waiting::wait_until(SETTLE, PAUSE, || {
+        for module in modules.load_for_hardware() {
+            console.say(&format!("The kernel does not take the module {module}"));
+        }
+        before.replace(modules.parts_seen()) == Some(modules.parts_seen())
+    });
 }
 
 /// The screen: what the machine is, and what is wrong with it.
@@ -40,7 +55,10 @@ fn screen(machine: &Machine) -> Vec<String> {
     for disk in &machine.disks {
         let content = disk.content.as_deref().unwrap_or("empty");
         let (name, bytes) = (&disk.name, size(disk.bytes));
-        lines.push(format!("  disk {name}: {bytes}, {}, {content}", named(&disk.model, &disk.serial)));
+        lines.push(format!(
+            "  disk {name}: {bytes}, {}, {content}",
+            named(&disk.model, &disk.serial)
+        ));
     }
     for card in &machine.cards {
         lines.push(format!("  network card {}: {}, {}", card.name, card.address, card.driver));
@@ -58,7 +76,11 @@ fn screen(machine: &Machine) -> Vec<String> {
 
 fn named(model: &str, serial: &str) -> String {
     let model = if model.is_empty() { "no model" } else { model };
-    if serial.is_empty() { format!("{model}, no serial") } else { format!("{model}, serial {serial}") }
+    if serial.is_empty() {
+        format!("{model}, no serial")
+    } else {
+        format!("{model}, serial {serial}")
+    }
 }
 
 fn size(bytes: u64) -> String {

@@ -10,8 +10,9 @@ use crate::model::live::MEDIUM_LABEL;
 pub fn block_devices() -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir("/sys/class/block") else { return Vec::new() };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<String> =
-        names.filter(|name| !["loop", "ram", "fd"].iter().any(|kind| name.starts_with(kind))).collect();
+    let mut names: Vec<String> = names
+        .filter(|name| !["loop", "ram", "fd"].iter().any(|kind| name.starts_with(kind)))
+        .collect();
     names.sort();
     names.into_iter().map(|name| Path::new("/dev").join(name)).collect()
 }
@@ -24,9 +25,8 @@ pub fn holdfast_label(device: &Path) -> Option<&'static str> {
         let mut bytes = vec![0; len];
         file.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
     };
-    let labelled = |bytes: &[u8]| {
-        String::from_utf8_lossy(bytes).trim_end_matches([' ', '\0']) == MEDIUM_LABEL
-    };
+    let labelled =
+        |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches([' ', '\0']) == MEDIUM_LABEL;
     // The primary descriptor stands in the sector at 16 × 2048, its label 40 bytes further.
     if let Some(descriptor) = read(32_768, 72)
         && descriptor.get(1..6) == Some(b"CD001".as_slice())

@@ -31,7 +31,8 @@ impl Console {
     /// Writes a line on every console. One that is gone takes nothing from the others.
     pub fn say(&self, line: &str) {
         for mut terminal in &self.terminals {
-            let _gone = terminal.write_all(line.as_bytes()).and_then(|()| terminal.write_all(b"\n"));
+            let _gone =
+                terminal.write_all(line.as_bytes()).and_then(|()| terminal.write_all(b"\n"));
         }
     }
 
@@ -45,7 +46,8 @@ impl Console {
                 .collect();
             poll(&mut waiting, PollTimeout::NONE)?;
             for (terminal, waited) in self.terminals.iter().zip(&waiting) {
-                let ready = waited.revents().is_some_and(|events| events.contains(PollFlags::POLLIN));
+                let ready =
+                    waited.revents().is_some_and(|events| events.contains(PollFlags::POLLIN));
                 if !ready {
                     continue;
                 }

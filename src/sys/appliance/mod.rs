@@ -16,4 +16,6 @@ pub use console::Console;
 pub use hardware::{Disk, Machine, NetworkCard, survey};
 pub use loop_device::attach;
 pub use modules::{Modules, serve_modprobe};
-pub use root::{SwitchError, enter_program, mount_kernel_views, mount_read_only, restart, turn_off};
+pub use root::{
+    SwitchError, enter_program, mount_kernel_views, mount_read_only, restart, turn_off,
+};

@@ -59,6 +59,11 @@ impl Modules {
         refused
     }
 
+    /// How many parts have asked for a module so far.
+    pub fn parts_seen(&self) -> usize {
+        self.asked.len()
+    }
+
     /// Loads what the hardware asks for that is there now and was not there before.
     pub fn load_for_hardware(&mut self) -> Vec<String> {
         let mut found = BTreeSet::new();

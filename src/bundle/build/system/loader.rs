@@ -41,9 +41,8 @@ pub(super) fn images(
         let output = work.join(name);
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let (modules, first, made) = (text(&modules), text(&first), text(&output));
-        let mut arguments = vec![
-            "-d", &modules, "-O", format, "-p", "/boot/grub", "-c", &first, "-o", &made,
-        ];
+        let mut arguments =
+            vec!["-d", &modules, "-O", format, "-p", "/boot/grub", "-c", &first, "-o", &made];
         arguments.extend(recipe.modules.iter().chain(more).map(String::as_str));
         tools.run("grub-mkimage", &arguments, work)?;
         let bytes = bundle_file::read(&output).map_err(|source| io("read", &output, source))?;

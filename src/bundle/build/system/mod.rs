@@ -27,8 +27,8 @@ pub(in crate::bundle) use archive::{Archive, pack};
 
 use super::debian::Cache;
 use super::error::BuildError;
-use super::lock::{check_system, load_lock, load_system};
 use super::error::io;
+use super::lock::{check_system, load_lock, load_system};
 use crate::bundle::progress::Progress;
 use crate::bundle::write::{Input, InputBody};
 use crate::model::bundle_manifest::PackageRecord;

@@ -14,8 +14,7 @@ use crate::sys::bundle_file::SharedFile;
 use crate::sys::bundle_tree::TreeDraft;
 
 /// Where things are mounted, each an empty folder.
-const PLACES: [&str; 10] =
-    ["dev", "etc", "mnt", "opt", "proc", "root", "run", "sys", "tmp", "var"];
+const PLACES: [&str; 10] = ["dev", "etc", "mnt", "opt", "proc", "root", "run", "sys", "tmp", "var"];
 
 /// Makes the file and answers its path.
 pub(super) fn make(
@@ -52,9 +51,24 @@ pub(super) fn make(
     let level = recipe.root_compression_level.to_string();
     let places = PLACES.map(|name| format!("{name} d 755 0 0"));
     let mut arguments = vec![
-        from.as_str(), &to, "-noappend", "-no-progress", "-quiet", "-comp", "zstd",
-        "-Xcompression-level", &level, "-all-root", "-all-time", "0", "-mkfs-time", "0",
-        "-no-xattrs", "-no-exports", "-b", "256K",
+        from.as_str(),
+        &to,
+        "-noappend",
+        "-no-progress",
+        "-quiet",
+        "-comp",
+        "zstd",
+        "-Xcompression-level",
+        &level,
+        "-all-root",
+        "-all-time",
+        "0",
+        "-mkfs-time",
+        "0",
+        "-no-xattrs",
+        "-no-exports",
+        "-b",
+        "256K",
     ];
     for place in &places {
         arguments.extend(["-p", place]);

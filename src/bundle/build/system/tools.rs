@@ -49,7 +49,12 @@ pub(super) fn lay(
 
 impl Tools {
     /// Runs a program of the tree in `at`.
-    pub(super) fn run(&self, program: &str, arguments: &[&str], at: &Path) -> Result<(), BuildError> {
+    pub(super) fn run(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        at: &Path,
+    ) -> Result<(), BuildError> {
         let libraries = self.folder.join("lib");
         let loader = libraries.join(LOADER);
         let program = self.folder.join("bin").join(program).to_string_lossy().into_owned();
