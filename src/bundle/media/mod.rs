@@ -56,6 +56,9 @@ pub fn write_medium(
     if output.exists() && !output.is_file() {
         return Err(MediaError::NotAFile { path: output.into() });
     }
+    if bundle.manifest().entry("system/kernel").is_none() {
+        return Err(MediaError::NoSystem { path: bundle.path().into() });
+    }
     bundle.verify_all(progress)?;
     let parts = Parts::of(bundle, trusted)?;
     progress.begin("write the medium", 0);

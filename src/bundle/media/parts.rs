@@ -32,11 +32,8 @@ impl std::fmt::Debug for Parts<'_> {
 }
 
 impl<'a> Parts<'a> {
-    /// Takes the parts out of a bundle that has them.
+    /// Takes the parts out of a verified bundle that has a system.
     pub(super) fn of(bundle: &'a Bundle, trusted: &TrustedKeys) -> Result<Self, MediaError> {
-        if bundle.manifest().entry("system/kernel").is_none() {
-            return Err(MediaError::NoSystem { path: bundle.path().into() });
-        }
         let binary = bundle.read_entry(BINARY_ENTRY)?;
         let keys = trusted.public_pem()?;
         let write = || {

@@ -20,7 +20,7 @@ const CD_IMAGE: usize = 150_000;
 const CORE: usize = 140_000;
 
 fn noise(len: usize, seed: u8) -> Vec<u8> {
-    (0..len).map(|at| (at as u64 * 2_654_435_761 >> 7) as u8 ^ seed).collect()
+    (0..len).map(|at| ((at as u64).wrapping_mul(2_654_435_761) >> 7) as u8 ^ seed).collect()
 }
 
 impl Fixture {
