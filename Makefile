@@ -4,6 +4,9 @@ TARGET   := x86_64-unknown-linux-musl
 BINARY   := target/$(TARGET)/release/holdfast
 BUILD    := .build
 BUNDLE   := $(BUILD)/holdfast.hfb
+# With a kernel, a root and a boot loader: for machines without any system.
+SYSTEM   := $(BUILD)/holdfast-system.hfb
+ISO      := $(BUILD)/holdfast.iso
 KEY      := $(BUILD)/signing.key
 LAB      := $(BUILD)/lab
 LAYOUT   ?= three
@@ -17,7 +20,7 @@ PAGE     := $(BUILD)/page/.source
 WEBFILES := $(shell find $(WEB) -type f -not -path '*/node_modules/*' 2>/dev/null)
 CONTENTS := $(shell find images bundle ansible-free-playbooks -type f 2>/dev/null)
 
-.PHONY: help page page-check build bundle lab lab-down test test-fast test-lab vm-test sim fix bench clean
+.PHONY: help page page-check build bundle system media lab lab-down test test-fast test-lab vm-test sim fix bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +57,17 @@ $(BUNDLE): $(BINARY) $(CONTENTS) | $(KEY)
 
 bundle: $(BUNDLE) ## the signed offline bundle
 
+$(SYSTEM): $(BINARY) $(CONTENTS) | $(KEY)
+	$(BINARY) bundle build --appliance bundle/appliance.yaml --lock bundle/packages.lock \
+	  --system bundle/system.yaml --key $(KEY) --cache $(BUILD)/cache --binary $(BINARY) -o $@
+
+system: $(SYSTEM) ## the bundle that also starts empty machines
+
+$(ISO): $(SYSTEM)
+	$(BINARY) media iso --bundle $(SYSTEM) --trust $(KEY).pub -o $@
+
+media: $(ISO) ## a bootable image of it, for CD, stick and virtual media
+
 lab: $(BUNDLE) ## three masters on this machine, with the sample deployed
 	@$(BINARY) lab down --dir $(LAB)
 	@$(BINARY) lab up --layout $(LAYOUT) --dir $(LAB) --bundle $(BUNDLE) --trust $(KEY).pub \
@@ -71,7 +85,7 @@ test-fast: ## format, clippy, unit tests, structure, simulation
 test-lab: ## real processes, namespaces and engines
 	.ci/test lab
 
-vm-test: ## real machines in QEMU: a Debian host with systemd, power cuts
+vm-test: ## real machines in QEMU: a Debian host, power cuts, machines that start from media
 	.ci/test vm
 
 sim: ## seeded faults on the store: SEEDS=n [FIRST=m] [KIND=mixed|calm|generations|paused|full]

@@ -12,6 +12,7 @@
 
 #![expect(clippy::print_stdout, reason = "a test tells how long its steps took")]
 
+mod bare;
 #[path = "existing-host/scenario.rs"]
 mod existing_host;
 #[path = "../tests/failure.rs"]
@@ -19,6 +20,8 @@ mod failure;
 mod guest;
 mod host_state;
 mod machine;
+#[path = "media/scenario.rs"]
+mod media;
 mod medium;
 mod qemu;
 mod root;
@@ -39,6 +42,12 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Two emulated machines beside each other take longer than one after the other.
     arguments.test_threads = Some(1);
-    let scenarios = vec![Trial::test("existing_host", existing_host::run)];
+    let scenarios = vec![
+        Trial::test("existing_host", existing_host::run),
+        Trial::test("iso_bios", media::iso_bios),
+        Trial::test("iso_uefi", media::iso_uefi),
+        Trial::test("disk_bios", media::disk_bios),
+        Trial::test("bad_medium", media::bad_medium),
+    ];
     libtest_mimic::run(&arguments, scenarios).exit_code()
 }

@@ -13,13 +13,14 @@ use crate::running::succeed;
 /// Label of its file system.
 pub(crate) const LABEL: &str = "hf-medium";
 
-fn from_root(variable: &str, fallback: &str) -> PathBuf {
+/// A file that a variable names, else one of this repository.
+pub(crate) fn from_root(variable: &str, fallback: &str) -> PathBuf {
     std::env::var_os(variable)
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(fallback), PathBuf::from)
 }
 
 /// The program under test: the one that Cargo built with this test unless told otherwise.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     from_root("HOLDFAST_PROGRAM", env!("CARGO_BIN_EXE_holdfast"))
 }
 

@@ -105,7 +105,7 @@ impl EntryReader {
 
     /// What to report when handing this reader to someone failed with `error`: the entry
     /// if it was wrong, `None` if the reader is innocent.
-    pub(super) fn blame(&self) -> Option<BundleError> {
+    pub fn blame(&self) -> Option<BundleError> {
         self.failed.as_ref().map(|reason| BundleError::Entry {
             path: self.path.clone(),
             name: self.name.clone(),

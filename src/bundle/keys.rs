@@ -138,6 +138,15 @@ impl TrustedKeys {
         if found { Ok(()) } else { Err("there is no PUBLIC KEY block".into()) }
     }
 
+    /// All keys in SPKI PEM, in the order in which they were added.
+    pub fn public_pem(&self) -> Result<String, KeyError> {
+        let encode = |(_, key): &(String, VerifyingKey)| {
+            key.to_public_key_pem(LineEnding::LF)
+                .map_err(|error| KeyError::Encode { reason: error.to_string() })
+        };
+        self.keys.iter().map(encode).collect()
+    }
+
     /// Identities of the keys.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|(id, _)| id.as_str())

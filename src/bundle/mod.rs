@@ -5,7 +5,7 @@
 //!  packages.lock  ─┼─ build ─ FILE (tar) ────┼─ manifest.sig    64 bytes of ed25519
 //!  images/ + key  ─┘                         └─ NAME.zst …      one zstd frame an entry
 //!                                                    │
-//!             Bundle::open ── verify_all ── extract_engine / images / playbooks
+//!             Bundle::open ── verify_all ── extract_engine / images / playbooks / write_medium
 //! ```
 //!
 //! Why a plain tar with plain ed25519: `tar` and `openssl` can check and unpack it without
@@ -22,6 +22,7 @@ mod extract;
 mod format;
 mod images;
 mod keys;
+mod media;
 mod open;
 mod progress;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use error::BundleError;
 pub use extract::{Outcome, Space};
 pub use images::{BlobInfo, BundleImages, ImageRef};
 pub use keys::{KeyError, KeyPair, TrustedKeys};
+pub use media::{MediaError, Shape, write_medium};
 pub use open::Bundle;
 pub use progress::{Progress, Silent};
 pub use write::{Input, InputBody, Release, WriteError, write_bundle};

@@ -76,6 +76,11 @@ impl Bundle {
         &self.path
     }
 
+    /// The handle that was checked.
+    pub(super) fn file(&self) -> &SharedFile {
+        &self.file
+    }
+
     /// Bytes of the whole file.
     pub fn file_size(&self) -> u64 {
         self.file.size()

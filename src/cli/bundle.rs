@@ -86,6 +86,10 @@ struct BuildArgs {
     playbooks: PathBuf,
     #[arg(long, default_value = "images")]
     images: PathBuf,
+    /// What machines without a system boot from, as a list like `bundle/system.yaml`; its
+    /// lock lies beside it. Left out, the bundle serves hosts that have a system.
+    #[arg(long)]
+    system: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +103,9 @@ struct LockArgs {
     lock: PathBuf,
     #[arg(long, default_value = ".build/cache")]
     cache: PathBuf,
+    /// Renew the lock beside this list of a system's parts, instead of the appliance's.
+    #[arg(long)]
+    system: Option<PathBuf>,
 }
 
 /// Runs the verb; output for people and scripts goes to `out`, progress to stderr.
@@ -159,6 +166,9 @@ fn build(arguments: BuildArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         binary,
         playbooks: arguments.playbooks,
         images: arguments.images,
+        system: arguments
+            .system
+            .map(|recipe| build::SystemOptions { lock: recipe.with_extension("lock"), recipe }),
     };
     let manifest = build::build(&options, &key, &TerminalProgress::new())?;
     writeln!(
@@ -174,10 +184,22 @@ fn build(arguments: BuildArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 fn lock(arguments: &LockArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let appliance = build::load_appliance(&arguments.appliance)?;
-    let before = build::load_lock(&arguments.lock).ok();
-    let lock = build::refresh(&appliance, &arguments.cache, &TerminalProgress::new())?;
-    build::write_lock(&arguments.lock, &lock)?;
+    let progress = TerminalProgress::new();
+    let path = match &arguments.system {
+        None => arguments.lock.clone(),
+        Some(recipe) => recipe.with_extension("lock"),
+    };
+    let before = build::load_lock(&path).ok();
+    let lock = match &arguments.system {
+        None => {
+            let appliance = build::load_appliance(&arguments.appliance)?;
+            build::refresh(&appliance, &arguments.cache, &progress)?
+        }
+        Some(recipe) => {
+            build::refresh_system(&build::load_system(recipe)?, &arguments.cache, &progress)?
+        }
+    };
+    build::write_lock(&path, &lock)?;
     let mut changes = 0;
     for package in &lock.packages {
         let old = before.as_ref().and_then(|lock| lock.package(&package.name));
@@ -188,7 +210,7 @@ fn lock(arguments: &LockArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         }
     }
     let count = lock.packages.len();
-    writeln!(out, "{}: {count} packages, {changes} changed", arguments.lock.display())?;
+    writeln!(out, "{}: {count} packages, {changes} changed", path.display())?;
     Ok(())
 }
 

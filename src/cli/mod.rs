@@ -10,6 +10,7 @@ pub mod connection;
 pub mod delete;
 pub mod describe;
 pub mod exit;
+mod first_program;
 pub mod get;
 pub mod host_init;
 pub mod init;
@@ -18,6 +19,7 @@ pub mod join;
 pub mod lab;
 mod logging;
 pub mod logs;
+pub mod media;
 pub mod node;
 pub mod preflight;
 pub mod printer;
@@ -51,6 +53,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Bundle(bundle::BundleArgs),
+    Media(media::MediaArgs),
     Config(config::ConfigArgs),
     Preflight(preflight::PreflightArgs),
     Init(init::InitArgs),
@@ -85,6 +88,9 @@ enum Verb {
 
 /// Runs the verb that the command line names.
 pub fn main() -> ExitCode {
+    if let Some(code) = first_program::by_name() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(refusal) => {
@@ -101,6 +107,7 @@ fn dispatch(verb: Verb) -> ExitCode {
     crate::sys::tls::install_crypto();
     match verb {
         Verb::Bundle(args) => ended(bundle::run(args, &mut printer::stdout()).map(|()| Exit::Done)),
+        Verb::Media(args) => ended(media::run(args, &mut printer::stdout())),
         Verb::Config(args) => config::run(args).into(),
         Verb::Preflight(args) => preflight::run(args).into(),
         Verb::Init(args) => ended(blocking(init::run(args))),

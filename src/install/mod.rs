@@ -1,4 +1,5 @@
-//! Makes a host a node, and undoes it: preflight, init, join, reset.
+//! Makes a host a node, and undoes it: preflight, init, join, reset. What an empty machine
+//! runs from a medium stands in `live/`.
 //!
 //! ```text
 //!  init:  verify ► preflight ► identity ► pki ► config ► playbooks ► images ► start ► record
@@ -15,6 +16,7 @@ pub mod init;
 pub mod join;
 pub mod join_service;
 mod leave;
+pub mod live;
 pub mod node_service;
 mod node_view;
 pub mod phases;

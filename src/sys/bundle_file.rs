@@ -86,6 +86,49 @@ pub fn replace_from(path: &Path, mode: u32, source: &mut dyn Read) -> io::Result
     Ok(written)
 }
 
+/// A file in the making beside its place, for writers that go back and forth in it. Dropped
+/// before [`settle`](Self::settle) it is gone and the place is as it was.
+#[derive(Debug)]
+pub struct Draft {
+    draft: tempfile::NamedTempFile,
+    place: PathBuf,
+}
+
+impl Draft {
+    /// Starts an empty file that will stand at `place`.
+    pub fn start(place: &Path) -> io::Result<Self> {
+        let folder = folder_of(place);
+        let draft = tempfile::Builder::new().prefix(".draft-").tempfile_in(folder)?;
+        Ok(Self { draft, place: place.to_path_buf() })
+    }
+
+    /// Where it is written.
+    pub fn path(&self) -> &Path {
+        self.draft.path()
+    }
+
+    /// Syncs it, puts it in its place and answers its size.
+    pub fn settle(self, mode: u32) -> io::Result<u64> {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        self.draft.as_file().set_permissions(permissions)?;
+        self.draft.as_file().sync_all()?;
+        let size = self.draft.as_file().metadata()?.len();
+        self.draft.persist(&self.place).map_err(|failed| failed.error)?;
+        File::open(folder_of(&self.place))?.sync_all()?;
+        Ok(size)
+    }
+}
+
+/// Opens a file that is there, to read and to write it.
+pub fn open_to_change(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+/// Writes over a part of a file that is there.
+pub fn write_at(path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    open_to_change(path)?.write_all_at(bytes, offset)
+}
+
 /// Writes a file that must not exist yet.
 pub fn create_new(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;

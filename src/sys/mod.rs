@@ -2,6 +2,7 @@
 
 pub mod adverse;
 pub mod announce;
+pub mod appliance;
 pub mod blob_files;
 pub mod bundle_file;
 pub mod bundle_tools;

@@ -43,6 +43,11 @@ pub enum BuildError {
     LibraryMissing { library: String, needed_by: String },
     #[error("{file} is not a readable ELF file: {reason}")]
     Elf { file: String, reason: String },
+    #[error("cannot pack the kernel's first file system")]
+    Archive {
+        #[source]
+        source: std::io::Error,
+    },
     #[error("image recipe {recipe}: {reason}")]
     Recipe { recipe: PathBuf, reason: String },
     #[error(transparent)]

@@ -12,8 +12,12 @@ use super::debian::{Cache, Content, Files, update};
 use super::error::{BuildError, io};
 use super::{elf, tree};
 use crate::bundle::progress::Progress;
-use crate::model::bundle_recipe::{Appliance, LOCK_FORMAT, Lock, LockedPackage};
+use crate::model::bundle_recipe::{Appliance, LOCK_FORMAT, Lock, LockedPackage, PackageRecipe};
+use crate::model::system_recipe::SystemRecipe;
 use crate::sys::bundle_file;
+
+/// How the names of kernel packages begin.
+const KERNEL: &str = "linux-image-";
 
 /// Reads `appliance.yaml` and reports all that is wrong with it.
 pub fn load_appliance(path: &Path) -> Result<Appliance, BuildError> {
@@ -53,13 +57,46 @@ pub fn write_lock(path: &Path, lock: &Lock) -> Result<(), BuildError> {
     bundle_file::replace(path, 0o644, text.as_bytes()).map_err(|source| io("write", path, source))
 }
 
+/// Reads `system.yaml` and reports all that is wrong with it.
+pub fn load_system(path: &Path) -> Result<SystemRecipe, BuildError> {
+    let recipe: SystemRecipe = load_yaml(path)?;
+    let problems = recipe.problems();
+    if problems.is_empty() {
+        return Ok(recipe);
+    }
+    Err(BuildError::Config { path: path.into(), reason: problems.join("; ") })
+}
+
 /// Whether the lock has what the appliance asks for.
 pub(super) fn check(appliance: &Appliance, lock: &Lock, path: &Path) -> Result<(), BuildError> {
+    check_names(&appliance.architecture, appliance.package_names(), lock, path)
+}
+
+/// Whether the lock has what the system asks for; answers its kernel.
+pub(super) fn check_system<'a>(
+    recipe: &SystemRecipe,
+    lock: &'a Lock,
+    path: &Path,
+) -> Result<&'a LockedPackage, BuildError> {
+    let names = recipe.recipes().map(|recipe| recipe.name.as_str());
+    check_names(&recipe.architecture, names, lock, path)?;
+    let mut packages = lock.packages.iter();
+    packages.find(|package| package.name.starts_with(KERNEL)).ok_or_else(|| BuildError::LockStale {
+        path: path.into(),
+        reason: "it lacks a kernel".to_owned(),
+    })
+}
+
+fn check_names<'a>(
+    architecture: &str,
+    names: impl Iterator<Item = &'a str>,
+    lock: &Lock,
+    path: &Path,
+) -> Result<(), BuildError> {
     let stale = |reason: String| BuildError::LockStale { path: path.into(), reason };
-    if lock.architecture != appliance.architecture {
+    if lock.architecture != architecture {
         return Err(stale(format!("it is for architecture {}", lock.architecture)));
     }
-    let names = appliance.package_names();
     let missing: Vec<&str> = names.filter(|name| lock.package(name).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -73,17 +110,54 @@ pub fn refresh(
     cache: &Path,
     progress: &dyn Progress,
 ) -> Result<Lock, BuildError> {
+    let files = begin(cache, progress)?;
+    let names: Vec<&str> = appliance.package_names().collect();
+    let recipes: Vec<&PackageRecipe> = appliance.engine.packages.iter().collect();
+    renew(&files, &appliance.architecture, &names, &recipes, progress)
+}
+
+/// The same for the system, with the kernel that is the distribution's present one.
+pub fn refresh_system(
+    recipe: &SystemRecipe,
+    cache: &Path,
+    progress: &dyn Progress,
+) -> Result<Lock, BuildError> {
+    let files = begin(cache, progress)?;
+    let unknown = || BuildError::PackageFile {
+        package: recipe.kernel.package.clone(),
+        file: format!("dependency on a package {KERNEL}…"),
+    };
+    let leading = files.newest(&[&recipe.kernel.package])?.pop().ok_or_else(unknown)?;
+    let depends = files.dependencies(&leading)?;
+    let kernel = depends.iter().find(|name| name.starts_with(KERNEL)).ok_or_else(unknown)?;
+    let recipes: Vec<&PackageRecipe> = recipe.recipes().collect();
+    let mut names: Vec<&str> = recipes.iter().map(|recipe| recipe.name.as_str()).collect();
+    names.push(kernel);
+    renew(&files, &recipe.architecture, &names, &recipes, progress)
+}
+
+fn begin(cache: &Path, progress: &dyn Progress) -> Result<Cache, BuildError> {
     let files = Cache::open(cache)?;
     progress.begin("resolve packages", 0);
     progress.item("package lists");
     update(Path::new("/"))?;
-    let mut closure = Closure { cache: &files, progress, known: BTreeMap::new() };
+    Ok(files)
+}
+
+/// The newest packages of these names, and those of the libraries that their files need.
+fn renew(
+    files: &Cache,
+    architecture: &str,
+    names: &[&str],
+    recipes: &[&PackageRecipe],
+    progress: &dyn Progress,
+) -> Result<Lock, BuildError> {
+    let mut closure = Closure { cache: files, progress, known: BTreeMap::new() };
     progress.item("packages of the list");
-    let names: Vec<&str> = appliance.package_names().collect();
     let mut locked: BTreeMap<String, LockedPackage> =
-        files.newest(&names)?.into_iter().map(|package| (package.name.clone(), package)).collect();
+        files.newest(names)?.into_iter().map(|package| (package.name.clone(), package)).collect();
     let mut queue = VecDeque::new();
-    for recipe in &appliance.engine.packages {
+    for recipe in recipes {
         progress.item(&recipe.name);
         let package = &locked[&recipe.name];
         let found = files.unpack(package, |path| tree::asks_for(recipe, path))?;
@@ -102,7 +176,7 @@ pub fn refresh(
     progress.end();
     Ok(Lock {
         format: LOCK_FORMAT,
-        architecture: appliance.architecture.clone(),
+        architecture: architecture.to_owned(),
         packages: locked.into_values().collect(),
     })
 }

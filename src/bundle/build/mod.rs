@@ -3,7 +3,8 @@
 //! ```text
 //!  fetch (debian) ─► unpack (tree) ─► patch ELF files (elf) ─┐
 //!  recipes ─► OCI layout (image) ────────────────────────────┼─► write_bundle
-//!  playbooks, binary ────────────────────────────────────────┘
+//!  playbooks, binary ────────────────────────────────────────┤
+//!  kernel, root, boot loader (system), if asked for ──────────┘
 //! ```
 //!
 //! Why packages of a distribution: a bank can trace every engine file to a signed source
@@ -17,13 +18,15 @@ mod elf;
 mod error;
 mod image;
 mod lock;
+mod system;
 mod tree;
 
 use std::path::{Path, PathBuf};
 
 pub use error::BuildError;
 pub use image::{BuiltImage, build_image, layout_inputs};
-pub use lock::{load_appliance, load_lock, refresh, write_lock};
+pub use lock::{load_appliance, load_lock, load_system, refresh, refresh_system, write_lock};
+pub(super) use system::{Archive, pack};
 
 use super::keys::KeyPair;
 use super::progress::Progress;
@@ -46,6 +49,15 @@ pub struct BuildOptions {
     pub programs: PathBuf,
     pub playbooks: PathBuf,
     pub images: PathBuf,
+    /// What makes machines without a system boot, if the bundle is to carry it.
+    pub system: Option<SystemOptions>,
+}
+
+/// The list of the system's parts, and its lock.
+#[derive(Clone, Debug)]
+pub struct SystemOptions {
+    pub recipe: PathBuf,
+    pub lock: PathBuf,
 }
 
 /// Builds and signs a bundle.
@@ -72,7 +84,18 @@ pub fn build(
     let engine = tree::build(&appliance, &lock, &cache, work.path(), progress)?;
     inputs.extend(engine);
 
-    let release = release(&appliance, &lock);
+    let mut release = release(&appliance, &lock);
+    let system = match &options.system {
+        None => None,
+        Some(SystemOptions { recipe, lock }) => {
+            Some(system::build(recipe, lock, &options.cache, &options.binary, progress)?)
+        }
+    };
+    // Its files must be there until the bundle is written.
+    if let Some(system) = &system {
+        inputs.extend(system.inputs.iter().cloned());
+        release.packages.extend(system.packages.iter().cloned());
+    }
     Ok(write_bundle(&options.output, inputs, &release, key, progress)?)
 }
 

@@ -28,7 +28,7 @@ pub(super) fn build(
     progress: &dyn Progress,
 ) -> Result<Vec<Input>, BuildError> {
     progress.begin("build the engine's tree", 0);
-    let files = collect(appliance, lock, cache, progress)?;
+    let files = engine_files(appliance, lock, cache, progress)?;
     check_closed(&files)?;
     let patchelf = tool(appliance, lock, cache, work, "patchelf")?;
     let mut inputs = Vec::new();
@@ -52,20 +52,34 @@ pub(super) fn build(
     Ok(inputs)
 }
 
-/// All files of the tree by their place in it.
-fn collect(
+/// All files of the engine's tree by their place in it.
+fn engine_files(
     appliance: &Appliance,
     lock: &Lock,
     cache: &Cache,
     progress: &dyn Progress,
 ) -> Result<Files, BuildError> {
+    let shipped = lock.packages.iter().filter(|package| !appliance.tools.contains(&package.name));
+    let recipes: Vec<&PackageRecipe> = appliance.engine.packages.iter().collect();
+    let mut files = collect(&recipes, shipped, cache, progress)?;
+    for (path, target) in &appliance.engine.links {
+        files.insert(path.clone(), Content::Link(target.clone()));
+    }
+    Ok(files)
+}
+
+/// The files of a tree by their place in it: what recipes take of their packages, every
+/// package's libraries and its copyright file.
+pub(super) fn collect<'a>(
+    recipes: &[&PackageRecipe],
+    packages: impl Iterator<Item = &'a LockedPackage>,
+    cache: &Cache,
+    progress: &dyn Progress,
+) -> Result<Files, BuildError> {
     let mut files = Files::new();
-    for package in &lock.packages {
-        if appliance.tools.contains(&package.name) {
-            continue;
-        }
+    for package in packages {
         progress.item(&package.name);
-        let recipe = appliance.engine.packages.iter().find(|recipe| recipe.name == package.name);
+        let recipe = recipes.iter().find(|recipe| recipe.name == package.name);
         let copyright = format!("usr/share/doc/{}/copyright", package.name);
         // One pass for all, because unpacking is what takes the time.
         let found = cache.unpack(package, |path| {
@@ -81,9 +95,6 @@ fn collect(
         if let Some(content @ Content::File { .. }) = found.get(&copyright) {
             files.insert(format!("share/doc/{}/copyright", package.name), content.clone());
         }
-    }
-    for (path, target) in &appliance.engine.links {
-        files.insert(path.clone(), Content::Link(target.clone()));
     }
     Ok(files)
 }
@@ -147,7 +158,7 @@ pub(super) fn library<'a>(files: &'a Files, soname: &str) -> Option<&'a [u8]> {
 }
 
 /// Fails with the first library that a file of the tree needs and the tree lacks.
-fn check_closed(files: &Files) -> Result<(), BuildError> {
+pub(super) fn check_closed(files: &Files) -> Result<(), BuildError> {
     let there: BTreeSet<&str> = files.keys().filter_map(|path| path.strip_prefix("lib/")).collect();
     for (name, content) in files {
         let Content::File { bytes, .. } = content else { continue };
@@ -179,13 +190,18 @@ fn tool(
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
+    write_with(path, 0o644, bytes)
+}
+
+/// Writes a new file of a tree and makes the folders that lead to it.
+pub(super) fn write_with(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), BuildError> {
     let folder = bundle_file::folder_of(path);
     bundle_file::create_folder(&folder).map_err(|source| io("create", &folder, source))?;
-    bundle_file::create_new(path, 0o644, bytes).map_err(|source| io("write", path, source))
+    bundle_file::create_new(path, mode, bytes).map_err(|source| io("write", path, source))
 }
 
 /// Whether `path` is `pattern`, whose last part may hold one `*`.
-fn matches(pattern: &str, path: &str) -> bool {
+pub(super) fn matches(pattern: &str, path: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else { return pattern == path };
     let middle = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
     middle.is_some_and(|middle| !middle.contains('/'))

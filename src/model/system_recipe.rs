@@ -1,0 +1,79 @@
+//! `system.yaml`: what a bundle carries so that a machine without any system can boot.
+//!
+//! Why beside `appliance.yaml` and with a lock of its own: hosts that have a system need
+//! none of it, and a kernel is larger than everything else together.
+//! Invariant: unknown keys are refused.
+//! Not here: making it (`bundle/build/system`).
+
+use serde::{Deserialize, Serialize};
+
+use super::bundle_recipe::PackageRecipe;
+
+/// `system.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SystemRecipe {
+    /// `holdfast.io/v1`.
+    pub api_version: String,
+    /// `System`.
+    pub kind: String,
+    /// Debian's name of the architecture.
+    pub architecture: String,
+    pub kernel: KernelRecipe,
+    pub loader: LoaderRecipe,
+    /// Programs that the build itself runs, with the libraries that the lock finds for them.
+    pub tools: Vec<PackageRecipe>,
+    /// zstd's level of the root, 1 to 22.
+    pub root_compression_level: u32,
+}
+
+/// The kernel and those of its modules that are taken, each with what it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KernelRecipe {
+    /// The package that depends on the distribution's present kernel.
+    pub package: String,
+    /// What is needed to reach disks, media and keyboards: loaded before the root is there.
+    pub early: Vec<String>,
+    /// What the root has besides. The last part of a name may hold one `*`.
+    pub modules: Vec<String>,
+}
+
+/// The boot loader's images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoaderRecipe {
+    /// GRUB's modules for every firmware.
+    pub modules: Vec<String>,
+    /// Those that only a BIOS needs, and only UEFI.
+    pub bios_modules: Vec<String>,
+    pub uefi_modules: Vec<String>,
+    /// Where the modules come from.
+    pub packages: Vec<PackageRecipe>,
+}
+
+impl SystemRecipe {
+    /// Everything that is wrong with the list, for one report.
+    pub fn problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.api_version != "holdfast.io/v1" || self.kind != "System" {
+            found.push("apiVersion and kind must be holdfast.io/v1 and System".into());
+        }
+        if !(1..=22).contains(&self.root_compression_level) {
+            found.push(format!(
+                "rootCompressionLevel {} is not in 1..22",
+                self.root_compression_level
+            ));
+        }
+        let listed = self.kernel.early.iter().chain(&self.kernel.modules);
+        for name in listed.filter(|name| name.is_empty() || name.contains(['/', ' ', ','])) {
+            found.push(format!("kernel module {name:?} is not a name"));
+        }
+        found
+    }
+
+    /// Packages whose files are listed.
+    pub fn recipes(&self) -> impl Iterator<Item = &PackageRecipe> {
+        self.tools.iter().chain(&self.loader.packages)
+    }
+}
