@@ -2,12 +2,13 @@
 //!
 //! | floor | folder | holds |
 //! |---|---|---|
-//! | 5 | `main` | the beginning |
-//! | 4 | `app` | what is shown to whom |
-//! | 3 | `pages/` | one file for each page |
+//! | 6 | `main` | the beginning |
+//! | 5 | `app` | what is shown to whom |
+//! | 4 | `pages/` | one file for each page |
+//! | 3 | `deploy/` | a text that is deployed: read, checked, edited, compared, applied |
 //! | 2 | `parts/` | what pages are made of; `shell` alone names the pages, to load them |
 //! | 1 | `session`, `theme`, `csp` | who is here |
-//! | 0 | `api/`, `i18n/` | the server's side, and the words |
+//! | 0 | `api/`, `i18n/`, `draft` | the server's side, the words, what somebody is writing |
 
 use std::fs;
 use std::path::Path;
@@ -17,12 +18,13 @@ use crate::rules;
 
 fn floor(module: &str) -> Option<u8> {
     Some(match module {
-        "main" => 5,
-        "app" => 4,
-        "pages" => 3,
+        "main" => 6,
+        "app" => 5,
+        "pages" => 4,
+        "deploy" => 3,
         "parts" => 2,
         "session" | "theme" | "csp" => 1,
-        "api" | "i18n" => 0,
+        "api" | "i18n" | "draft" => 0,
         _ => return None,
     })
 }

@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use axum::routing::{any, get};
 use axum::{Router, middleware};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, Request, StatusCode, header};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -449,10 +449,10 @@ async fn a_conversation_learns_of_its_sessions_end() {
     let answer = node.router.clone().oneshot(request).await.unwrap();
     assert_eq!(answer.status(), StatusCode::SWITCHING_PROTOCOLS);
     let end = answer.extensions().get::<SessionEnd>().cloned().unwrap();
-    let over = tokio::spawn(end.over());
+    assert!(end.clone().over().now_or_never().is_none(), "the session still holds");
     let request = node.page_asks("DELETE", SESSION, Some(&id)).body(Body::empty()).unwrap();
     assert_eq!(node.ask(request).await.0, StatusCode::OK);
-    over.await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), end.over()).await.unwrap();
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ import { quietFor, somebodyIsHere } from "./api/activity";
 import { connection } from "./api/connection";
 import { json, onSessionLost, SESSION } from "./api/http";
 import { forgetAll } from "./api/live";
-import { forgetDraft } from "./deploy/draft";
+import { forgetDraft } from "./draft";
 
 export interface Session {
   signedIn: boolean;
