@@ -19,8 +19,16 @@ struct Fixture {
 const CD_IMAGE: usize = 150_000;
 const CORE: usize = 140_000;
 
+/// Bytes that no packer makes smaller.
 fn noise(len: usize, seed: u8) -> Vec<u8> {
-    (0..len).map(|at| ((at as u64).wrapping_mul(2_654_435_761) >> 7) as u8 ^ seed).collect()
+    let mut state = u64::from(seed) + 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..len).map(|_| next()).collect()
 }
 
 impl Fixture {
