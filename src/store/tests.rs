@@ -8,6 +8,7 @@ mod generations;
 mod hash;
 mod leases;
 mod members;
+mod modes;
 mod quorum;
 mod rot;
 mod snapshots;
@@ -180,6 +181,19 @@ impl Cluster {
         self.hub.members.lock().unwrap().remove(&member);
         let store = self.stores.remove(&member).unwrap();
         drop(store);
+    }
+
+    /// Who leads, whether it may answer or not.
+    async fn leader_now(&self) -> u64 {
+        let started = Instant::now();
+        loop {
+            let leading = self.stores.iter().find(|(_, store)| store.is_leader());
+            if let Some((member, _)) = leading {
+                return *member;
+            }
+            assert!(started.elapsed() < PATIENCE, "no leader");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) async fn leader(&self) -> u64 {
