@@ -48,11 +48,9 @@ impl DrSpec {
 }
 
 impl Cluster {
-    /// The commit mode that the file names, or the one that goes with its sites.
+    /// The commit mode that the file names; without a word a majority, as in one site.
     pub fn commit_mode(&self) -> CommitMode {
-        let fitting =
-            if self.sites.len() == 2 { CommitMode::RemoteSync } else { CommitMode::Majority };
-        self.dr.commit_mode.unwrap_or(fitting)
+        self.dr.commit_mode.unwrap_or_default()
     }
 }
 

@@ -40,6 +40,8 @@ struct Hub {
     members: Mutex<BTreeMap<u64, Weak<Store>>>,
     /// Members that nobody hears and that hear nobody.
     silent: Mutex<BTreeSet<u64>>,
+    /// The same, and callers are told as soon as they asked to be.
+    cut_off: Mutex<BTreeSet<u64>>,
 }
 
 /// One member's way to the others.
@@ -62,6 +64,14 @@ impl PeerNetwork for Line {
             let silent = self.hub.silent.lock().unwrap();
             silent.contains(&self.from) || silent.contains(&member.0)
         };
+        let cut_off = {
+            let cut_off = self.hub.cut_off.lock().unwrap();
+            cut_off.contains(&self.from) != cut_off.contains(&member.0)
+        };
+        if cut_off {
+            tokio::time::sleep(deadline).await;
+            return Err(PeerError::NoAnswer { member, address, reason: "it is cut off".into() });
+        }
         if !cut {
             return self.hub.call(target, message, deadline).await;
         }

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use holdfast::base::ids::MemberId;
 use holdfast::logic::remote_sync::{CommitMode, Footing, durable_on_two};
 use holdfast::model::kv::{EventKind, KeyValue, Op, TxnRequest};
+use holdfast::model::recovery::MemberSummary;
 use holdfast::store::{Replay, Standing, StoppedMember, Store};
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -297,7 +298,7 @@ async fn kill_everything(sim: &Sim) -> Result<(), String> {
 /// Whether the longer log of two disks holds all revisions up to `answered`.
 async fn gives_back(sim: &Sim, pair: [u64; 2], answered: i64) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| error.to_string();
-    let mut longest = None;
+    let mut longest: Option<(_, MemberSummary, StoppedMember, tempfile::TempDir)> = None;
     for place in pair {
         let dir = tempfile::tempdir().map_err(|error| failed(&error))?;
         let path = dir.path().join("store");

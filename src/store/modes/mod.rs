@@ -21,6 +21,7 @@ mod tell;
 mod wish;
 
 use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -29,6 +30,9 @@ use lead::Lead;
 pub use report::{CenterLag, LeaderView, Replication, Standing};
 pub(crate) use wish::CommitmentWish;
 
+use super::message::{Answer, Request};
+use super::outbound::CallError;
+use super::shared::Shared;
 use crate::logic::remote_sync::RemoteClaim;
 
 /// What a member keeps for the modes.
@@ -56,6 +60,20 @@ impl Default for Modes {
             wanted: Notify::new(),
             wall: OnceLock::new(),
         }
+    }
+}
+
+impl Shared {
+    /// Calls a member; the network's own deadline is not trusted to be exact. None if no
+    /// answer came in time.
+    async fn call_within(
+        &self,
+        member: u64,
+        request: Request,
+        deadline: Duration,
+    ) -> Option<Result<Answer, CallError>> {
+        let called = self.outbound.call_member(member, request, deadline);
+        tokio::time::timeout(deadline, called).await.ok()
     }
 }
 

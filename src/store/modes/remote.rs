@@ -43,10 +43,8 @@ impl Shared {
         let promised = if leader == self.identity.member {
             self.promise_here().await
         } else {
-            match self.outbound.call_member(leader.0, Request::Promise, ANSWER).await {
-                Ok(Answer::Promise { given }) => given,
-                Ok(_) | Err(_) => false,
-            }
+            let answer = self.call_within(leader.0, Request::Promise, ANSWER).await;
+            matches!(answer, Some(Ok(Answer::Promise { given: true })))
         };
         if promised {
             self.modes.claim().promised(asked_ms);

@@ -120,9 +120,9 @@ impl Store {
         let leader = match leader {
             Some(leader) if leader == own => shared.leader_view().await,
             Some(leader) => {
-                match shared.outbound.call_member(leader.0, Request::Replication, deadline).await {
-                    Ok(Answer::Replication(view)) => view.map(|view| *view),
-                    Ok(_) | Err(_) => None,
+                match shared.call_within(leader.0, Request::Replication, deadline).await {
+                    Some(Ok(Answer::Replication(view))) => view.map(|view| *view),
+                    Some(_) | None => None,
                 }
             }
             None => None,

@@ -77,9 +77,9 @@ impl Shared {
                 let told = tokio::select! {
                     biased;
                     () = shared.cancel.cancelled() => return,
-                    told = shared.outbound.call_member(member, word, WORD) => told,
+                    told = shared.call_within(member, word, WORD) => told,
                 };
-                if let Err(error) = told {
+                if let Some(Err(error)) = told {
                     tracing::trace!(%error, "a word of what may be shown was lost");
                 }
                 under_way.peers().remove(&member);

@@ -124,10 +124,11 @@ impl Shared {
                 }
                 Some(leader) => {
                     let request = Request::Commitment(wish.clone());
-                    match self.outbound.call_member(leader.0, request, ROUND * 2).await {
-                        Ok(Answer::Changed(done)) => done,
-                        Ok(answer) => Err(later(format!("unexpected answer {answer:?}"))),
-                        Err(error) => Err(later(error)),
+                    match self.call_within(leader.0, request, ROUND * 2).await {
+                        Some(Ok(Answer::Changed(done))) => done,
+                        Some(Ok(answer)) => Err(later(format!("unexpected answer {answer:?}"))),
+                        Some(Err(error)) => Err(later(error)),
+                        None => Err(later("the leader did not answer in time")),
                     }
                 }
             };

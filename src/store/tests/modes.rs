@@ -18,16 +18,10 @@ async fn two_sites() -> Cluster {
     cluster
 }
 
-/// Keeps the remote members from everybody, or lets them back.
+/// Cuts the remote members off from the city, or lets them back.
 fn cut_off(cluster: &Cluster, is_cut: bool) {
-    let mut silent = cluster.hub.silent.lock().unwrap();
-    for member in [3, 4] {
-        if is_cut {
-            silent.insert(member);
-        } else {
-            silent.remove(&member);
-        }
-    }
+    let cut = if is_cut { [3, 4].into() } else { Default::default() };
+    *cluster.hub.cut_off.lock().unwrap() = cut;
 }
 
 async fn until(what: &str, is_so: impl Fn() -> bool) {

@@ -53,6 +53,7 @@ fn set_mode(lab: &Lab, mode: &str) -> Outcome {
 }
 
 pub(crate) fn the_remote_center_counts_as_the_mode_says(lab: &Lab) -> Outcome {
+    set_mode(lab, "remote-sync")?;
     footing(lab, "b1", "synchronous")?;
     eventually("nothing is wrong", PATIENCE, || {
         let (status, code) = dr_status(lab, "b1")?;
