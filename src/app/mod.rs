@@ -4,6 +4,8 @@ mod adapters;
 pub mod clean_up;
 mod config;
 pub mod control_nodes;
+mod dr;
+mod dr_view;
 mod image_gc;
 mod image_import;
 mod in_process;

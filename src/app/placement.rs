@@ -21,6 +21,7 @@ use crate::base::chain::chain;
 use crate::base::ids::MemberId;
 use crate::logic::placement::{Seat, wanted_voters};
 use crate::model::cluster_record::{CLUSTER_KEY, ClusterRecord, NODES_PREFIX, NodeRecord};
+use crate::model::commit_mode::CommitMode;
 use crate::model::kv::RangeRequest;
 use crate::store::{Kv, MemberInfo, Store, StoreError};
 
@@ -29,6 +30,9 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// How long a member is silent before its vote may be taken, and answers again before it
 /// counts as there.
 const HOLD_OFF: Duration = Duration::from_secs(15);
+
+/// How long naming the remote center may hold up the votes; promises run out meanwhile.
+const REMOTE_LIMIT: Duration = Duration::from_secs(8);
 
 /// How long a change is waited for before the members are looked at again.
 const CHANGE_LIMIT: Duration = Duration::from_secs(30);
@@ -73,6 +77,7 @@ impl Placement {
             return Ok(());
         };
         let nodes = self.nodes().await?;
+        self.place_remote(&cluster, &nodes, &members).await;
         let place = |member: MemberId| {
             nodes.iter().find(|node| node.member_id == Some(member) && !node.leaving)
         };
@@ -125,6 +130,34 @@ impl Placement {
         let listed = |id: &MemberId| members.iter().any(|member| member.member == *id);
         self.answering.retain(|id, _| listed(id));
         self.alive.retain(|id, _| listed(id));
+    }
+
+    /// Tells the store who is of the other site, and the mode that the cluster file names.
+    async fn place_remote(
+        &self,
+        cluster: &ClusterRecord,
+        nodes: &[NodeRecord],
+        members: &[MemberInfo],
+    ) {
+        let cluster = &cluster.cluster;
+        let primary = cluster.sites.first().map(|site| &site.name);
+        // With three sites it is not said which one a failover would go to.
+        let two = cluster.sites.len() == 2;
+        let standing = |member: &&MemberInfo| {
+            let node = nodes.iter().find(|node| node.member_id == Some(member.member));
+            node.is_some_and(|node| node.joined && !node.leaving && Some(&node.site) != primary)
+        };
+        let remote = members.iter().filter(|_| two).filter(standing);
+        let remote = remote.map(|member| member.member).collect();
+        let mode = if two { cluster.commit_mode() } else { CommitMode::Majority };
+        let placed = self.store.place_remote(mode, remote);
+        match tokio::time::timeout(REMOTE_LIMIT, placed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(error = chain(&error), "the remote center is named later");
+            }
+            Err(_) => tracing::debug!("the remote center is named later"),
+        }
     }
 
     async fn cluster(&self) -> Result<Option<ClusterRecord>, StoreError> {

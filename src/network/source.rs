@@ -291,6 +291,7 @@ impl<K: DeserializeOwned + PartialEq + Send + Sync + 'static> Source<K> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::client::fake::FakeApi;
@@ -325,7 +326,7 @@ mod tests {
         api.create(&resource, Some("shop"), &pod("a", None)).await.unwrap();
         let (source, mut view) = pods(api.clone());
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(source.run_when_wanted(cancel.clone()));
+        let task = TaskTracker::new().spawn(source.run_when_wanted(cancel.clone()));
         tokio::task::yield_now().await;
         assert!(view.current().is_none(), "nobody asked");
         view.want();

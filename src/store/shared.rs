@@ -26,6 +26,7 @@ use super::incoming::IncomingSlot;
 use super::loan::Loan;
 use super::log::{Identity, LogFile};
 use super::message::{Answer, Request};
+use super::modes::Modes;
 use super::outbound::Outbound;
 use super::quorum::Quorum;
 use super::read_gate::ReadGate;
@@ -82,6 +83,8 @@ pub(super) struct Shared {
     /// Membership changes are made one at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) generations: Arc<Generations>,
+    /// Of the commit modes.
+    pub(super) modes: Modes,
     /// A copy of the state that another member is fetching.
     pub(super) loan: tokio::sync::Mutex<Option<Loan>>,
 }

@@ -25,6 +25,7 @@ mod history;
 mod kind;
 mod mixed;
 mod model;
+mod modes;
 mod net;
 mod operator;
 mod paused;
@@ -101,7 +102,8 @@ fn one_seed_is_one_run_byte_for_byte() {
 #[test]
 fn every_planted_fault_is_caught() {
     for (plant, name) in Plant::ALL {
-        let job = |seed| Job { seed, kind: Kind::Mixed, plant: *plant };
+        let kind = if *plant == Plant::FalseProof { Kind::Modes } else { Kind::Mixed };
+        let job = |seed| Job { seed, kind, plant: *plant };
         let jobs: Vec<Job> = (1..=PLANT_SEEDS).map(job).collect();
         let caught = Mutex::new(None);
         run_all(&jobs, |outcome| {

@@ -6,6 +6,7 @@ mod bad_bundles;
 mod bad_hosts;
 mod bad_tokens;
 mod beside_docker;
+mod commit_modes;
 mod containers;
 mod custom;
 mod etcd;
