@@ -120,11 +120,15 @@ async fn set_mode(sim: &Sim, mode: CommitMode) -> Result<(), String> {
         let set = move |store: Arc<Store>| async move {
             store.set_commit_mode(mode, "the simulation", "a test").await
         };
-        if let Some(Ok(())) = sim.ask(sim.leader().unwrap_or(1), set).await {
+        sim.start_all().await?;
+        let leader = sim.leader().unwrap_or(1);
+        let answer = sim.ask(leader, set).await;
+        if let Some(Ok(())) = answer {
             return Ok(());
         }
         if now_ms() > end {
-            return Err(format!("{} cannot be set on a cluster that is well", mode.name()));
+            let name = mode.name();
+            return Err(format!("{leader} answers to {name}: {answer:?}; {:?}", sim.statuses()));
         }
         sleep(Duration::from_millis(500)).await;
     }
