@@ -52,8 +52,10 @@ fn set_mode(lab: &Lab, mode: &str) -> Outcome {
     .map(drop)
 }
 
-pub(crate) fn the_remote_center_counts_as_the_mode_says(lab: &Lab) -> Outcome {
-    set_mode(lab, "remote-sync")?;
+pub(crate) fn the_remote_center_counts_as_the_mode_says() -> Outcome {
+    let lab = &Lab::up("two-site", false)?;
+    eventually("a write", PATIENCE, || lab.fresh_write())?;
+    eventually("the remote center can be counted", PATIENCE, || set_mode(lab, "remote-sync"))?;
     footing(lab, "b1", "synchronous")?;
     eventually("nothing is wrong", PATIENCE, || {
         let (status, code) = dr_status(lab, "b1")?;
@@ -62,7 +64,9 @@ pub(crate) fn the_remote_center_counts_as_the_mode_says(lab: &Lab) -> Outcome {
     })?;
     cut_off_in_remote_sync(lab)?;
     cut_off_in_max_protection(lab)?;
-    the_city_is_killed(lab)
+    the_city_is_killed(lab)?;
+    let facts = lab.facts()?;
+    ensure(facts["outboundPackets"] == 0, || facts.to_string())
 }
 
 fn cut_off_in_remote_sync(lab: &Lab) -> Outcome {

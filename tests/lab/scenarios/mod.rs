@@ -128,6 +128,12 @@ pub(crate) fn all() -> Vec<Trial> {
             "t57_two_sites_bear_the_loss_of_a_center_and_take_it_back",
             two_site::a_center_is_lost_and_comes_back,
         ),
+        // Only by name (`--ignored`) until it has been seen to pass.
+        Trial::test(
+            "t58_the_remote_center_counts_as_the_commit_mode_says",
+            commit_modes::the_remote_center_counts_as_the_mode_says,
+        )
+        .with_ignored_flag(true),
         Trial::test("t70_init_and_join_finish_after_kills", interrupted::init_and_join),
         Trial::test("t71_import_finishes_after_kills", import_kills::import_finishes),
         on("t80_no_packet_left_the_lab_in_all_this", outbound::none_in_all_this),

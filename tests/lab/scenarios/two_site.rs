@@ -3,7 +3,6 @@
 use libtest_mimic::Failed;
 use serde_json::Value;
 
-use super::commit_modes;
 use crate::harness::{Lab, Outcome, PATIENCE, ensure, eventually, failed, succeed};
 
 /// A node that stays, and whom everybody is asked through.
@@ -58,7 +57,6 @@ pub(crate) fn a_center_is_lost_and_comes_back() -> Outcome {
     for node in ["a1", "a2", "b1", "b2", "c1", "c2", "c3"] {
         eventually(&format!("{node} serves all of it"), PATIENCE, || lab.serves(node, last))?;
     }
-    commit_modes::the_remote_center_counts_as_the_mode_says(&lab)?;
-    let facts = lab.facts()?;
+    let facts = lab_status(&lab)?;
     ensure(facts["outboundPackets"] == 0, || facts.to_string())
 }
