@@ -156,7 +156,7 @@ impl Shared {
             .status()
             .members
             .iter()
-            .filter_map(|member| Some((member.member.0, member.matched.unwrap_or(0).min(last))))
+            .map(|member| (member.member.0, member.matched.unwrap_or(0).min(last)))
             .collect();
         let now_ms = self.modes.now_ms();
         let (safe, waiting_ms, promised_ms, ages) = {

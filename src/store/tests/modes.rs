@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio_util::task::TaskTracker;
+
 use super::{Cluster, PATIENCE, get, put};
 use crate::base::ids::MemberId;
 use crate::logic::remote_sync::{CommitMode, Footing};
@@ -55,7 +57,7 @@ async fn the_city_waits_falls_back_and_returns_and_under_max_protection_it_stops
     let since = Instant::now();
     let before = city.standing().shown;
     let writing = city.clone();
-    let write = tokio::spawn(async move { writing.txn(put("a", "3")).await });
+    let write = TaskTracker::new().spawn(async move { writing.txn(put("a", "3")).await });
     // Nothing of it is seen before the city may go on alone.
     while !write.is_finished() {
         let stale = RangeRequest { serializable: true, ..RangeRequest::key("a") };
