@@ -41,6 +41,15 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemoteAddress(pub SocketAddr);
 
+impl RemoteAddress {
+    /// The address without the port, by which tries to sign in are counted; empty where no
+    /// listener of ours took the request in.
+    pub(crate) fn source(extensions: &http::Extensions) -> String {
+        let remote = extensions.get::<Self>();
+        remote.map(|remote| remote.0.ip().to_string()).unwrap_or_default()
+    }
+}
+
 /// Says when the listener stops; for connections that outlive their request.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopping(pub(crate) CancellationToken);

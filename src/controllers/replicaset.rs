@@ -13,9 +13,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::expectations::Belief;
 use super::informers::Informers;
 use super::pod_control::{self, PodControl};
-use super::runner::{Act, Controller, ControllerError, Input, Requeue};
+use super::runner::{Act, Controller, ControllerError, Input, PACE_OF_SETS, Requeue};
 use super::status;
-use crate::base::limits;
 use crate::client::api::{ApiError, SharedApi};
 use crate::client::events::EventRecorder;
 use crate::client::key::ObjectKey;
@@ -78,7 +77,7 @@ impl Controller for ReplicaSets {
     }
 
     fn pace(&self) -> Option<Pace> {
-        Some(Pace { burst: limits::CONTROLLER_PACE_BURST, every: limits::CONTROLLER_PACE })
+        Some(PACE_OF_SETS)
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ControllerError> {

@@ -31,6 +31,10 @@ use crate::client::informer::{Cached, Informer};
 use crate::client::key::ObjectKey;
 use crate::logic::workqueue::{Pace, WorkQueue};
 
+/// Of those whose pods change all the time.
+pub(super) const PACE_OF_SETS: Pace =
+    Pace { burst: limits::CONTROLLER_PACE_BURST, every: limits::CONTROLLER_PACE };
+
 /// What a reconcile could not do, and to which object.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {object}")]

@@ -326,7 +326,8 @@ mod tests {
         api.create(&resource, Some("shop"), &pod("a", None)).await.unwrap();
         let (source, mut view) = pods(api.clone());
         let cancel = CancellationToken::new();
-        let task = TaskTracker::new().spawn(source.run_when_wanted(cancel.clone()));
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(source.run_when_wanted(cancel.clone()));
         tokio::task::yield_now().await;
         assert!(view.current().is_none(), "nobody asked");
         view.want();
@@ -341,6 +342,6 @@ mod tests {
         api.delete(&resource, Some("shop"), "a", &Default::default()).await.unwrap();
         names(&mut other, &["uid-2"]).await;
         cancel.cancel();
-        task.await.unwrap();
+        while tasks.join_next().await.is_some() {}
     }
 }

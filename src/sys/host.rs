@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::FsFlags;
 
+use super::host_files::HostFiles;
+
 /// The file whose presence says that this host is a set of namespaces of a lab.
 pub const LAB_HOST_FILE: &str = "/etc/holdfast-lab-host";
 /// The same, as an environment variable.
@@ -77,12 +79,8 @@ pub fn distribution() -> (String, String) {
 
 /// `(total, available)` bytes of memory.
 pub fn memory_bytes() -> Option<(u64, u64)> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let field = |key: &str| -> Option<u64> {
-        let rest = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-        Some(rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
-    };
-    Some((field("MemTotal")?, field("MemAvailable")?))
+    let files = HostFiles::here();
+    Some((files.memory("MemTotal")?, files.memory("MemAvailable")?))
 }
 
 /// The file system a path is on, or would be on once created.

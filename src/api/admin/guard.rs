@@ -47,10 +47,6 @@ pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
         .map(|(_, value)| value)
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name).map(|value| value.to_str().unwrap_or("unreadable"))
-}
-
 fn changes(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD)
 }
@@ -59,8 +55,8 @@ fn upgrades(headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE)
 }
 
-pub(super) fn refuse(code: StatusCode, reason: &str, message: &str) -> Response {
-    let status = Status::failure(code.as_u16(), reason, message);
+pub(super) fn refused(status: &Status) -> Response {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (code, Json(status)).into_response()
 }
 
@@ -68,7 +64,7 @@ pub(super) fn refuse(code: StatusCode, reason: &str, message: &str) -> Response 
 pub(super) fn from_elsewhere() -> Response {
     let message = "this request comes from a page of another site, or does not say that it comes \
                    from the admin page of this node";
-    refuse(StatusCode::FORBIDDEN, "Forbidden", message)
+    refused(&Status::failure(403, "Forbidden", message))
 }
 
 /// What holds a request back that has a cookie.
@@ -94,7 +90,7 @@ async fn check(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
     if !defended(&request, from) {
         return from_elsewhere();
     }
-    let watches = text(request.headers(), PAGE_HEADER) == Some("watching");
+    let watches = request.headers().get(PAGE_HEADER).is_some_and(|value| value == "watching");
     let signs_in = path == super::session::PATH;
     let found = door.find(&id, peer.as_ref(), !watches).await;
     let mut request = request;
@@ -110,11 +106,10 @@ async fn check(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
             bounded(next.run(request).await, &session)
         }
         None if signs_in => next.run(request).await,
-        None => refuse(
-            StatusCode::UNAUTHORIZED,
-            "Unauthorized",
-            "the session is over or is not of this node: sign in again",
-        ),
+        None => {
+            let message = "the session is over or is not of this node: sign in again";
+            refused(&Status::failure(401, "Unauthorized", message))
+        }
     }
 }
 

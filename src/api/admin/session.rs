@@ -80,15 +80,12 @@ pub(super) async fn show(
     no_store(Json(described(&door, session.as_ref(), peer)).into_response())
 }
 
-fn source(parts: &Parts) -> Option<&RemoteAddress> {
-    parts.extensions.get::<RemoteAddress>()
-}
-
 fn origin(parts: &Parts) -> Origin {
+    let remote = parts.extensions.get::<RemoteAddress>();
     let agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     Origin {
         uri: PATH.to_owned(),
-        source: source(parts).map(|remote| remote.0.to_string()).unwrap_or_default(),
+        source: remote.map(|remote| remote.0.to_string()).unwrap_or_default(),
         user_agent: agent.unwrap_or_default().to_owned(),
     }
 }
@@ -114,8 +111,7 @@ async fn recorded(
 }
 
 fn refused(status: &Status) -> Response {
-    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    no_store((code, Json(status)).into_response())
+    no_store(guard::refused(status))
 }
 
 fn not_let_in(why: NotLetIn) -> Response {
@@ -159,7 +155,7 @@ pub(super) async fn sign_in(State(door): State<Arc<Door>>, request: Request) -> 
     let Some((shown, name)) = shown(&parts, body).await else {
         return refused(&Status::bad_request("the sign-in cannot be read"));
     };
-    let from = source(&parts).map(|remote| remote.0.ip().to_string()).unwrap_or_default();
+    let from = RemoteAddress::source(&parts.extensions);
     let answer = door.sign_in(shown, &from).await;
     let who = match &answer {
         Ok((_, session)) => Some((session.identity.clone(), 201)),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordVerifier};
-use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -13,6 +12,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::door::{Door, NotLetIn, Session};
+use super::guard::refused;
 use crate::api::identity::PeerIdentity;
 use crate::api::listener::RemoteAddress;
 use crate::api::session_caller::SessionCaller;
@@ -75,10 +75,7 @@ pub(super) async fn may_see_status(
     if let Some(Extension(session)) = session {
         return match session_may(&door, &session, request.uri().path()).await {
             Ok(()) => next.run(request).await,
-            Err(status) => {
-                let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::FORBIDDEN);
-                (code, Json(status)).into_response()
-            }
+            Err(status) => refused(&status),
         };
     }
     if identity.is_some_and(|Extension(identity)| identity.is_admin()) {
@@ -88,8 +85,7 @@ pub(super) async fn may_see_status(
     let Some((user, password)) = basic(request.headers()) else {
         return (StatusCode::UNAUTHORIZED, ask, "Sign in as admin.\n").into_response();
     };
-    let remote = request.extensions().get::<RemoteAddress>();
-    let source = remote.map(|remote| remote.0.ip().to_string()).unwrap_or_default();
+    let source = RemoteAddress::source(request.extensions());
     match door.password(&user, password, &source).await {
         Ok(_) => next.run(request).await,
         Err(NotLetIn::Locked(seconds)) => {

@@ -47,8 +47,7 @@ pub(super) async fn check(
     }
     let given = request.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if let Some((user, password)) = given.and_then(basic) {
-        let remote = request.extensions.get::<RemoteAddress>();
-        let source = remote.map(|remote| remote.0.ip().to_string()).unwrap_or_default();
+        let source = RemoteAddress::source(&request.extensions);
         return if passwords.is_admin(&user, &password, &source).await {
             Ok(())
         } else {

@@ -20,8 +20,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::informers::Informers;
 use super::ownership;
-use super::runner::{Controller, ControllerError, Input, Requeue};
-use crate::base::limits;
+use super::runner::{Controller, ControllerError, Input, PACE_OF_SETS, Requeue};
 use crate::client::api::SharedApi;
 use crate::client::events::EventRecorder;
 use crate::client::key::ObjectKey;
@@ -167,7 +166,7 @@ impl Controller for Deployments {
     }
 
     fn pace(&self) -> Option<Pace> {
-        Some(Pace { burst: limits::CONTROLLER_PACE_BURST, every: limits::CONTROLLER_PACE })
+        Some(PACE_OF_SETS)
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ControllerError> {

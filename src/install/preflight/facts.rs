@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::PreflightInput;
 use crate::logic::preflight::{
-    CgroupVersion, ClockFacts, FileSystemFacts, HostFacts, Interface, KernelFacts, NEIGHBOUR_PATHS,
-    NeighbourFacts, NetworkFacts, RoomFacts, SettingFacts, SystemFacts,
+    CgroupVersion, ClockFacts, FileSystemFacts, HostFacts, Interface, KernelFacts, NeighbourFacts,
+    NetworkFacts, RoomFacts, SettingFacts, SystemFacts, neighbour_paths,
 };
 use crate::model::node_config::{Paths, Ports};
-use crate::sys::host::{self, Cgroups, FileSystem};
+use crate::sys::host::{self, Cgroups};
 use crate::sys::host_files::HostFiles;
 use crate::sys::{clock, files, host_disk, services, systemd};
 
@@ -49,6 +49,7 @@ fn system(files: &HostFiles, input: &PreflightInput) -> SystemFacts {
         machine: name.machine,
         hostname: name.hostname,
         service_manager: service_manager(),
+        programs: files.programs(),
         cpus: std::thread::available_parallelism().map_or(0, usize::from),
         cpu_flags: files.cpu_flags(),
         machine_id: files.text("/etc/machine-id"),
@@ -82,7 +83,6 @@ fn clock(files: &HostFiles, input: &PreflightInput) -> ClockFacts {
         ahead_s: input.cluster_time.map(|theirs| now_s - theirs.as_second()),
         synchronized: clock::is_synchronized(),
         source: files.text("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-        programs: files.programs(),
     }
 }
 
@@ -151,11 +151,15 @@ fn settings(files: &HostFiles) -> SettingFacts {
     }
 }
 
-fn file_system(dir: &Path, found: Option<FileSystem>) -> FileSystemFacts {
-    let dir = dir.display().to_string();
-    match found {
-        Some(found) => FileSystemFacts {
-            dir,
+/// Nothing can be put where nothing can be asked.
+fn file_system(dir: &Path) -> FileSystemFacts {
+    let named = FileSystemFacts {
+        dir: dir.display().to_string(),
+        kind: "unknown".into(),
+        ..FileSystemFacts::default()
+    };
+    match host::file_system(dir) {
+        Ok(found) => FileSystemFacts {
             kind: found.kind,
             total_bytes: found.total_bytes,
             free_bytes: found.free_bytes,
@@ -163,18 +167,9 @@ fn file_system(dir: &Path, found: Option<FileSystem>) -> FileSystemFacts {
             free_inodes: found.free_inodes,
             noexec: found.noexec,
             nosuid: found.nosuid,
+            ..named
         },
-        // Nothing can be put where nothing can be asked.
-        None => FileSystemFacts {
-            dir,
-            kind: "unknown".into(),
-            total_bytes: 0,
-            free_bytes: 0,
-            inodes: 0,
-            free_inodes: 0,
-            noexec: false,
-            nosuid: false,
-        },
+        Err(_) => named,
     }
 }
 
@@ -194,15 +189,16 @@ fn room(files: &HostFiles, input: &PreflightInput) -> RoomFacts {
         memory_bytes: files.memory("MemTotal").unwrap_or_default(),
         memory_available_bytes: files.memory("MemAvailable").unwrap_or_default(),
         swap_bytes: files.memory("SwapTotal").unwrap_or_default(),
-        data: file_system(data, host::file_system(data).ok()),
-        engine: apart.then(|| file_system(engine, host::file_system(engine).ok())),
+        data: file_system(data),
+        engine: apart.then(|| file_system(engine)),
         data_on_root: host::same_file_system(data, Path::new("/")),
         root_free_bytes: free("/"),
         log_free_bytes: free("/var/log"),
         temporary: host_disk::takes_files(Path::new("/tmp")),
         typed_entries: host_disk::has_typed_entries(data),
         rotational: host_disk::rotates(data),
-        sync_p99_us: sync_p99_us(data),
+        // Of a lab the disk is the machine's, which would be tried by all hosts at once.
+        sync_p99_us: if host::is_lab_host() { None } else { sync_p99_us(data) },
         damaged: damaged.collect(),
         degraded: arrays.collect(),
     }
@@ -286,7 +282,7 @@ fn busy_ports(input: &PreflightInput, ports: &Ports) -> Vec<(u16, String)> {
 }
 
 fn neighbours(files: &HostFiles, paths: &Paths) -> NeighbourFacts {
-    let there = NEIGHBOUR_PATHS.iter().filter(|path| files.exists(path));
+    let there = neighbour_paths().filter(|path| files.exists(path));
     let ufw = files.text("/etc/ufw/ufw.conf").unwrap_or_default();
     let preloaded = files.text("/etc/ld.so.preload").unwrap_or_default();
     NeighbourFacts {
@@ -295,8 +291,7 @@ fn neighbours(files: &HostFiles, paths: &Paths) -> NeighbourFacts {
             .into_iter()
             .find(|path| files.exists(path))
             .map(str::to_owned),
-        programs: files.programs(),
-        paths: there.map(|path| (*path).to_owned()).collect(),
+        paths: there.map(str::to_owned).collect(),
         preloaded: preloaded
             .lines()
             .filter(|line| !line.trim_start().starts_with('#'))

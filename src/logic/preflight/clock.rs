@@ -1,7 +1,7 @@
 //! The host's clock: certificates, leases and logs are judged by it.
 
 use super::Severity::{Error, Info, Warning};
-use super::{Check, check, of_machine, when};
+use super::{Check, Seen, check, of_machine, when};
 
 /// More than this and certificates or leases are judged wrongly. Seconds.
 const CLOCK_MAX_S: i64 = 60;
@@ -20,12 +20,11 @@ pub struct ClockFacts {
     pub synchronized: Option<bool>,
     /// `tsc`, `kvm-clock`, …
     pub source: Option<String>,
-    /// Names of the programs that run on the host, as the kernel cuts them: 15 bytes.
-    pub programs: Vec<String>,
 }
 
-fn services(facts: &ClockFacts) -> Vec<&str> {
-    SERVICES.into_iter().filter(|name| facts.programs.iter().any(|one| one == name)).collect()
+fn services(seen: &Seen<'_>) -> Vec<&'static str> {
+    let running = &seen.host.system.programs;
+    SERVICES.into_iter().filter(|name| running.iter().any(|one| one == name)).collect()
 }
 
 pub(super) const CHECKS: &[Check] = &[
@@ -63,12 +62,12 @@ pub(super) const CHECKS: &[Check] = &[
         },
     ),
     of_machine("time-service", Info, "install chrony and name the site's time servers", |seen| {
-        when(services(&seen.host.clock).is_empty(), "processes", || {
+        when(services(seen).is_empty(), "processes", || {
             "no program that keeps the clock right is running".into()
         })
     }),
     of_machine("time-services", Warning, "keep one of them", |seen| {
-        let all = services(&seen.host.clock);
+        let all = services(seen);
         let setters = all.iter().filter(|name| **name != "ptp4l").count();
         when(setters > 1, "processes", || {
             format!("{} correct the clock against each other", all.join(" and "))

@@ -17,12 +17,14 @@ mod system;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use serde::Serialize;
 
 pub use self::clock::ClockFacts;
 pub use self::kernel::{CgroupVersion, KernelFacts};
-pub use self::neighbours::{NeighbourFacts, PATHS as NEIGHBOUR_PATHS};
+pub use self::neighbours::{NeighbourFacts, neighbour_paths};
 pub use self::network::{Interface, NetworkFacts};
 pub use self::room::{FileSystemFacts, RoomFacts};
 pub use self::settings::SettingFacts;
@@ -159,48 +161,46 @@ fn checks() -> impl Iterator<Item = &'static Check> {
 
 /// How many questions are asked.
 pub fn count() -> usize {
-    let codes: std::collections::BTreeSet<&str> = checks().map(|check| check.code).collect();
-    codes.len()
+    checks().map(|check| check.code).collect::<BTreeSet<_>>().len()
+}
+
+/// Those that a host is asked.
+fn asked(host: &HostFacts) -> impl Iterator<Item = &'static Check> {
+    checks().filter(|check| !(check.machine && host.lab))
 }
 
 /// Everything worth saying, errors first.
 pub fn judge(host: &HostFacts, needs: &HostNeeds) -> Vec<Finding> {
-    let mut found = judge_all(host, needs);
-    found.retain(|finding| finding.severity != Severity::Ok);
+    let seen = Seen { host, needs };
+    let mut found: Vec<Finding> = asked(host)
+        .flat_map(|check| {
+            (check.look)(&seen).into_iter().map(|(what, place)| Finding {
+                code: check.code,
+                severity: check.severity,
+                what,
+                place,
+                fix: check.fix.to_owned(),
+            })
+        })
+        .collect();
+    found.sort_by_key(|finding| finding.severity);
     found
 }
 
-/// The same and what is in order, which stands last.
+/// The same and behind it what is in order.
 pub fn judge_all(host: &HostFacts, needs: &HostNeeds) -> Vec<Finding> {
-    let seen = Seen { host, needs };
-    let mut found: Vec<Finding> = Vec::new();
-    for check in checks().filter(|check| !(check.machine && host.lab)) {
-        let faults = (check.look)(&seen);
-        found.extend(faults.into_iter().map(|(what, place)| Finding {
-            code: check.code,
-            severity: check.severity,
-            what,
-            place,
-            fix: check.fix.to_owned(),
-        }));
-        if found.iter().all(|finding| finding.code != check.code) {
-            found.push(Finding {
-                code: check.code,
-                severity: Severity::Ok,
-                what: String::new(),
-                place: String::new(),
-                fix: String::new(),
-            });
-        }
+    let mut found = judge(host, needs);
+    let mut fine: BTreeSet<&'static str> = asked(host).map(|check| check.code).collect();
+    for finding in &found {
+        fine.remove(finding.code);
     }
-    // A later check of the same code may have found what the first did not.
-    let wrong: Vec<&str> = found
-        .iter()
-        .filter(|finding| finding.severity != Severity::Ok)
-        .map(|finding| finding.code)
-        .collect();
-    found.retain(|finding| finding.severity != Severity::Ok || !wrong.contains(&finding.code));
-    found.sort_by_key(|finding| finding.severity);
+    found.extend(fine.into_iter().map(|code| Finding {
+        code,
+        severity: Severity::Ok,
+        what: String::new(),
+        place: String::new(),
+        fix: String::new(),
+    }));
     found
 }
 

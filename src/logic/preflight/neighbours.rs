@@ -9,8 +9,6 @@ pub struct NeighbourFacts {
     pub foreign_install: Option<String>,
     /// The host's own Docker or Podman, if one answers.
     pub host_docker: Option<String>,
-    /// Names of the programs that run on the host, as the kernel cuts them: 15 bytes.
-    pub programs: Vec<String>,
     /// Paths that are there, of those that tell of others.
     pub paths: Vec<String>,
     /// What `/etc/ld.so.preload` names.
@@ -20,18 +18,17 @@ pub struct NeighbourFacts {
     pub ufw_enabled: bool,
 }
 
-/// What to look for; the finding names what was found.
-pub const PATHS: [&str; 9] = [
-    "/var/lib/kubelet",
-    "/etc/kubernetes/manifests",
-    "/var/lib/rancher",
-    "/etc/cni/net.d",
-    "/var/lib/etcd/member",
-    "/sys/class/net/virbr0",
-    "/sys/class/net/cni0",
-    "/sys/class/net/flannel.1",
-    "/run/firewalld",
-];
+const KUBERNETES: &[&str] = &["/var/lib/kubelet", "/etc/kubernetes/manifests", "/var/lib/rancher"];
+const POD_NETWORKS: &[&str] =
+    &["/etc/cni/net.d", "/sys/class/net/cni0", "/sys/class/net/flannel.1"];
+const ETCD: &[&str] = &["/var/lib/etcd/member"];
+const FIREWALLD: &[&str] = &["/run/firewalld"];
+const LIBVIRT: &[&str] = &["/sys/class/net/virbr0"];
+
+/// Paths that tell of others; a finding names the one that is there.
+pub fn neighbour_paths() -> impl Iterator<Item = &'static str> {
+    [KUBERNETES, POD_NETWORKS, ETCD, FIREWALLD, LIBVIRT].into_iter().flatten().copied()
+}
 
 fn path(seen: &Seen<'_>, wanted: &[&str], what: &str) -> Faults {
     let all = seen.host.neighbours.paths.iter();
@@ -40,7 +37,7 @@ fn path(seen: &Seen<'_>, wanted: &[&str], what: &str) -> Faults {
 }
 
 fn program(seen: &Seen<'_>, wanted: &[&str], what: &str) -> Faults {
-    let all = seen.host.neighbours.programs.iter();
+    let all = seen.host.system.programs.iter();
     let found = all.filter(|name| wanted.contains(&name.as_str()));
     found.map(|name| (what.to_owned(), format!("process {name}"))).collect()
 }
@@ -79,23 +76,21 @@ pub(super) const CHECKS: &[Check] = &[
         "remove it (kubeadm reset, k3s-uninstall.sh); two of them take each other's rules for rubbish",
         |seen| {
             let what = "another Kubernetes runs or ran here";
-            let paths = ["/var/lib/kubelet", "/etc/kubernetes/manifests", "/var/lib/rancher"];
-            let mut found = path(seen, &paths, what);
+            let mut found = path(seen, KUBERNETES, what);
             let programs = ["kubelet", "k3s", "k3s-server", "k3s-agent", "rke2", "k0s", "microk8s"];
             found.extend(program(seen, &programs, what));
             found
         },
     ),
     of_machine("other-pod-network", Warning, "delete the interfaces and /etc/cni/net.d", |seen| {
-        let paths = ["/etc/cni/net.d", "/sys/class/net/cni0", "/sys/class/net/flannel.1"];
-        path(seen, &paths, "the pod network of another Kubernetes is left")
+        path(seen, POD_NETWORKS, "the pod network of another Kubernetes is left")
     }),
     of_machine(
         "other-etcd",
         Warning,
         "stop it, or give it ports other than 2379 and 2380",
         |seen| {
-            let mut found = path(seen, &["/var/lib/etcd/member"], "an etcd keeps its data here");
+            let mut found = path(seen, ETCD, "an etcd keeps its data here");
             found.extend(program(seen, &["etcd"], "an etcd runs here"));
             found
         },
@@ -104,7 +99,7 @@ pub(super) const CHECKS: &[Check] = &[
         "firewalld",
         Warning,
         "systemctl disable --now firewalld, or let it accept the cluster's ports and ranges",
-        |seen| path(seen, &["/run/firewalld"], "firewalld drops what it was not told of"),
+        |seen| path(seen, FIREWALLD, "firewalld drops what it was not told of"),
     ),
     of_machine(
         "ufw",
@@ -123,7 +118,7 @@ pub(super) const CHECKS: &[Check] = &[
         |seen| program(seen, &["keepalived"], "it moves addresses on this segment, too"),
     ),
     of_machine("libvirt", Info, "see that its network is none of the cluster's ranges", |seen| {
-        path(seen, &["/sys/class/net/virbr0"], "a bridge for virtual machines")
+        path(seen, LIBVIRT, "a bridge for virtual machines")
     }),
     of_machine("memory-killer", Warning, "systemctl disable --now it", |seen| {
         let programs = ["systemd-oomd", "earlyoom", "nohang"];

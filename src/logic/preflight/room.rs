@@ -17,7 +17,7 @@ const SYNC_MAX_US: u64 = 50_000;
 const SMALL_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The file system under one of our directories.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileSystemFacts {
     pub dir: String,
     /// `ext4`, `xfs`, …

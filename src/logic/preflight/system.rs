@@ -2,6 +2,7 @@
 
 use super::Severity::{Error, Info, Warning};
 use super::{Check, check, of_machine, when};
+use crate::model::kinds::is_dns_label;
 
 /// The machine and what was started on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +11,8 @@ pub struct SystemFacts {
     pub machine: String,
     pub hostname: String,
     pub service_manager: Option<String>,
+    /// Names of the programs that run, as the kernel cuts them: 15 bytes.
+    pub programs: Vec<String>,
     pub cpus: usize,
     /// Names from `/proc/cpuinfo`; empty where it names none.
     pub cpu_flags: Vec<String>,
@@ -25,17 +28,6 @@ pub struct SystemFacts {
     pub governor: Option<String>,
     /// Errors of the memory that no correction mended, since the machine started.
     pub memory_errors: Option<u64>,
-}
-
-/// RFC 1123, a label: what a host of a cluster may be called.
-fn is_label(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let edge = |c: Option<char>| c.is_some_and(|c| c != '-');
-    !name.is_empty()
-        && name.len() <= 63
-        && name.chars().all(inner)
-        && edge(name.chars().next())
-        && edge(name.chars().last())
 }
 
 pub(super) const CHECKS: &[Check] = &[
@@ -99,7 +91,7 @@ pub(super) const CHECKS: &[Check] = &[
         "name it with lower-case letters, digits and '-' (hostnamectl set-hostname NAME)",
         |seen| {
             let first = seen.host.system.hostname.split('.').next().unwrap_or_default();
-            when(!is_label(first), "hostname", || {
+            when(!is_dns_label(first), "hostname", || {
                 format!("the host's name {first:?} is no DNS label")
             })
         },
@@ -156,18 +148,3 @@ pub(super) const CHECKS: &[Check] = &[
         },
     ),
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_those_of_dns() {
-        for good in ["a", "a1", "node-7", &"x".repeat(63)] {
-            assert!(is_label(good), "{good}");
-        }
-        for bad in ["", "-a", "a-", "A1", "a_b", "a b", &"x".repeat(64)] {
-            assert!(!is_label(bad), "{bad}");
-        }
-    }
-}

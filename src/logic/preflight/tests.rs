@@ -1,7 +1,5 @@
 //! Each check with a host that is good but for one thing.
 
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::model::threshold::EvictionThresholds;
 
@@ -27,6 +25,7 @@ fn good() -> (HostFacts, HostNeeds) {
             machine: "x86_64".into(),
             hostname: "a1".into(),
             service_manager: Some("systemd".into()),
+            programs: texts(&["chronyd"]),
             cpus: 8,
             cpu_flags: texts(&["sse2", "aes"]),
             machine_id: Some("0123456789abcdef0123456789abcdef".into()),
@@ -43,7 +42,6 @@ fn good() -> (HostFacts, HostNeeds) {
             ahead_s: Some(2),
             synchronized: Some(true),
             source: Some("tsc".into()),
-            programs: texts(&["chronyd"]),
         },
         kernel: KernelFacts {
             release: "6.1.0-18-amd64".into(),
@@ -159,8 +157,8 @@ const BREAKS: &[Break] = &[
     (&["clock-past"], |host, _| host.clock.now_s = 1_700_000_000),
     (&["clock-unsynchronized"], |host, _| host.clock.synchronized = Some(false)),
     (&["clock-source"], |host, _| host.clock.source = Some("acpi_pm".into())),
-    (&["time-service"], |host, _| host.clock.programs = texts(&["sshd"])),
-    (&["time-services"], |host, _| host.clock.programs = texts(&["chronyd", "ntpd"])),
+    (&["time-service"], |host, _| host.system.programs = texts(&["sshd"])),
+    (&["time-services"], |host, _| host.system.programs = texts(&["chronyd", "ntpd"])),
     (&["kernel"], |host, _| host.kernel.release = "4.18.0".into()),
     (&["kernel"], |host, _| host.kernel.release = "unheard".into()),
     (&["cgroups"], |host, _| host.kernel.cgroups = None),
@@ -274,17 +272,17 @@ const BREAKS: &[Break] = &[
     (&["docker-directory"], |host, _| host.neighbours.docker_dir_read_only = true),
     (&["other-kubernetes", "other-kubernetes"], |host, _| {
         host.neighbours.paths = texts(&["/var/lib/kubelet"]);
-        host.neighbours.programs = texts(&["kubelet"]);
+        host.system.programs.push("kubelet".into());
     }),
     (&["other-pod-network"], |host, _| host.neighbours.paths = texts(&["/etc/cni/net.d"])),
-    (&["other-etcd"], |host, _| host.neighbours.programs = texts(&["etcd"])),
+    (&["other-etcd"], |host, _| host.system.programs.push("etcd".into())),
     (&["firewalld"], |host, _| host.neighbours.paths = texts(&["/run/firewalld"])),
     (&["ufw"], |host, _| host.neighbours.ufw_enabled = true),
-    (&["keepalived"], |host, _| host.neighbours.programs = texts(&["keepalived"])),
+    (&["keepalived"], |host, _| host.system.programs.push("keepalived".into())),
     (&["libvirt"], |host, _| host.neighbours.paths = texts(&["/sys/class/net/virbr0"])),
-    (&["memory-killer"], |host, _| host.neighbours.programs = texts(&["earlyoom"])),
+    (&["memory-killer"], |host, _| host.system.programs.push("earlyoom".into())),
     (&["automatic-upgrades"], |host, _| {
-        host.neighbours.programs = texts(&["unattended-upgr"]);
+        host.system.programs.push("unattended-upgr".into());
     }),
     (&["preloaded-library"], |host, _| host.neighbours.preloaded = texts(&["/lib/edr.so"])),
 ];

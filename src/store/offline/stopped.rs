@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::OverlayDisk;
 use super::error::OfflineError;
@@ -18,9 +19,12 @@ use crate::store::snapshot_file::{
 };
 use crate::store::state::{DiskView, StateError, StateRest, StateStore};
 use crate::store::types::LogId;
+use crate::sys::waiting::wait_until;
 
 /// Entries that are replayed at once.
 const REPLAY_ENTRIES: u64 = 256;
+/// How long a member may take to let go of its directory.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// How much of the log counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +47,18 @@ pub struct StoppedMember {
 }
 
 impl StoppedMember {
-    /// Opens the directory of a member that is not running.
+    /// Opens the directory of a member that is not running. One that has just ended may hold
+    /// it a little longer: by its last thread, or by a program that it was starting.
     pub fn open(path: &Path) -> Result<Self, OfflineError> {
+        let mut opened = Err(OfflineError::Running { path: path.to_owned() });
+        wait_until(ENDING, ENDING / 100, || {
+            opened = Self::open_now(path);
+            !matches!(opened, Err(OfflineError::Running { .. }))
+        });
+        opened
+    }
+
+    fn open_now(path: &Path) -> Result<Self, OfflineError> {
         let disk: Arc<dyn StoreDisk> = Arc::new(OverlayDisk::new(path));
         let failed = |source| log_error(path, source);
         let Some(identity) = SegmentLog::owner(&*disk).map_err(failed)? else {

@@ -52,7 +52,10 @@ pub(crate) fn during_init() -> Outcome {
     let mut said = String::new();
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         if line.starts_with("preflight done") {
+            // It stands still meanwhile, or it could be done with the disk before it is full.
+            lab.fault("stop", "a1")?;
             filler = Some(fill(&dir)?);
+            lab.fault("start", "a1")?;
         }
         said.push_str(&line);
         said.push('\n');

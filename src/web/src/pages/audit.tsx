@@ -1,9 +1,10 @@
 // Who did what: the audit log, newest first.
 
-import { Button, Checkbox, Input } from "antd";
+import { Button, Checkbox } from "antd";
 import { useCallback, useEffect, useState } from "react";
 import { ApiError } from "../api/http";
 import { useWords } from "../i18n";
+import { Filter } from "../parts/filter";
 import { PageHead } from "../parts/frame";
 import {
   actorOf,
@@ -59,14 +60,7 @@ export default function Audit() {
       {found && (
         <>
           <div className="filters">
-            <Input
-              allowClear
-              className="filter"
-              placeholder={t("audit.filter")}
-              aria-label={t("audit.filter")}
-              value={typed}
-              onChange={(event) => setTyped(event.target.value)}
-            />
+            <Filter label={t("audit.filter")} typed={typed} onType={setTyped} />
             <Checkbox checked={people} onChange={(event) => setPeople(event.target.checked)}>
               {t("audit.people")}
             </Checkbox>

@@ -1,23 +1,20 @@
 // One object of any kind.
 
 import { Tabs, type TabsProps } from "antd";
-import { lazy, Suspense } from "react";
 import { Link, useParams } from "wouter";
 import { collection, type Kind, listPage } from "../api/kinds";
 import { at, list, num, type Obj, text } from "../api/objects";
 import { useWords } from "../i18n";
 import { Conditions } from "../parts/conditions";
-import { EventsOf } from "../parts/events";
 import { Children, choosesPods, hasChildren, Owners, PodsOf } from "../parts/family";
 import { type Fact, Facts, PageHead, Pairs, Panel } from "../parts/frame";
 import { useObject } from "../parts/hooks";
 import { useKinds } from "../parts/kinds-context";
 import { ObjectActions } from "../parts/object-actions";
+import { lastTabs } from "../parts/object-tabs";
 import { Revisions } from "../parts/revisions";
 import { Dot } from "../parts/state-tag";
-import { Followed, Loading, Nothing } from "../parts/states";
-
-const YamlView = lazy(() => import("../parts/yaml-view"));
+import { Followed, Nothing } from "../parts/states";
 
 /** How many of a workload's pods are ready, if it has some. */
 function readiness(object: Obj): [number, number] | undefined {
@@ -88,16 +85,7 @@ function Detail({ kind, object }: { kind: Kind; object: Obj }) {
           },
         ]
       : []),
-    { key: "events", label: t("common.events"), children: <EventsOf object={object} /> },
-    {
-      key: "yaml",
-      label: t("common.yaml"),
-      children: (
-        <Suspense fallback={<Loading />}>
-          <YamlView object={object} />
-        </Suspense>
-      ),
-    },
+    ...lastTabs(object, t),
   ];
   return <Tabs defaultActiveKey={workload ? "pods" : "summary"} items={tabs} />;
 }

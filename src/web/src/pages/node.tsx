@@ -1,7 +1,7 @@
 // One node: facts, conditions, pods, and taking it out of service.
 
 import { Button, Tabs } from "antd";
-import { lazy, Suspense, useState } from "react";
+import { useState } from "react";
 import { Link, useParams } from "wouter";
 import { cordon } from "../api/actions";
 import { collection, NODES, PODS } from "../api/kinds";
@@ -10,16 +10,14 @@ import { useWords } from "../i18n";
 import { useAct } from "../parts/act";
 import { Conditions } from "../parts/conditions";
 import { Drain } from "../parts/drain";
-import { EventsOf } from "../parts/events";
 import { Facts, PageHead, Pairs, Panel } from "../parts/frame";
 import { useLive, useObject } from "../parts/hooks";
 import { DataTable } from "../parts/listing";
+import { lastTabs } from "../parts/object-tabs";
 import { PodTable } from "../parts/pod-table";
 import { NodeTag } from "../parts/state-tag";
-import { Followed, Loading, Nothing } from "../parts/states";
+import { Followed, Nothing } from "../parts/states";
 import { addressOf } from "./nodes";
-
-const YamlView = lazy(() => import("../parts/yaml-view"));
 
 export default function NodePage() {
   const { t, moment } = useWords();
@@ -123,16 +121,7 @@ export default function NodePage() {
                   </Followed>
                 ),
               },
-              { key: "events", label: t("common.events"), children: <EventsOf object={node} /> },
-              {
-                key: "yaml",
-                label: t("common.yaml"),
-                children: (
-                  <Suspense fallback={<Loading />}>
-                    <YamlView object={node} />
-                  </Suspense>
-                ),
-              },
+              ...lastTabs(node, t),
             ]}
           />
         )}

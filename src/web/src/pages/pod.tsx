@@ -9,17 +9,16 @@ import { at, list, num, type Obj, podState, text } from "../api/objects";
 import { age, type Key, useWords } from "../i18n";
 import { Ask, type Question } from "../parts/act";
 import { Conditions } from "../parts/conditions";
-import { EventsOf } from "../parts/events";
 import { Owners } from "../parts/family";
 import { Facts, PageHead, Pairs, Panel } from "../parts/frame";
 import { useNow, useObject } from "../parts/hooks";
 import { DataTable } from "../parts/listing";
 import { LogView } from "../parts/log-view";
+import { lastTabs } from "../parts/object-tabs";
 import { appOf } from "../parts/pod-table";
 import { Dot, PodTag, type Tone } from "../parts/state-tag";
 import { Followed, Loading, Nothing } from "../parts/states";
 
-const YamlView = lazy(() => import("../parts/yaml-view"));
 const Terminal = lazy(() => import("../parts/terminal"));
 
 interface Container {
@@ -217,16 +216,7 @@ export default function PodPage() {
                   </Suspense>
                 ),
               },
-              { key: "events", label: t("common.events"), children: <EventsOf object={pod} /> },
-              {
-                key: "yaml",
-                label: t("common.yaml"),
-                children: (
-                  <Suspense fallback={<Loading />}>
-                    <YamlView object={pod} />
-                  </Suspense>
-                ),
-              },
+              ...lastTabs(pod, t),
             ]}
           />
         )}

@@ -1,10 +1,11 @@
 // A dense table with its filters: the same on every page.
 
-import { Input, Select, Table, type TableProps } from "antd";
+import { Select, Table, type TableProps } from "antd";
 import { type ReactNode, useState } from "react";
 import { collection, NAMESPACES } from "../api/kinds";
 import type { Snapshot } from "../api/live";
 import { useWords } from "../i18n";
+import { Filter } from "./filter";
 import { useLive } from "./hooks";
 import { Followed } from "./states";
 
@@ -66,14 +67,7 @@ export function Listing<T extends object>({
   return (
     <>
       <div className="filters">
-        <Input
-          allowClear
-          className="filter"
-          placeholder={t("common.filter")}
-          aria-label={t("common.filter")}
-          value={typed}
-          onChange={(event) => setTyped(event.target.value)}
-        />
+        <Filter label={t("common.filter")} typed={typed} onType={setTyped} />
         {tools}
         <span className="count" role="status">
           {shown.length === rows.length

@@ -1,11 +1,12 @@
 // A container's log: streamed, kept within a bound, searched, drawn only where it is seen.
 
-import { Alert, Button, Checkbox, Input } from "antd";
+import { Alert, Button, Checkbox } from "antd";
 import { useEffect, useMemo, useRef, useState } from "react";
 import { connection } from "../api/connection";
 import { ApiError, open, query } from "../api/http";
 import { readLines } from "../api/lines";
 import { useWords } from "../i18n";
+import { Filter } from "./filter";
 import { Failed } from "./states";
 
 /** Lines that are kept; more would only be scrolled past. */
@@ -152,17 +153,14 @@ export function LogView({ path, container }: { path: string; container: string }
   return (
     <div>
       <div className="filters">
-        <Input
-          allowClear
-          className="filter"
-          placeholder={t("logs.search")}
-          aria-label={t("logs.search")}
-          value={typed}
-          onChange={(event) => {
-            setTyped(event.target.value);
+        <Filter
+          label={t("logs.search")}
+          typed={typed}
+          onType={(now) => {
+            setTyped(now);
             setCurrent(-1);
           }}
-          onPressEnter={(event) => jump(event.shiftKey ? -1 : 1)}
+          onEnter={(backwards) => jump(backwards ? -1 : 1)}
         />
         {wanted !== "" && (
           <>
