@@ -5,7 +5,7 @@
 //! there to ask.
 //! Not here: what the loss may be (`logic/rpo`), the modes (`store/modes`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,18 +14,22 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::dr_view::{Facts, next_loss, problems};
+use super::remote_site::{has_other_site, remote_members};
 use crate::api::dr::DrBackend;
 use crate::base::chain::chain;
+use crate::base::ids::MemberId;
 use crate::logic::remote_sync::durable_on_two;
 use crate::logic::rpo::{Known, LeaderWord, rpo};
+use crate::model::cluster::Cluster;
 use crate::model::cluster_record::{CLUSTER_KEY, ClusterRecord, NODES_PREFIX, NodeRecord};
+use crate::model::commit_mode::CommitMode;
 use crate::model::dr_status::{
     CANARY_KEY, CanaryRecord, CanaryView, CenterView, DrStatus, JournalView, LagView, MemberView,
     ModeRequest, SiteRole,
 };
 use crate::model::kv::{Op, RangeRequest, TxnRequest};
 use crate::model::node_config::NodeConfig;
-use crate::store::{Kv, LeaderView, Replication, Store, StoreError};
+use crate::store::{Kv, LeaderView, MemberInfo, Replication, Store, StoreError};
 use crate::sys::clock;
 
 /// How long the leader may take to tell how far the others are.
@@ -42,16 +46,28 @@ pub(super) struct NodeDr {
     pub(super) store: Arc<Store>,
 }
 
+/// What this node's own copy has; the rest may be out of reach.
+pub(super) async fn local<T>(store: &Store, request: RangeRequest) -> Vec<T>
+where
+    T: serde::de::DeserializeOwned,
+{
+    let request = RangeRequest { serializable: true, ..request };
+    let found = store.range(request).await.map(|answer| answer.kvs).unwrap_or_default();
+    found.iter().filter_map(|kv| serde_json::from_slice(&kv.value).ok()).collect()
+}
+
+async fn cluster_record(store: &Store) -> Option<ClusterRecord> {
+    local(store, RangeRequest::key(CLUSTER_KEY.as_bytes())).await.into_iter().next()
+}
+
 impl NodeDr {
-    async fn local<T: serde::de::DeserializeOwned>(&self, request: RangeRequest) -> Vec<T> {
-        let request = RangeRequest { serializable: true, ..request };
-        let found = self.store.range(request).await.map(|answer| answer.kvs).unwrap_or_default();
-        found.iter().filter_map(|kv| serde_json::from_slice(&kv.value).ok()).collect()
+    async fn nodes(&self) -> Vec<NodeRecord> {
+        local(&self.store, RangeRequest::prefix(NODES_PREFIX.as_bytes())).await
     }
 
     async fn canary(&self, now: Timestamp) -> Option<CanaryView> {
         let request = RangeRequest::key(CANARY_KEY.as_bytes());
-        let record: CanaryRecord = self.local(request).await.into_iter().next()?;
+        let record: CanaryRecord = local(&self.store, request).await.into_iter().next()?;
         let age_ms = now.as_millisecond() - record.at.as_millisecond();
         Some(CanaryView { number: record.number, written: record.at, by: record.by, age_ms })
     }
@@ -63,10 +79,9 @@ fn lag_of(leader: &LeaderView, member: u64) -> Option<LagView> {
 }
 
 /// What two of the remote center's members have not confirmed.
-fn leader_word(replication: &Replication) -> Option<LeaderWord> {
+fn leader_word(replication: &Replication, remote: &BTreeSet<MemberId>) -> Option<LeaderWord> {
     let leader = replication.leader.as_ref()?;
-    let remote = &replication.commitment.remote;
-    let lags = leader.members.iter().filter(|lag| remote.contains(&lag.member.0));
+    let lags = leader.members.iter().filter(|lag| remote.contains(&lag.member));
     let matched: Vec<u64> = lags.clone().map(|lag| lag.matched).collect();
     let held = durable_on_two(&matched);
     let oldest = lags.filter(|lag| lag.matched <= held).map(|lag| lag.age_ms).min();
@@ -75,6 +90,20 @@ fn leader_word(replication: &Replication) -> Option<LeaderWord> {
         entries: leader.last_log_index.saturating_sub(held),
         oldest_ms: oldest.unwrap_or(0),
     })
+}
+
+/// The members of the remote center: those that answers count, or, while they count none,
+/// those that stand there.
+fn remote_of(
+    replication: &Replication,
+    cluster: Option<&Cluster>,
+    nodes: &[NodeRecord],
+    members: &[MemberInfo],
+) -> BTreeSet<MemberId> {
+    if replication.commitment.mode != CommitMode::Majority {
+        return replication.commitment.remote.iter().copied().map(MemberId).collect();
+    }
+    cluster.map(|cluster| remote_members(cluster, nodes, members)).unwrap_or_default()
 }
 
 /// The centers in the order of the cluster file, with the members that stand there.
@@ -124,11 +153,13 @@ impl DrBackend for NodeDr {
         let (replication, status, cluster, nodes, canary) = tokio::join!(
             self.store.replication(LEADER_DEADLINE),
             self.store.status_with_lag(LEADER_DEADLINE),
-            self.local::<ClusterRecord>(RangeRequest::key(CLUSTER_KEY.as_bytes())),
-            self.local::<NodeRecord>(RangeRequest::prefix(NODES_PREFIX.as_bytes())),
+            cluster_record(&self.store),
+            self.nodes(),
             self.canary(now),
         );
-        let sites = cluster.first().map(|record| record.cluster.sites.clone()).unwrap_or_default();
+        let cluster = cluster.map(|record| record.cluster);
+        let remote = remote_of(&replication, cluster.as_ref(), &nodes, &status.members);
+        let sites = cluster.map(|cluster| cluster.sites).unwrap_or_default();
         let order: Vec<(String, String)> = sites
             .iter()
             .flat_map(|site| site.centers.iter().map(|one| (site.name.clone(), one.name.clone())))
@@ -143,10 +174,10 @@ impl DrBackend for NodeDr {
         let known = Known {
             mode: commitment.mode,
             footing: commitment.footing,
-            has_remote: commitment.remote.len() > 1,
+            has_remote: remote.len() > 1,
             proven_ms: replication.proven_ms,
             promise_age_ms: replication.promise_age_ms,
-            leader: leader_word(&replication),
+            leader: leader_word(&replication, &remote),
             canary_age_ms: canary.as_ref().map(|canary| u64::try_from(canary.age_ms).unwrap_or(0)),
         };
         let facts = Facts {
@@ -199,12 +230,17 @@ impl DrBackend for NodeDr {
 
     async fn set_mode(&self, request: ModeRequest, by: &str) -> Result<(), StoreError> {
         let by = format!("{by} at {}", self.config.node_name);
-        self.store.set_commit_mode(request.mode, &by, &request.reason).await
+        let members = self.store.status().members;
+        let remote = match cluster_record(&self.store).await {
+            Some(record) => remote_members(&record.cluster, &self.nodes().await, &members),
+            None => BTreeSet::new(),
+        };
+        self.store.set_commit_mode(request.mode, remote, &by, &request.reason).await
     }
 }
 
-/// Writes the canary every second while there is a remote center, until this member leads
-/// no longer.
+/// Writes the canary every second where there are two sites, until this member leads no
+/// longer.
 pub(super) async fn sing(store: Arc<Store>, node_name: String, term: CancellationToken) {
     let mut tick = tokio::time::interval(CANARY_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -214,7 +250,7 @@ pub(super) async fn sing(store: Arc<Store>, node_name: String, term: Cancellatio
             () = term.cancelled() => return,
             _ = tick.tick() => {}
         }
-        if store.commitment().remote.is_empty() {
+        if !cluster_record(&store).await.is_some_and(|record| has_other_site(&record.cluster)) {
             continue;
         }
         number += 1;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::dr::sing;
+use super::footing_events;
 use super::placement::Placement;
 use crate::base::chain::chain;
 use crate::base::limits::AUDIT_CHAIN_DELAY;
@@ -114,6 +115,9 @@ impl Leadership {
             () = self.objects.keep_definitions(term.clone()) => controllers.await,
             () = self.keep_signing(term.clone()) => controllers.await,
             () = Placement::new(self.store.clone()).run(term.clone()) => controllers.await,
+            () = footing_events::tell(
+                self.store.clone(), self.api.clone(), self.node_name.clone(), term.clone()
+            ) => controllers.await,
             () = sing(self.store.clone(), self.node_name.clone(), term.clone()) => {
                 controllers.await
             }

@@ -16,12 +16,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::remote_site::{mode_of_file, remote_members};
 use super::status_view::SILENCE_MAX_MS;
 use crate::base::chain::chain;
 use crate::base::ids::MemberId;
 use crate::logic::placement::{Seat, wanted_voters};
 use crate::model::cluster_record::{CLUSTER_KEY, ClusterRecord, NODES_PREFIX, NodeRecord};
-use crate::model::commit_mode::CommitMode;
 use crate::model::kv::RangeRequest;
 use crate::store::{Kv, MemberInfo, Store, StoreError};
 
@@ -139,18 +139,8 @@ impl Placement {
         nodes: &[NodeRecord],
         members: &[MemberInfo],
     ) {
-        let cluster = &cluster.cluster;
-        let primary = cluster.sites.first().map(|site| &site.name);
-        // With three sites it is not said which one a failover would go to.
-        let two = cluster.sites.len() == 2;
-        let standing = |member: &&MemberInfo| {
-            let node = nodes.iter().find(|node| node.member_id == Some(member.member));
-            node.is_some_and(|node| node.joined && !node.leaving && Some(&node.site) != primary)
-        };
-        let remote = members.iter().filter(|_| two).filter(standing);
-        let remote = remote.map(|member| member.member).collect();
-        let mode = if two { cluster.commit_mode() } else { CommitMode::Majority };
-        let placed = self.store.place_remote(mode, remote);
+        let remote = remote_members(&cluster.cluster, nodes, members);
+        let placed = self.store.place_remote(mode_of_file(&cluster.cluster), remote);
         match tokio::time::timeout(REMOTE_LIMIT, placed).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

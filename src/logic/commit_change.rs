@@ -14,8 +14,9 @@ use super::remote_sync::{CommitMode, Footing};
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// An operator names the mode.
-    Mode(CommitMode),
+    /// An operator names the mode, and tells who stands in the remote center, which counts
+    /// where none were counted before.
+    Mode { mode: CommitMode, remote: BTreeSet<u64> },
     /// Where the members stand, and the mode that the cluster file names; it counts until an
     /// operator has named one.
     Places { mode: CommitMode, remote: BTreeSet<u64> },
@@ -48,25 +49,32 @@ const NEEDED: usize = 2;
 /// The step that the wish takes now; none if it is fulfilled as far as it can be.
 pub fn step(held: &Held<'_>, wish: &Wish) -> Result<Option<Step>, String> {
     match wish {
-        Wish::Mode(mode) => named(held, *mode),
+        Wish::Mode { mode, remote } => named(held, *mode, remote),
         Wish::Places { mode, remote } => Ok(placed(held, *mode, remote)),
     }
 }
 
-fn named(held: &Held<'_>, mode: CommitMode) -> Result<Option<Step>, String> {
+fn named(
+    held: &Held<'_>,
+    mode: CommitMode,
+    remote: &BTreeSet<u64>,
+) -> Result<Option<Step>, String> {
     if mode == held.mode && held.chosen {
         return Ok(None);
     }
+    // Whoever is counted already is changed by `placed` only, which waits for the promises.
+    let counts_none = held.mode == CommitMode::Majority;
+    let remote = if counts_none { remote } else { held.remote };
     let to = |footing, after_promises| {
-        let remote = held.remote.clone();
+        let remote = remote.clone();
         Ok(Some(Step { mode, footing, remote, chosen: true, after_promises }))
     };
-    if mode != CommitMode::Majority && held.remote.len() < NEEDED {
+    if mode != CommitMode::Majority && remote.len() < NEEDED {
         return Err(format!(
             "{} needs at least {NEEDED} control nodes in a second site, and there are {}; join \
              them first (`holdfast token create`, then `holdfast join` there)",
             mode.name(),
-            held.remote.len()
+            remote.len()
         ));
     }
     match mode {
@@ -98,6 +106,10 @@ fn named(held: &Held<'_>, mode: CommitMode) -> Result<Option<Step>, String> {
 }
 
 fn placed(held: &Held<'_>, mode: CommitMode, remote: &BTreeSet<u64>) -> Option<Step> {
+    if held.mode == CommitMode::Majority && (held.chosen || mode == CommitMode::Majority) {
+        // Nobody is counted, so nothing is written that older versions could not read.
+        return None;
+    }
     let waits = held.mode.waits_for_remote(held.footing);
     let to = |mode, footing| Step {
         mode,
@@ -108,10 +120,9 @@ fn placed(held: &Held<'_>, mode: CommitMode, remote: &BTreeSet<u64>) -> Option<S
     };
     if remote.len() < NEEDED {
         // Whoever is missing is waited for; who counts changes only to who can count.
-        return (held.mode == CommitMode::Majority && remote != held.remote)
-            .then(|| to(held.mode, held.footing));
+        return None;
     }
-    if !held.chosen && held.mode == CommitMode::Majority && mode != CommitMode::Majority {
+    if held.mode == CommitMode::Majority {
         return Some(to(CommitMode::RemoteSync, Footing::FallenBack));
     }
     let protect = !held.chosen
@@ -135,6 +146,10 @@ mod tests {
         Held { mode, footing, remote, chosen }
     }
 
+    fn to(mode: CommitMode, remote: &BTreeSet<u64>) -> Wish {
+        Wish::Mode { mode, remote: remote.clone() }
+    }
+
     #[test]
     fn two_sites_begin_fallen_back_and_one_site_stays_with_its_majority() {
         let (none, three) = (BTreeSet::new(), BTreeSet::from(CITY_C));
@@ -145,12 +160,29 @@ mod tests {
         assert!(!first.after_promises);
         assert_eq!(step(&fresh, &places(CommitMode::Majority, &none)), Ok(None));
         let one = BTreeSet::from([5]);
-        let one = step(&fresh, &places(CommitMode::RemoteSync, &one)).unwrap().unwrap();
-        assert_eq!(one.mode, CommitMode::Majority, "one remote member is too few");
+        let one = step(&fresh, &places(CommitMode::RemoteSync, &one)).unwrap();
+        assert_eq!(one, None, "one remote member is too few");
         let synchronous = held(CommitMode::RemoteSync, Footing::Synchronous, &three, false);
         assert_eq!(step(&synchronous, &places(CommitMode::RemoteSync, &three)), Ok(None));
         let all = step(&synchronous, &places(CommitMode::MaxProtection, &three)).unwrap().unwrap();
         assert_eq!(all.mode, CommitMode::MaxProtection, "the file's mode follows in its time");
+    }
+
+    #[test]
+    fn while_a_majority_is_enough_nothing_is_written_of_who_stands_where() {
+        let (none, three) = (BTreeSet::new(), BTreeSet::from(CITY_C));
+        let places = Wish::Places { mode: CommitMode::Majority, remote: three.clone() };
+        for chosen in [false, true] {
+            let held = held(CommitMode::Majority, Footing::FallenBack, &none, chosen);
+            assert_eq!(step(&held, &places), Ok(None), "{chosen}");
+            let first = step(&held, &to(CommitMode::RemoteSync, &three)).unwrap().unwrap();
+            assert_eq!((first.remote, first.footing), (three.clone(), Footing::FallenBack));
+        }
+        // Who counts is not changed by the way, past the promises.
+        let others = BTreeSet::from([8, 9]);
+        let held = held(CommitMode::RemoteSync, Footing::Synchronous, &three, true);
+        let strict = step(&held, &to(CommitMode::MaxProtection, &others)).unwrap().unwrap();
+        assert_eq!((strict.remote, strict.after_promises), (three, false));
     }
 
     #[test]
@@ -166,14 +198,14 @@ mod tests {
         let three = BTreeSet::from(CITY_C);
         for mode in [CommitMode::RemoteSync, CommitMode::MaxProtection] {
             let held = held(mode, Footing::Synchronous, &three, true);
-            let free = step(&held, &Wish::Mode(CommitMode::Majority)).unwrap().unwrap();
+            let free = step(&held, &to(CommitMode::Majority, &three)).unwrap().unwrap();
             assert!(free.after_promises, "{mode:?}");
             let others = BTreeSet::from([5, 6, 8]);
             let others = Wish::Places { mode, remote: others };
             assert!(step(&held, &others).unwrap().unwrap().after_promises, "{mode:?}");
         }
         let alone = held(CommitMode::RemoteSync, Footing::FallenBack, &three, true);
-        let free = step(&alone, &Wish::Mode(CommitMode::Majority)).unwrap().unwrap();
+        let free = step(&alone, &to(CommitMode::Majority, &three)).unwrap().unwrap();
         assert!(!free.after_promises);
     }
 
@@ -181,11 +213,11 @@ mod tests {
     fn refusals_say_what_is_missing() {
         let one = BTreeSet::from([5]);
         let few = held(CommitMode::Majority, Footing::FallenBack, &one, false);
-        let refused = step(&few, &Wish::Mode(CommitMode::RemoteSync)).unwrap_err();
+        let refused = step(&few, &to(CommitMode::RemoteSync, &one)).unwrap_err();
         assert!(refused.contains("at least 2 control nodes in a second site"), "{refused}");
         let three = BTreeSet::from(CITY_C);
         let behind = held(CommitMode::RemoteSync, Footing::FallenBack, &three, true);
-        let refused = step(&behind, &Wish::Mode(CommitMode::MaxProtection)).unwrap_err();
+        let refused = step(&behind, &to(CommitMode::MaxProtection, &three)).unwrap_err();
         assert!(refused.contains("wait until `holdfast dr status`"), "{refused}");
     }
 

@@ -291,7 +291,6 @@ impl<K: DeserializeOwned + PartialEq + Send + Sync + 'static> Source<K> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::client::fake::FakeApi;

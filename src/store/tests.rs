@@ -43,6 +43,8 @@ struct Hub {
     silent: Mutex<BTreeSet<u64>>,
     /// The same, and callers are told as soon as they asked to be.
     cut_off: Mutex<BTreeSet<u64>>,
+    /// Members that are heard, and that never hear an answer.
+    deaf: Mutex<BTreeSet<u64>>,
 }
 
 /// One member's way to the others.
@@ -74,7 +76,12 @@ impl PeerNetwork for Line {
             return Err(PeerError::NoAnswer { member, address, reason: "it is cut off".into() });
         }
         if !cut {
-            return self.hub.call(target, message, deadline).await;
+            let answer = self.hub.call(target, message, deadline).await;
+            if !self.hub.deaf.lock().unwrap().contains(&self.from) {
+                return answer;
+            }
+            let reason = "the answer is lost".into();
+            return Err(PeerError::NoAnswer { member, address, reason });
         }
         // Longer than it should: nothing may depend on being told in time.
         tokio::time::sleep(deadline.max(PATIENCE)).await;

@@ -9,7 +9,7 @@
 //! nobody for longer than its promise, but in `max-protection`. Beside them everything that
 //! the common run promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,13 +73,16 @@ async fn form(sim: &Sim) -> Result<(), String> {
     let places = |store: Arc<Store>| async move {
         let votes = (1..=5).map(MemberId).collect();
         store.set_voters(votes).await?;
-        let remote = REMOTE.into_iter().map(MemberId).collect();
-        store.place_remote(CommitMode::RemoteSync, remote).await
+        store.place_remote(CommitMode::RemoteSync, remote_members()).await
     };
     match sim.ask(1, places).await {
         Some(Ok(())) => Ok(()),
         other => Err(format!("the two sites do not form: {other:?}")),
     }
+}
+
+fn remote_members() -> BTreeSet<MemberId> {
+    REMOTE.into_iter().map(MemberId).collect()
 }
 
 async fn heal(sim: &Sim) -> Result<(), String> {
@@ -118,7 +121,7 @@ async fn set_mode(sim: &Sim, mode: CommitMode) -> Result<(), String> {
     let end = now_ms() + RETURN_MS;
     loop {
         let set = move |store: Arc<Store>| async move {
-            store.set_commit_mode(mode, "the simulation", "a test").await
+            store.set_commit_mode(mode, remote_members(), "the simulation", "a test").await
         };
         sim.start_all().await?;
         let leader = sim.leader().unwrap_or(1);
@@ -211,7 +214,7 @@ async fn trouble(sim: &Sim, rng: &mut SmallRng) -> Result<(), String> {
         _ => {
             let mode = CommitMode::ALL[rng.random_range(0..3)];
             let set = move |store: Arc<Store>| async move {
-                store.set_commit_mode(mode, "the simulation", "a test").await
+                store.set_commit_mode(mode, remote_members(), "the simulation", "a test").await
             };
             // It is done or not; what holds is looked at by the watchman.
             if let Some(Ok(())) = sim.ask(leader, set).await {

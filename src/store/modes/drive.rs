@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
 use tokio::time::Instant;
 
 use super::lead::{Lead, Seen};
@@ -11,12 +12,27 @@ use crate::logic::remote_sync::Footing;
 use crate::store::commitment::{CHANGE_VERSION, Commitment, CommitmentChange};
 use crate::store::message::Unread;
 use crate::store::shared::Shared;
-use crate::store::types::Command;
+use crate::store::types::{Command, Reply};
 
 /// How often a change of the footing is thought of.
 const TICK: Duration = Duration::from_millis(100);
 /// How long the first look of a term may take before it is begun again.
 const BEGIN: Duration = Duration::from_secs(3);
+
+/// Says what came of a change that is in the log.
+fn note_change(change: &CommitmentChange, reply: &Reply) {
+    let (mode, footing) = (change.mode.name(), change.footing.name());
+    let (by, reason) = (&change.by, &change.reason);
+    match reply {
+        Reply::Commitment { took_effect: false } => {
+            tracing::debug!(mode, footing, by, "another change came before this one");
+        }
+        _ if change.footing == Footing::FallenBack => {
+            tracing::warn!(mode, footing, by, reason, "what answers wait for changed");
+        }
+        _ => tracing::info!(mode, footing, by, reason, "what answers wait for changed"),
+    }
+}
 
 impl Shared {
     /// The term that this member leads, the last index of its log, and what is durable on
@@ -148,23 +164,25 @@ impl Shared {
         let shared = self.clone();
         let term = lead.term;
         self.tracker.spawn(async move {
-            let (mode, footing) = (change.mode.name(), change.footing.name());
-            let (by, reason) = (change.by.clone(), change.reason.clone());
+            let told = change.clone();
             let written = shared.raft.client_write(Command::Commitment(Box::new(change))).await;
             match written {
-                Ok(_) => {
-                    if footing == Footing::FallenBack.name() {
-                        tracing::warn!(mode, footing, by, reason, "what answers wait for changed");
-                    } else {
-                        tracing::info!(mode, footing, by, reason, "what answers wait for changed");
-                    }
-                    let mut slot = shared.modes.lead();
-                    if let Some(lead) = slot.as_mut().filter(|lead| lead.term == term) {
-                        lead.pending = false;
-                    }
+                Ok(response) => note_change(&told, &response.data),
+                // It was refused before it reached the log, as by a leader that a majority
+                // has not answered for a while; that one may lead on in its term.
+                Err(RaftError::APIError(ClientWriteError::ForwardToLeader(error))) => {
+                    tracing::debug!(%error, "the change was not taken up");
                 }
-                // It may come yet; whoever leads next looks anew.
-                Err(error) => tracing::debug!(%error, "the change is left to the next leader"),
+                // It may come yet, from the log of whoever leads next: nothing is promised
+                // any more in this term, which is over.
+                Err(error) => {
+                    tracing::debug!(%error, "the change is left to the next leader");
+                    return;
+                }
+            }
+            let mut slot = shared.modes.lead();
+            if let Some(lead) = slot.as_mut().filter(|lead| lead.term == term) {
+                lead.pending = false;
             }
         });
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lead::Seen;
@@ -29,14 +30,14 @@ const SILENCE_MS: u64 = LEASE_MS + 2_000;
 /// A wish on its way to the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum CommitmentWish {
-    Mode { mode: CommitMode, by: String, reason: String },
+    Mode { mode: CommitMode, remote: BTreeSet<u64>, by: String, reason: String },
     Places { mode: CommitMode, remote: BTreeSet<u64> },
 }
 
 impl CommitmentWish {
     fn wish(&self) -> Wish {
         match self {
-            Self::Mode { mode, .. } => Wish::Mode(*mode),
+            Self::Mode { mode, remote, .. } => Wish::Mode { mode: *mode, remote: remote.clone() },
             Self::Places { mode, remote } => Wish::Places { mode: *mode, remote: remote.clone() },
         }
     }
@@ -63,19 +64,29 @@ impl Store {
         self.shared.state.commitment()
     }
 
-    /// Sets the commit mode in an operator's name; repeating it is no error.
+    /// Follows changes of it, by the log index of the newest.
+    pub fn commitment_changes(&self) -> watch::Receiver<u64> {
+        self.shared.state.commitment_changed()
+    }
+
+    /// Sets the commit mode in an operator's name; repeating it is no error. `remote` are the
+    /// members of the remote center if a majority was enough until now; later
+    /// [`Self::place_remote`] says so.
     pub async fn set_commit_mode(
         &self,
         mode: CommitMode,
+        remote: BTreeSet<MemberId>,
         by: &str,
         reason: &str,
     ) -> Result<(), StoreError> {
-        let wish = CommitmentWish::Mode { mode, by: by.to_owned(), reason: reason.to_owned() };
+        let remote = remote.into_iter().map(|member| member.0).collect();
+        let (by, reason) = (by.to_owned(), reason.to_owned());
+        let wish = CommitmentWish::Mode { mode, remote, by, reason };
         self.shared.fulfil(wish).await
     }
 
     /// Names the members of the remote center, and the mode that counts until an operator
-    /// has set one. Repeating it is no error.
+    /// has set one. Nothing is written while a majority is enough. Repeating it is no error.
     pub async fn place_remote(
         &self,
         mode: CommitMode,

@@ -1,5 +1,6 @@
 //! The commit modes on real members: 1 and 2 are the city, 3 (which votes) and 4 the other.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tokio_util::task::TaskTracker;
@@ -8,6 +9,8 @@ use super::{Cluster, PATIENCE, get, put};
 use crate::base::ids::MemberId;
 use crate::logic::remote_sync::{CommitMode, Footing};
 use crate::model::kv::{RangeRequest, WatchItem, WatchRequest};
+use crate::store::message::ChangeRefused;
+use crate::store::modes::CommitmentWish;
 use crate::store::{Kv, Store, StoreError};
 
 async fn two_sites() -> Cluster {
@@ -15,9 +18,12 @@ async fn two_sites() -> Cluster {
     cluster.open(4).await;
     let first = cluster.stores[&1].clone();
     first.add_learner(MemberId(4), "n4", "x").await.unwrap();
-    let remote = [MemberId(3), MemberId(4)].into();
-    first.place_remote(CommitMode::RemoteSync, remote).await.unwrap();
+    first.place_remote(CommitMode::RemoteSync, remote()).await.unwrap();
     cluster
+}
+
+fn remote() -> BTreeSet<MemberId> {
+    [MemberId(3), MemberId(4)].into()
 }
 
 /// Cuts the remote members off from the city, or lets them back.
@@ -81,7 +87,7 @@ async fn the_city_waits_falls_back_and_returns_and_under_max_protection_it_stops
     until("synchronous again", || waits(&city)).await;
     assert_eq!(get(&city, "a").await.as_deref(), Some("3"));
 
-    city.set_commit_mode(CommitMode::MaxProtection, "a test", "").await.unwrap();
+    city.set_commit_mode(CommitMode::MaxProtection, remote(), "a test", "").await.unwrap();
     city.txn(put("a", "4")).await.unwrap();
     let mut watch =
         city.watch(WatchRequest { key: "a".into(), ..WatchRequest::default() }).await.unwrap();
@@ -102,7 +108,7 @@ async fn the_city_waits_falls_back_and_returns_and_under_max_protection_it_stops
     assert!(seen.kvs.iter().all(|kv| &kv.value[..] != b"5"), "{seen:?}");
 
     let city = cluster.stores[&cluster.leader_now().await].clone();
-    city.set_commit_mode(CommitMode::RemoteSync, "a test", "").await.unwrap();
+    city.set_commit_mode(CommitMode::RemoteSync, remote(), "a test", "").await.unwrap();
     let since = Instant::now();
     while let Err(error) = city.txn(put("a", "7")).await {
         assert!(since.elapsed() < PATIENCE, "{error}");
@@ -122,12 +128,45 @@ async fn the_city_waits_falls_back_and_returns_and_under_max_protection_it_stops
 async fn a_mode_that_cannot_be_is_refused_and_a_majority_changes_nothing() {
     let cluster = Cluster::three().await;
     let store = cluster.stores[&2].clone();
-    let refused = store.set_commit_mode(CommitMode::RemoteSync, "a test", "").await.unwrap_err();
+    let refused = store
+        .set_commit_mode(CommitMode::RemoteSync, [MemberId(3)].into(), "a test", "")
+        .await
+        .unwrap_err();
     assert!(matches!(refused, StoreError::BadRequest { .. }), "{refused:?}");
     assert!(refused.to_string().contains("second site"), "{refused}");
     store.place_remote(CommitMode::Majority, Default::default()).await.unwrap();
+    store.place_remote(CommitMode::Majority, [MemberId(2), MemberId(3)].into()).await.unwrap();
     assert_eq!(store.commitment().changed, 0, "nothing is written where nothing changes");
-    store.set_commit_mode(CommitMode::Majority, "a test", "").await.unwrap();
+    store.set_commit_mode(CommitMode::Majority, remote(), "a test", "").await.unwrap();
     assert!(store.commitment().chosen || !store.is_leader());
     store.txn(put("a", "1")).await.unwrap();
+}
+
+/// A leader whom nobody answers refuses a change without writing it, and goes on to lead when
+/// it is answered again, for the others heard it all the time.
+#[tokio::test]
+async fn a_change_that_a_leader_refused_does_not_stand_in_the_way_of_the_next() {
+    let cluster = two_sites().await;
+    let leader = cluster.leader_now().await;
+    let shared = cluster.stores[&leader].shared.clone();
+    let term = cluster.stores[&leader].status().term;
+    let wish = CommitmentWish::Mode {
+        mode: CommitMode::Majority,
+        remote: [3, 4].into(),
+        by: "a test".into(),
+        reason: String::new(),
+    };
+    let before = shared.state.commitment();
+    assert_eq!(before.footing, Footing::FallenBack, "else a change waits for promises");
+    cluster.hub.deaf.lock().unwrap().insert(leader);
+    until("nobody answers", || shared.quorum.loss().is_some()).await;
+    let refused = shared.fulfil_here(wish).await.unwrap_err();
+    assert!(matches!(refused, ChangeRefused::Later { .. }), "{refused:?}");
+    cluster.hub.deaf.lock().unwrap().clear();
+    let store = &cluster.stores[&leader];
+    until("it is answered again", || shared.quorum.loss().is_none()).await;
+    assert!(store.is_leader() && store.status().term == term, "this is another case");
+    assert_eq!(shared.state.commitment(), before, "it was not written");
+    store.set_commit_mode(CommitMode::Majority, remote(), "a test", "").await.unwrap();
+    assert_eq!(store.commitment().mode, CommitMode::Majority);
 }
