@@ -37,7 +37,7 @@ fn footing(lab: &Lab, node: &str, wanted: &str) -> Result<Value, libtest_mimic::
 
 fn cut(lab: &Lab) -> Outcome {
     for center in ["a", "b"] {
-        succeed(lab.command("fault").args(["cut", center, "c"]))?;
+        lab.cut(center, "c")?;
     }
     Ok(())
 }
