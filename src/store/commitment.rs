@@ -69,6 +69,13 @@ pub(crate) struct CommitmentChange {
     pub(crate) at_ms: u64,
 }
 
+/// A wish on its way to the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum CommitmentWish {
+    Mode { mode: CommitMode, remote: BTreeSet<u64>, by: String, reason: String },
+    Places { mode: CommitMode, remote: BTreeSet<u64> },
+}
+
 impl Commitment {
     /// Whether an answer waits for the remote center.
     pub fn waits_for_remote(&self) -> bool {

@@ -7,9 +7,9 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use tokio::time::Instant;
 
-use super::lead::{Lead, Seen};
 use crate::logic::remote_sync::Footing;
 use crate::store::commitment::{CHANGE_VERSION, Commitment, CommitmentChange};
+use crate::store::footing::{Lead, Seen};
 use crate::store::message::Unread;
 use crate::store::shared::Shared;
 use crate::store::types::{Command, Reply};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lead::Seen;
+use crate::store::footing::Seen;
 use crate::store::message::{Answer, Request};
 use crate::store::shared::Shared;
 

@@ -6,16 +6,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::lead::Seen;
 use crate::base::ids::MemberId;
 use crate::logic::commit_change::{Held, Step, Wish, step};
 use crate::logic::remote_sync::{CommitMode, LEASE_MS};
 use crate::store::api::StoreError;
-use crate::store::commitment::{CHANGE_VERSION, Commitment, CommitmentChange};
+use crate::store::commitment::{CHANGE_VERSION, Commitment, CommitmentChange, CommitmentWish};
+use crate::store::footing::Seen;
 use crate::store::member::Store;
 use crate::store::message::{Answer, ChangeRefused, Request};
 use crate::store::shared::{PAUSE, Shared};
@@ -26,13 +25,6 @@ const WISH_BUDGET: Duration = Duration::from_secs(30);
 const ROUND: Duration = Duration::from_secs(10);
 /// How long one who waits for promises to run out keeps new ones from being given.
 const SILENCE_MS: u64 = LEASE_MS + 2_000;
-
-/// A wish on its way to the leader.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum CommitmentWish {
-    Mode { mode: CommitMode, remote: BTreeSet<u64>, by: String, reason: String },
-    Places { mode: CommitMode, remote: BTreeSet<u64> },
-}
 
 impl CommitmentWish {
     fn wish(&self) -> Wish {

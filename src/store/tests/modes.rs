@@ -9,8 +9,8 @@ use super::{Cluster, PATIENCE, get, put};
 use crate::base::ids::MemberId;
 use crate::logic::remote_sync::{CommitMode, Footing};
 use crate::model::kv::{RangeRequest, WatchItem, WatchRequest};
+use crate::store::commitment::CommitmentWish;
 use crate::store::message::ChangeRefused;
-use crate::store::modes::CommitmentWish;
 use crate::store::{Kv, Store, StoreError};
 
 async fn two_sites() -> Cluster {

@@ -25,26 +25,26 @@ struct Sample {
 
 /// What a leader sees at one moment.
 #[derive(Debug)]
-pub(super) struct Seen<'a> {
-    pub(super) now_ms: u64,
-    pub(super) commitment: &'a Commitment,
-    pub(super) applied: u64,
+pub(in crate::store) struct Seen<'a> {
+    pub(in crate::store) now_ms: u64,
+    pub(in crate::store) commitment: &'a Commitment,
+    pub(in crate::store) applied: u64,
     /// Durable on each remote member.
-    pub(super) remote: &'a [u64],
+    pub(in crate::store) remote: &'a [u64],
 }
 
 #[derive(Debug)]
 pub(in crate::store) struct Lead {
-    pub(super) term: u64,
-    pub(super) city: CityLeader,
+    pub(in crate::store) term: u64,
+    pub(in crate::store) city: CityLeader,
     /// A change is proposed, and it is not known what became of it.
-    pub(super) pending: bool,
+    pub(in crate::store) pending: bool,
     /// Until then nothing is promised, because a change waits for the promises to run out.
-    pub(super) silent_until_ms: u64,
+    pub(in crate::store) silent_until_ms: u64,
     /// The newest change that was seen, and whether answers wait since it.
     seen_change: (u64, bool),
     /// When the last promise was given.
-    pub(super) promised_ms: Option<u64>,
+    pub(in crate::store) promised_ms: Option<u64>,
     /// An index that waits to be safe, and since when.
     waiting: Option<(u64, u64)>,
     samples: VecDeque<Sample>,
@@ -53,7 +53,7 @@ pub(in crate::store) struct Lead {
 impl Lead {
     /// A leader that has applied all up to `first`, at or behind its own first entry, and of
     /// it what holds.
-    pub(super) fn begin(term: u64, now_ms: u64, first: u64, now: &Commitment) -> Self {
+    pub(in crate::store) fn begin(term: u64, now_ms: u64, first: u64, now: &Commitment) -> Self {
         Self {
             term,
             city: CityLeader::elected(now_ms, first),
@@ -77,7 +77,7 @@ impl Lead {
     }
 
     /// Notes how far the log is, for the ages of what is missing elsewhere.
-    pub(super) fn sample(&mut self, now_ms: u64, applied: u64, last: u64) {
+    pub(in crate::store) fn sample(&mut self, now_ms: u64, applied: u64, last: u64) {
         if self.samples.back().is_some_and(|newest| now_ms < newest.at_ms + SAMPLE_MS) {
             return;
         }
@@ -92,7 +92,7 @@ impl Lead {
     }
 
     /// The age of the oldest entry behind `matched`, at most; 0 if there is none.
-    pub(super) fn age_behind(&self, now_ms: u64, matched: u64, last: u64) -> u64 {
+    pub(in crate::store) fn age_behind(&self, now_ms: u64, matched: u64, last: u64) -> u64 {
         if matched >= last {
             return 0;
         }
@@ -102,7 +102,7 @@ impl Lead {
     }
 
     /// How far may be answered; 0 while that is not known.
-    pub(super) fn safe(&mut self, seen: &Seen<'_>) -> u64 {
+    pub(in crate::store) fn safe(&mut self, seen: &Seen<'_>) -> u64 {
         let (known, waited) = self.seen_change;
         if seen.commitment.changed > known {
             self.city.changed(seen.commitment.changed, waited);
@@ -117,16 +117,16 @@ impl Lead {
     }
 
     /// For how long answers have been waiting for the remote center.
-    pub(super) fn waiting_ms(&self, now_ms: u64) -> u64 {
+    pub(in crate::store) fn waiting_ms(&self, now_ms: u64) -> u64 {
         self.waiting.map_or(0, |(_, since_ms)| now_ms.saturating_sub(since_ms))
     }
 
-    pub(super) fn is_stalled(&self, now_ms: u64) -> bool {
+    pub(in crate::store) fn is_stalled(&self, now_ms: u64) -> bool {
         self.waiting_ms(now_ms) >= STALL_MS
     }
 
     /// Call it only after a majority confirmed, since the question came, that it leads.
-    pub(super) fn promise(&mut self, seen: &Seen<'_>) -> bool {
+    pub(in crate::store) fn promise(&mut self, seen: &Seen<'_>) -> bool {
         self.safe(seen);
         // A center that does not keep up must not hold the city for ever.
         if self.is_stalled(seen.now_ms) || seen.now_ms < self.silent_until_ms {
@@ -140,7 +140,7 @@ impl Lead {
     }
 
     /// The footing to change to, if it is time to.
-    pub(super) fn change_due(&mut self, seen: &Seen<'_>) -> Option<Footing> {
+    pub(in crate::store) fn change_due(&mut self, seen: &Seen<'_>) -> Option<Footing> {
         let known = self.known(seen);
         if self.is_stalled(seen.now_ms) && self.city.may_fall_back(seen.now_ms, &known) {
             return Some(Footing::FallenBack);
@@ -154,7 +154,11 @@ impl Lead {
     }
 
     /// Why nothing that adds to the log is taken in, if so.
-    pub(super) fn holds_back(&self, now_ms: u64, commitment: &Commitment) -> Option<String> {
+    pub(in crate::store) fn holds_back(
+        &self,
+        now_ms: u64,
+        commitment: &Commitment,
+    ) -> Option<String> {
         (commitment.mode == CommitMode::MaxProtection && self.is_stalled(now_ms)).then(|| {
             format!(
                 "the commit mode is max-protection and two control nodes of the remote center \
