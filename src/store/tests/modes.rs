@@ -18,11 +18,11 @@ async fn two_sites() -> Cluster {
     cluster.open(4).await;
     let first = cluster.stores[&1].clone();
     first.add_learner(MemberId(4), "n4", "x").await.unwrap();
-    first.place_remote(CommitMode::RemoteSync, remote()).await.unwrap();
+    first.place_remote(CommitMode::RemoteSync, other_site()).await.unwrap();
     cluster
 }
 
-fn remote() -> BTreeSet<MemberId> {
+fn other_site() -> BTreeSet<MemberId> {
     [MemberId(3), MemberId(4)].into()
 }
 
@@ -87,7 +87,7 @@ async fn the_city_waits_falls_back_and_returns_and_under_max_protection_it_stops
     until("synchronous again", || waits(&city)).await;
     assert_eq!(get(&city, "a").await.as_deref(), Some("3"));
 
-    city.set_commit_mode(CommitMode::MaxProtection, remote(), "a test", "").await.unwrap();
+    city.set_commit_mode(CommitMode::MaxProtection, other_site(), "a test", "").await.unwrap();
     city.txn(put("a", "4")).await.unwrap();
     let mut watch =
         city.watch(WatchRequest { key: "a".into(), ..WatchRequest::default() }).await.unwrap();
@@ -108,7 +108,7 @@ async fn the_city_waits_falls_back_and_returns_and_under_max_protection_it_stops
     assert!(seen.kvs.iter().all(|kv| &kv.value[..] != b"5"), "{seen:?}");
 
     let city = cluster.stores[&cluster.leader_now().await].clone();
-    city.set_commit_mode(CommitMode::RemoteSync, remote(), "a test", "").await.unwrap();
+    city.set_commit_mode(CommitMode::RemoteSync, other_site(), "a test", "").await.unwrap();
     let since = Instant::now();
     while let Err(error) = city.txn(put("a", "7")).await {
         assert!(since.elapsed() < PATIENCE, "{error}");
@@ -137,7 +137,7 @@ async fn a_mode_that_cannot_be_is_refused_and_a_majority_changes_nothing() {
     store.place_remote(CommitMode::Majority, Default::default()).await.unwrap();
     store.place_remote(CommitMode::Majority, [MemberId(2), MemberId(3)].into()).await.unwrap();
     assert_eq!(store.commitment().changed, 0, "nothing is written where nothing changes");
-    store.set_commit_mode(CommitMode::Majority, remote(), "a test", "").await.unwrap();
+    store.set_commit_mode(CommitMode::Majority, other_site(), "a test", "").await.unwrap();
     assert!(store.commitment().chosen || !store.is_leader());
     store.txn(put("a", "1")).await.unwrap();
 }
@@ -167,6 +167,6 @@ async fn a_change_that_a_leader_refused_does_not_stand_in_the_way_of_the_next() 
     until("it is answered again", || shared.quorum.loss().is_none()).await;
     assert!(store.is_leader() && store.status().term == term, "this is another case");
     assert_eq!(shared.state.commitment(), before, "it was not written");
-    store.set_commit_mode(CommitMode::Majority, remote(), "a test", "").await.unwrap();
+    store.set_commit_mode(CommitMode::Majority, other_site(), "a test", "").await.unwrap();
     assert_eq!(store.commitment().mode, CommitMode::Majority);
 }
