@@ -88,7 +88,7 @@ test-lab: ## real processes, namespaces and engines
 vm-test: ## real machines in QEMU: a Debian host, power cuts, machines that start from media
 	.ci/test vm
 
-sim: ## seeded faults on the store: SEEDS=n [FIRST=m] [KIND=mixed|calm|generations|paused|full]
+sim: ## seeded faults on the store: SEEDS=n [FIRST=m] [KIND=mixed|calm|generations|paused|full|modes]
 	SIM_SEEDS=$(SEEDS) SIM_FIRST=$(FIRST) SIM_KIND=$(KIND) \
 	  $(CARGO) test --release --locked --test sim seeds_keep_every_promise -- --nocapture
 

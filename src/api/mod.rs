@@ -1,6 +1,7 @@
 //! Listeners: one folder per protocol.
 
 pub mod admin;
+pub mod dr;
 pub mod etcd;
 pub mod identity;
 pub mod join;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::dr::sing;
+use super::footing_events;
 use super::placement::Placement;
 use crate::base::chain::chain;
 use crate::base::limits::AUDIT_CHAIN_DELAY;
@@ -113,6 +115,12 @@ impl Leadership {
             () = self.objects.keep_definitions(term.clone()) => controllers.await,
             () = self.keep_signing(term.clone()) => controllers.await,
             () = Placement::new(self.store.clone()).run(term.clone()) => controllers.await,
+            () = footing_events::tell(
+                self.store.clone(), self.api.clone(), self.node_name.clone(), term.clone()
+            ) => controllers.await,
+            () = sing(self.store.clone(), self.node_name.clone(), term.clone()) => {
+                controllers.await
+            }
         }
     }
 

@@ -28,6 +28,7 @@ use super::config::{self, ConfigError};
 use super::control_nodes::{
     ApiSetupError, ControlNodes, OtherControlNodes, node_api, note_removal,
 };
+use super::dr::NodeDr;
 use super::image_gc::ImageGc;
 use super::image_import;
 use super::in_process::InProcessApi;
@@ -47,7 +48,7 @@ use crate::api::etcd::{EtcdApi, EtcdStore};
 use crate::api::join::{self, JoinRoutes};
 use crate::api::kube::{self, KubeState};
 use crate::api::peer::{self, PeerClient, PeerClientError};
-use crate::api::{listener, node_usage, nodes, oci, pod_streams, secret_keys, store_upkeep};
+use crate::api::{dr, listener, node_usage, nodes, oci, pod_streams, secret_keys, store_upkeep};
 use crate::base::limits::SHUTDOWN_DEADLINE;
 use crate::client::SharedApi;
 use crate::client::usage::SharedUsage;
@@ -180,6 +181,7 @@ async fn build(config: Arc<NodeConfig>, supervisor: &mut Supervisor) -> Result<P
     .await?;
     let store = Arc::new(store);
     let authority = files::read_text(&config.paths.pki().join("ca.crt"))?;
+    store.know_time(clock::now_ms);
     store.know_generations(Arc::new(AuthorityTrust { authority }), own_record);
     let (kept, own) = (store.clone(), config.clone());
     supervisor.start("store", move |cancel| async move {
@@ -458,6 +460,7 @@ fn api_routes(parts: &Parts, agent: Option<Arc<Agent>>) -> Result<Router, NodeEr
         .merge(nodes::router(parts.nodes.clone()))
         .merge(secret_keys::router(parts.secrets.service.clone()))
         .merge(store_upkeep::router(Arc::new(MemberUpkeep(parts.store.clone()))))
+        .merge(dr::router(Arc::new(NodeDr { config: config.clone(), store: parts.store.clone() })))
         .merge(admin::router(parts.door.clone()));
     let router = nodes::guard(router, parts.nodes.clone());
     Ok(admin::guard(router, parts.door.clone()))

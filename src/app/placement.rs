@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::remote_site::{mode_of_file, remote_members};
 use super::status_view::SILENCE_MAX_MS;
 use crate::base::chain::chain;
 use crate::base::ids::MemberId;
@@ -29,6 +30,9 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// How long a member is silent before its vote may be taken, and answers again before it
 /// counts as there.
 const HOLD_OFF: Duration = Duration::from_secs(15);
+
+/// How long naming the remote center may hold up the votes; promises run out meanwhile.
+const REMOTE_LIMIT: Duration = Duration::from_secs(8);
 
 /// How long a change is waited for before the members are looked at again.
 const CHANGE_LIMIT: Duration = Duration::from_secs(30);
@@ -73,6 +77,7 @@ impl Placement {
             return Ok(());
         };
         let nodes = self.nodes().await?;
+        self.place_remote(&cluster, &nodes, &members).await;
         let place = |member: MemberId| {
             nodes.iter().find(|node| node.member_id == Some(member) && !node.leaving)
         };
@@ -125,6 +130,24 @@ impl Placement {
         let listed = |id: &MemberId| members.iter().any(|member| member.member == *id);
         self.answering.retain(|id, _| listed(id));
         self.alive.retain(|id, _| listed(id));
+    }
+
+    /// Tells the store who is of the other site, and the mode that the cluster file names.
+    async fn place_remote(
+        &self,
+        cluster: &ClusterRecord,
+        nodes: &[NodeRecord],
+        members: &[MemberInfo],
+    ) {
+        let remote = remote_members(&cluster.cluster, nodes, members);
+        let placed = self.store.place_remote(mode_of_file(&cluster.cluster), remote);
+        match tokio::time::timeout(REMOTE_LIMIT, placed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(error = chain(&error), "the remote center is named later");
+            }
+            Err(_) => tracing::debug!("the remote center is named later"),
+        }
     }
 
     async fn cluster(&self) -> Result<Option<ClusterRecord>, StoreError> {

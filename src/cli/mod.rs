@@ -9,6 +9,7 @@ pub mod config;
 pub mod connection;
 pub mod delete;
 pub mod describe;
+pub mod dr;
 pub mod exit;
 mod first_program;
 pub mod get;
@@ -67,6 +68,7 @@ enum Verb {
     Node(node::NodeArgs),
     Serve(serve::ServeArgs),
     Status(status::StatusArgs),
+    Dr(dr::DrArgs),
     Secrets(secrets::SecretsArgs),
     Store(store::StoreArgs),
     Get(get::GetArgs),
@@ -120,6 +122,7 @@ fn dispatch(verb: Verb) -> ExitCode {
         Verb::Node(args) => blocking(node::run(args)).into(),
         Verb::Serve(args) => blocking(serve::run(args)).into(),
         Verb::Status(args) => blocking(status::run(args)).into(),
+        Verb::Dr(args) => ended(blocking(dr::run(args))),
         Verb::Secrets(args) => ended(blocking(secrets::run(args))),
         Verb::Store(args) => blocking(store::run(args)).into(),
         Verb::Get(args) => blocking(get::run(args)).into(),

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::base::chain::chain;
 use crate::model::cluster_record::ClusterBootstrap;
+use crate::model::dr_status::{DrStatus, ModeRequest};
 use crate::model::join::{
     JoinAnswer, JoinRequest, JoinedRequest, RenewAnswer, RenewRequest, TokenAnswer, TokenInfo,
     TokenRequest,
@@ -278,6 +279,26 @@ impl HttpsRemote {
         let connection = Connection::with_keys(server, own)?;
         let path = format!("/holdfast/v1/tokens/{id}");
         connection.call::<_, Value>(Method::DELETE, &path, NONE).await.map(drop)
+    }
+
+    /// The state of disaster recovery; the administrator's.
+    pub async fn dr_status(
+        &self,
+        server: SocketAddr,
+        own: &Credentials,
+    ) -> Result<DrStatus, RemoteError> {
+        let connection = Connection::with_keys(server, own)?;
+        connection.call(Method::GET, "/holdfast/v1/dr/status", NONE).await
+    }
+
+    pub async fn set_commit_mode(
+        &self,
+        server: SocketAddr,
+        own: &Credentials,
+        request: &ModeRequest,
+    ) -> Result<DrStatus, RemoteError> {
+        let connection = Connection::with_keys(server, own)?;
+        connection.call(Method::POST, "/holdfast/v1/dr/mode", Some(request)).await
     }
 
     /// How far the keys of secrets are; the administrator's.

@@ -1,5 +1,5 @@
 //! How far the city may answer while the remote center keeps up, and what that center can
-//! prove of it. Nothing drives it yet: these are the rules that two-site commits will.
+//! prove of it. `store/modes` drives it.
 //!
 //! Why pure: a reply too early is a write that a forced failover loses although its loss
 //! was printed as none; so every order of messages, leaders and losses is explored
@@ -17,6 +17,8 @@
 //! Why everything waits for the leader's own first entry: earlier leaders may have answered
 //! anything before it, and until it is committed an entry of theirs, a fallback too, can
 //! come back with the next leader.
+//! Why a change of footing or mode is such an entry, too: a replica that has not applied it
+//! yet still answers whatever is committed before it.
 //!
 //! Invariants: what was answered under remote synchronization is durable on two of C's
 //! three members; no fallback within LEASE of a promise, whoever leads by then; while C
@@ -30,6 +32,8 @@
 #[cfg(test)]
 mod model;
 
+pub use crate::model::commit_mode::{CommitMode, Footing};
+
 /// For how long the city promises not to fall back.
 pub const LEASE_MS: u64 = 5_000;
 /// For how long C relies on it: shorter by more than clocks drift apart.
@@ -37,30 +41,12 @@ pub const CLAIM_MS: u64 = LEASE_MS / 10 * 9;
 /// How long C must have kept up before the city takes it back.
 pub const HYSTERESIS_MS: u64 = 10_000;
 
-/// What an answer waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CommitMode {
-    /// Raft's majority.
-    Majority,
-    /// Also two of the remote center's members; the city may fall back.
-    RemoteSync,
-    /// The same; the city never falls back, writes stop instead.
-    MaxProtection,
-}
-
-/// Whether the remote center counts at the moment; what the newest committed entry of
-/// that kind says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Footing {
-    Synchronous,
-    FallenBack,
-}
-
-/// The index that two of the remote members hold; 0 with fewer than two members.
+/// The index that two of the remote members hold, and so many more that of any two at
+/// least one does: of three two, of more all but one. 0 with fewer than two members.
 pub fn durable_on_two(remote: &[u64]) -> u64 {
     let mut sorted = remote.to_vec();
     sorted.sort_unstable_by(|one, other| other.cmp(one));
-    sorted.get(1).copied().unwrap_or(0)
+    sorted.get(sorted.len().saturating_sub(2).max(1)).copied().unwrap_or(0)
 }
 
 /// What the leader knows when it decides; all of it is its own and current.
@@ -80,7 +66,7 @@ pub struct Knowledge<'a> {
 /// The city's side: one per term of a leader, which forgets with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CityLeader {
-    /// Index of the first entry of its own term.
+    /// Index of the first entry of its own term, or of the newest change of mode or footing.
     first: u64,
     /// When it was elected, and later the last time it promised.
     bound_since_ms: u64,
@@ -97,16 +83,25 @@ impl CityLeader {
         Self { first, bound_since_ms: now_ms, level_since_ms: None, safe: 0 }
     }
 
+    /// The change of mode or footing at this index is committed. If answers did not wait
+    /// before it, replicas that have not applied it may answer all before it, so that counts
+    /// as answered.
+    pub fn changed(&mut self, index: u64, waited_before: bool) {
+        if index > self.first {
+            self.first = index;
+            if !waited_before {
+                self.safe = self.safe.max(index - 1);
+            }
+        }
+    }
+
     /// The index up to which replicas may answer; never goes back, and is 0 until it covers
     /// all that an earlier leader can have answered. Replicas keep the highest they heard.
     pub fn safe(&mut self, known: &Knowledge<'_>) -> u64 {
-        let bound = match (known.mode, known.footing) {
-            (CommitMode::Majority, _) | (CommitMode::RemoteSync, Footing::FallenBack) => {
-                known.committed
-            }
-            (CommitMode::RemoteSync, Footing::Synchronous) | (CommitMode::MaxProtection, _) => {
-                known.committed.min(durable_on_two(known.remote))
-            }
+        let bound = if known.mode.waits_for_remote(known.footing) {
+            known.committed.min(durable_on_two(known.remote))
+        } else {
+            known.committed
         };
         if bound >= self.first {
             self.safe = self.safe.max(bound);
@@ -144,15 +139,16 @@ impl CityLeader {
             && !self.is_bound(now_ms)
     }
 
-    /// Whether the entry that takes C back may be proposed: it has held all that is
-    /// committed, without a break, for [`HYSTERESIS_MS`].
-    pub fn may_return(&mut self, now_ms: u64, known: &Knowledge<'_>) -> bool {
-        if durable_on_two(known.remote) < known.committed {
+    /// Whether the entry that takes C back may be proposed: it `keeps_up`, as far as a way
+    /// that is long allows, without a break for [`HYSTERESIS_MS`].
+    pub fn may_return(&mut self, now_ms: u64, known: &Knowledge<'_>, keeps_up: bool) -> bool {
+        if !keeps_up {
             self.level_since_ms = None;
             return false;
         }
         let since = *self.level_since_ms.get_or_insert(now_ms);
-        known.footing == Footing::FallenBack
+        known.mode == CommitMode::RemoteSync
+            && known.footing == Footing::FallenBack
             && !known.change_pending
             && now_ms >= since + HYSTERESIS_MS
     }
@@ -168,6 +164,11 @@ impl RemoteClaim {
     /// A promise came; `asked_ms` is when its question was sent.
     pub fn promised(&mut self, asked_ms: u64) {
         self.proven_until_ms = self.proven_until_ms.max(Some(asked_ms + CLAIM_MS));
+    }
+
+    /// Until when it may be said, on its own clock.
+    pub fn proven_until_ms(&self) -> Option<u64> {
+        self.proven_until_ms
     }
 
     /// Whether any two of C's members are proven to hold all that was ever answered.
@@ -192,6 +193,8 @@ mod tests {
         assert_eq!(durable_on_two(&[3, 9, 5]), 5);
         assert_eq!(durable_on_two(&[3]), 0);
         assert_eq!(durable_on_two(&[]), 0);
+        assert_eq!(durable_on_two(&[3, 9]), 3, "of two both");
+        assert_eq!(durable_on_two(&[3, 9, 5, 1]), 3, "of four three, or two could hold nothing");
     }
 
     #[test]
@@ -233,12 +236,22 @@ mod tests {
     #[test]
     fn coming_back_takes_an_unbroken_time_of_keeping_up() {
         let mut leader = CityLeader::elected(0, 1);
-        let (level, behind) = ([9, 9, 1], [9, 8, 1]);
-        let level = known(CommitMode::RemoteSync, Footing::FallenBack, &level);
-        let behind = known(CommitMode::RemoteSync, Footing::FallenBack, &behind);
-        assert!(!leader.may_return(0, &level));
-        assert!(!leader.may_return(HYSTERESIS_MS - 1, &behind));
-        assert!(!leader.may_return(HYSTERESIS_MS, &level));
-        assert!(leader.may_return(2 * HYSTERESIS_MS, &level));
+        let level = known(CommitMode::RemoteSync, Footing::FallenBack, &[9, 9, 1]);
+        assert!(!leader.may_return(0, &level, true));
+        assert!(!leader.may_return(HYSTERESIS_MS - 1, &level, false));
+        assert!(!leader.may_return(HYSTERESIS_MS, &level, true));
+        assert!(leader.may_return(2 * HYSTERESIS_MS, &level, true));
+    }
+
+    #[test]
+    fn a_change_is_promised_upon_only_once_the_remote_center_has_it() {
+        let mut leader = CityLeader::elected(0, 1);
+        leader.changed(9, false);
+        let lacks_it = known(CommitMode::RemoteSync, Footing::Synchronous, &[8, 8, 9]);
+        assert_eq!(leader.safe(&lacks_it), 8, "what was committed before it was answered");
+        assert!(!leader.promise(0, &lacks_it));
+        let has_it = known(CommitMode::RemoteSync, Footing::Synchronous, &[9, 8, 9]);
+        assert_eq!(leader.safe(&has_it), 9);
+        assert!(leader.promise(0, &has_it));
     }
 }

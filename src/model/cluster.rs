@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::model::commit_mode::CommitMode;
 use crate::model::node_config::{ClusterNetwork, Role};
 use crate::model::threshold::EvictionThresholds;
 
@@ -26,7 +27,31 @@ pub struct Cluster {
     /// is made.
     #[serde(default, skip_serializing_if = "EvictionThresholds::is_default")]
     pub eviction: EvictionThresholds,
+    #[serde(default, skip_serializing_if = "DrSpec::is_default")]
+    pub dr: DrSpec,
     pub sites: Vec<Site>,
+}
+
+/// Disaster recovery, as the file asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DrSpec {
+    /// What an answer waits for, until an operator sets another mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_mode: Option<CommitMode>,
+}
+
+impl DrSpec {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Cluster {
+    /// The commit mode that the file names; without a word a majority, as in one site.
+    pub fn commit_mode(&self) -> CommitMode {
+        self.dr.commit_mode.unwrap_or_default()
+    }
 }
 
 /// Addressing; every field has a default in the file.

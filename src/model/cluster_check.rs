@@ -10,7 +10,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use crate::model::cluster::{
-    Center, Cluster, ClusterProblems, NetworkSpec, NodeEntry, ParsedCluster, Problem, Site,
+    Center, Cluster, ClusterProblems, DrSpec, NetworkSpec, NodeEntry, ParsedCluster, Problem, Site,
 };
 use crate::model::cluster_draft::{At, Draft, DraftCenter, DraftNode, DraftSite, Findings};
 use crate::model::cluster_rules;
@@ -78,7 +78,8 @@ fn build(draft: Draft, aggregates: &[IpNet]) -> Cluster {
             .collect(),
     });
     let sites = sites.collect();
-    Cluster { name: text(draft.name), network, eviction: draft.eviction, sites }
+    let dr = DrSpec { commit_mode: draft.commit_mode.map(|at| at.value) };
+    Cluster { name: text(draft.name), network, eviction: draft.eviction, dr, sites }
 }
 
 fn read_root(root: &Located, findings: &mut Findings) -> Draft {
@@ -101,13 +102,19 @@ fn read_root(root: &Located, findings: &mut Findings) -> Draft {
         draft.name = text(metadata, "metadata", "name", findings);
     }
     if let Some(spec) = root.get("spec")
-        && known_keys(spec, "spec", &["network", "eviction", "sites"], &["sites"], findings)
+        && known_keys(spec, "spec", &["network", "eviction", "dr", "sites"], &["sites"], findings)
     {
         if let Some(network) = spec.get("network") {
             read_network(network, &mut draft, findings);
         }
         if let Some(eviction) = spec.get("eviction") {
             read_eviction(eviction, &mut draft.eviction, findings);
+        }
+        if let Some(dr) = spec.get("dr")
+            && known_keys(dr, "spec.dr", &["commitMode"], &[], findings)
+        {
+            let what = "one of majority, remote-sync and max-protection";
+            draft.commit_mode = parsed(dr, "spec.dr", "commitMode", what, findings);
         }
         draft.sites_line = spec.get("sites").map_or(spec.line, |sites| sites.line);
         draft.sites = list(spec, "spec", "sites", findings)

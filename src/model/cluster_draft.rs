@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::model::cluster::Problem;
+use crate::model::commit_mode::CommitMode;
 use crate::model::node_config::Role;
 use crate::model::threshold::EvictionThresholds;
 
@@ -45,6 +46,7 @@ pub(crate) struct Draft {
     pub(crate) service_range: Option<At<IpNet>>,
     pub(crate) cluster_domain: Option<At<String>>,
     pub(crate) eviction: EvictionThresholds,
+    pub(crate) commit_mode: Option<At<CommitMode>>,
     pub(crate) sites: Vec<DraftSite>,
     pub(crate) sites_line: u64,
 }

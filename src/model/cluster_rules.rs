@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::model::cluster::{NetworkSpec, overlap};
 use crate::model::cluster_draft::{At, Draft, DraftCenter, DraftNode, Findings};
+use crate::model::commit_mode::CommitMode;
 use crate::model::label::is_label;
 use crate::model::node_config::Role;
 
@@ -20,6 +21,7 @@ use crate::model::node_config::Role;
 pub(crate) fn check(draft: &Draft, findings: &mut Findings) -> Vec<IpNet> {
     check_names(draft, findings);
     check_nodes(draft, findings);
+    check_commit_mode(draft, findings);
     let spec = NetworkSpec::default();
     let or_default = |at: &Option<At<IpNet>>, default: IpNet, path: &str| {
         at.clone().unwrap_or(At { value: default, line: 1, path: path.to_owned() })
@@ -107,6 +109,30 @@ fn check_nodes(draft: &Draft, findings: &mut Findings) {
             control - 1
         );
         findings.warning(draft.sites_line, "spec.sites", message);
+    }
+}
+
+/// A mode that waits for another site needs one that can confirm, and may lose a node.
+fn check_commit_mode(draft: &Draft, findings: &mut Findings) {
+    let Some(mode) = &draft.commit_mode else { return };
+    if mode.value == CommitMode::Majority {
+        return;
+    }
+    let sites = draft.sites.len();
+    if sites != 2 {
+        let message =
+            format!("{} needs exactly two sites, and there are {sites}", mode.value.name());
+        findings.problem(mode.line, &mode.path, message);
+        return;
+    }
+    let second = draft.sites[1].centers.iter().flat_map(|center| &center.nodes);
+    let control = second.filter(|node| node.roles.contains(&Role::Control)).count();
+    if control < 2 {
+        let message = format!(
+            "{} needs at least two control nodes in the second site, and there are {control}",
+            mode.value.name()
+        );
+        findings.problem(mode.line, &mode.path, message);
     }
 }
 

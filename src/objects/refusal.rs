@@ -12,7 +12,7 @@ const QUORUM_RETRY_SECONDS: u32 = 5;
 /// For reads and writes.
 pub(super) fn of(error: StoreError) -> Status {
     match error {
-        StoreError::NoQuorum(_) => {
+        StoreError::NoQuorum(_) | StoreError::HeldBack { .. } => {
             Status::unavailable(error.to_string()).retry_after(QUORUM_RETRY_SECONDS)
         }
         // Another control node answers in the place of one that was removed.
@@ -71,6 +71,7 @@ mod tests {
             (StoreError::Refused(Refusal::RequestTooLarge), 413, "RequestEntityTooLarge", None),
             (StoreError::Refused(Refusal::EmptyKey), 400, "BadRequest", None),
             (StoreError::BadRequest { reason: reason() }, 400, "BadRequest", None),
+            (StoreError::HeldBack { reason: reason() }, 503, "ServiceUnavailable", Some(5)),
             (StoreError::NoSpace { reason: reason() }, 507, "InsufficientStorage", None),
             (StoreError::Fatal { reason: reason() }, 500, "InternalError", None),
         ] {

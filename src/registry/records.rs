@@ -90,9 +90,9 @@ impl Records {
     async fn get(&self, key: String) -> Result<Option<KeyValue>, RegistryError> {
         let request = RangeRequest::key(key);
         let answer = match self.kv.range(request.clone()).await {
-            Err(StoreError::NoLeader { .. } | StoreError::NoQuorum(_)) => {
-                self.kv.range(RangeRequest { serializable: true, ..request }).await
-            }
+            Err(
+                StoreError::NoLeader { .. } | StoreError::NoQuorum(_) | StoreError::HeldBack { .. },
+            ) => self.kv.range(RangeRequest { serializable: true, ..request }).await,
             other => other,
         };
         Ok(answer?.kvs.into_iter().next())

@@ -43,7 +43,7 @@ impl Shared {
                 Ok(_) => return,
                 Err(StoreError::NoLeader { .. } | StoreError::Unknown { .. }) => {}
                 // This is answered at once, so it must not be asked again at once.
-                Err(StoreError::NoQuorum(_)) => tokio::select! {
+                Err(StoreError::NoQuorum(_) | StoreError::HeldBack { .. }) => tokio::select! {
                     biased;
                     () = self.cancel.cancelled() => return,
                     () = tokio::time::sleep(PAUSE) => {}

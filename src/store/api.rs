@@ -47,6 +47,10 @@ pub enum StoreError {
     /// there is space again, which takes people or deletions, so repeating is no use.
     #[error("the write was refused for want of space: {reason}")]
     NoSpace { reason: String },
+    /// The commit mode waits for the remote center, which does not confirm; nothing was
+    /// proposed.
+    #[error("held back: {reason}")]
+    HeldBack { reason: String },
     /// The value must be encrypted, and no key for that is in use yet; nothing was proposed.
     #[error("a secret cannot be encrypted yet: {reason}")]
     NoKey { reason: String },
@@ -68,9 +72,10 @@ impl StoreError {
     /// Whether the same request may simply be repeated.
     pub fn is_retryable(&self) -> bool {
         match self {
-            StoreError::NoLeader { .. } | StoreError::NoQuorum(_) | StoreError::NoKey { .. } => {
-                true
-            }
+            StoreError::NoLeader { .. }
+            | StoreError::NoQuorum(_)
+            | StoreError::HeldBack { .. }
+            | StoreError::NoKey { .. } => true,
             StoreError::Unknown { .. }
             | StoreError::Compacted { .. }
             | StoreError::Future { .. }

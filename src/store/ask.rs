@@ -31,7 +31,7 @@ impl Shared {
         ask: Ask,
     ) -> Result<Reply, StoreError> {
         self.health.borrow().check()?;
-        let issued_at = self.state.progress().borrow().applied;
+        let issued_at = self.state.applied_index();
         let command = Command::Ask { id: self.request_id(), issued_at, by: caller.info(), ask };
         match self.propose(command).await? {
             Reply::Refused(refusal) => Err(refused(refusal)),

@@ -1,7 +1,8 @@
 //! The linearizable read's barrier, wherever the leader is.
 //!
 //! The leader confirms with a majority that it still leads and names the log index that a
-//! read starting now must see; this member waits until it has applied that far. Reads
+//! read starting now must see; this member waits until it has applied that far and may show
+//! it. Where answers wait for the remote center, the index is the leader's safe one. Reads
 //! that wait at the same time share one such round.
 
 use std::sync::Arc;
@@ -40,9 +41,28 @@ impl Shared {
         match applied {
             Ok(Ok(_)) => self.health.borrow().check(),
             Ok(Err(_)) => Err(StoreError::ShuttingDown),
+            Err(_) if self.state.waits_for_remote() && self.state.applied_index() >= index => {
+                Err(StoreError::HeldBack { reason: self.waited_for() })
+            }
             Err(_) => Err(StoreError::NoLeader {
                 reason: format!("this member did not catch up to entry {index} in time"),
             }),
+        }
+    }
+
+    /// Returns when all that this member has applied by now may be shown: what was read of it
+    /// before, beside the keys, which are read as of a revision.
+    pub(super) async fn all_shown(&self) -> Result<(), StoreError> {
+        if !self.state.waits_for_remote() {
+            return Ok(());
+        }
+        let shown = self.state.until_shown(self.state.applied_index());
+        tokio::select! {
+            biased;
+            shown = timeout(READ_BUDGET, shown) => {
+                shown.map_err(|_| StoreError::HeldBack { reason: self.waited_for() })
+            }
+            loss = self.quorum.lost() => Err(StoreError::NoQuorum(loss)),
         }
     }
 
@@ -105,7 +125,8 @@ impl Shared {
 
     /// The index that a read starting now must see; only the leader knows.
     pub(super) async fn read_index_here(&self, until: Instant) -> Result<u64, Unread> {
-        self.confirm_lead(until).await.map(|(index, _)| index)
+        let (index, term) = self.confirm_lead(until).await?;
+        self.answerable(index, term)
     }
 
     /// The term in which this member led at some moment after the call, with a majority's
@@ -132,7 +153,7 @@ impl Shared {
     }
 
     /// The index that a read starting now must see, and the term of this member's lead.
-    async fn confirm_lead(&self, until: Instant) -> Result<(u64, u64), Unread> {
+    pub(super) async fn confirm_lead(&self, until: Instant) -> Result<(u64, u64), Unread> {
         let later = |reason: String| Err(Unread::Later { reason });
         if let Some(loss) = self.quorum.loss() {
             return Err(Unread::NoQuorum(loss));

@@ -59,7 +59,7 @@ impl Shared {
             self.check_unchanged(&by.map_or(Caller::Internal, Caller::User))?;
             return Ok(outcome.response);
         }
-        let issued_at = self.state.progress().borrow().applied;
+        let issued_at = self.state.applied_index();
         let command = Command::Txn { id: self.request_id(), issued_at, by, request };
         match self.propose(command).await? {
             Reply::Txn(response) => Ok(response),

@@ -88,7 +88,10 @@ impl Leases for Store {
     ) -> Result<LeaseTimeToLive, StoreError> {
         let shared = &self.shared;
         shared.barrier().await?;
-        let Some(record) = shared.state.lease(id) else { return Ok(gone(id)) };
+        let Some(record) = shared.state.lease(id) else {
+            shared.all_shown().await?;
+            return Ok(gone(id));
+        };
         let attached = if keys {
             let state = shared.state.clone();
             let found = run_on(&*shared.disk, move || state.lease_keys(id)).await;
@@ -98,6 +101,7 @@ impl Leases for Store {
             Vec::new()
         };
         shared.check_keys(caller, Access::Read, &attached)?;
+        shared.all_shown().await?;
         match shared.lease_left(id).await? {
             None => Ok(gone(id)),
             Some(left_ms) => Ok(LeaseTimeToLive {
@@ -111,7 +115,9 @@ impl Leases for Store {
 
     async fn leases(&self, _caller: &Caller) -> Result<Vec<LeaseId>, StoreError> {
         self.shared.barrier().await?;
-        Ok(self.shared.state.lease_ids())
+        let ids = self.shared.state.lease_ids();
+        self.shared.all_shown().await?;
+        Ok(ids)
     }
 }
 
@@ -198,8 +204,14 @@ impl Shared {
         loop {
             let ended = self.state.timer.ended();
             match self.state.timer.renew(id, term) {
-                Renewal::Renewed { ttl_s } => return Ok(ttl_s),
-                Renewal::Gone => return Err(LeaseUnserved::Gone),
+                Renewal::Renewed { ttl_s } => {
+                    self.all_shown().await.map_err(later)?;
+                    return Ok(ttl_s);
+                }
+                Renewal::Gone => {
+                    self.all_shown().await.map_err(later)?;
+                    return Err(LeaseUnserved::Gone);
+                }
                 Renewal::NotLeading => {
                     // Another leader, or this member's next clock, knows better.
                     return Err(later("the lease clock does not run in this term"));
@@ -268,14 +280,12 @@ impl Shared {
         }
         self.state.timer.demote();
         // The first index that a leader may read at is behind all that others committed.
-        let index = self.read_index_here(Instant::now() + TICK_BUDGET).await;
-        let index = index.map_err(|unread| unread.to_string())?;
-        let mut progress = self.state.progress();
-        let applied = progress.wait_for(|progress| progress.applied >= index);
-        match tokio::time::timeout(TICK_BUDGET, applied).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => return Err("what was committed is not applied yet".into()),
-        }
+        // Shown or not: the clock is over all that is applied.
+        let confirmed = self.confirm_lead(Instant::now() + TICK_BUDGET).await;
+        let (index, _) = confirmed.map_err(|unread| unread.to_string())?;
+        let applied = self.raft.wait(Some(TICK_BUDGET));
+        let applied = applied.applied_index_at_least(Some(index), "for the leases' clock").await;
+        applied.map_err(|error| error.to_string())?;
         if leads() == Some(term) {
             self.state.promote_timer(term);
         }

@@ -42,6 +42,7 @@ impl Store {
         let shared = self.shared.clone();
         shared.state.flush().await.map_err(|error| StoreError::Fatal { reason: chain(&error) })?;
         let view = shared.state.view();
+        shared.all_shown().await?;
         let (sender, receiver) = mpsc::channel(PIECES);
         let writer = Arc::clone(&shared);
         let work = move || {

@@ -68,7 +68,9 @@ impl Maintenance for Store {
 
     async fn alarms(&self, _caller: &Caller) -> Result<Vec<Alarm>, StoreError> {
         self.shared.barrier().await?;
-        Ok(self.shared.state.alarms().into_iter().collect())
+        let alarms = self.shared.state.alarms();
+        self.shared.all_shown().await?;
+        Ok(alarms.into_iter().collect())
     }
 
     async fn set_alarm(
@@ -84,6 +86,7 @@ impl Maintenance for Store {
     async fn hash(&self, caller: &Caller) -> Result<(u32, Revision), StoreError> {
         self.shared.check_admin(caller)?;
         let hashed = self.shared.state.hash_all().await;
+        self.shared.all_shown().await?;
         hashed.map_err(|error| self.shared.state_failed(&error))
     }
 
@@ -94,6 +97,7 @@ impl Maintenance for Store {
     ) -> Result<HistoryHash, StoreError> {
         self.shared.check_admin(caller)?;
         let hashed = self.shared.state.hash_kv(revision).await;
+        self.shared.all_shown().await?;
         let hashed = hashed.map_err(|error| self.shared.read_failed(error))?;
         let compacted = hashed.revisions.compacted;
         Ok(HistoryHash {

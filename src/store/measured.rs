@@ -11,6 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+use super::commitment::Commitment;
+
 /// The peer that a round trip went to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 #[expect(non_snake_case, reason = "etcd's name of the label")]
@@ -34,6 +36,10 @@ pub struct Measured {
     pub proposals_pending: Gauge,
     /// Proposals of this member that ended without one.
     pub proposals_failed: Counter,
+    /// 1 while answers wait for the remote center, 0 while they do not.
+    pub remote_synchronous: Gauge,
+    /// How often that changed.
+    pub footing_changes: Counter,
 }
 
 impl Default for Measured {
@@ -48,6 +54,8 @@ impl Default for Measured {
             leader_changes: Counter::default(),
             proposals_pending: Gauge::default(),
             proposals_failed: Counter::default(),
+            remote_synchronous: Gauge::default(),
+            footing_changes: Counter::default(),
         }
     }
 }
@@ -56,6 +64,14 @@ impl Measured {
     pub(super) fn round_trip(&self, member: u64, took: Duration) {
         let label = PeerLabel { To: format!("{member:x}") };
         self.round_trip.get_or_create(&label).observe(took.as_secs_f64());
+    }
+
+    /// Takes in what answers wait for now.
+    pub(super) fn footing_changed(&self, now: &Commitment) {
+        let synchronous = i64::from(now.waits_for_remote());
+        if self.remote_synchronous.set(synchronous) != synchronous {
+            self.footing_changes.inc();
+        }
     }
 
     /// Counts a proposal as pending for as long as the answer is kept.

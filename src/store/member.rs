@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use super::api::{PeerNetwork, StoreError};
 use super::append_order::AppendOrder;
 use super::disk::{HostDisk, StoreDisk, run_on};
+use super::footing::Modes;
 use super::forward_queue::ForwardQueue;
 use super::generation::{self, Generations};
 use super::health::Health;
@@ -245,6 +246,7 @@ impl Store {
             incoming: tokio::sync::Mutex::<IncomingSlot>::default(),
             changing: tokio::sync::Mutex::new(()),
             generations,
+            modes: Modes::default(),
             loan: tokio::sync::Mutex::default(),
         });
         shared.start_tasks();
@@ -398,6 +400,9 @@ impl Shared {
         self.tracker.spawn(async move { shared.run_leases().await });
         let shared = self.clone();
         self.tracker.spawn(async move { shared.run_alarms().await });
+        self.tracker.spawn(self.clone().run_modes());
+        self.tracker.spawn(self.clone().tell_safe());
+        self.tracker.spawn(self.clone().ask_for_promises());
         let (hub, cancel) = (self.hub.clone(), self.cancel.clone());
         self.tracker.spawn(async move { hub.run(cancel).await });
     }

@@ -244,9 +244,11 @@ impl Shared {
             Ok(_) => Ok(()),
             Err(Unproposed::NotLeader) => Err(later("this member leads no more")),
             Err(Unproposed::NoQuorum(loss)) => Err(later(loss)),
-            Err(Unproposed::Unknown { reason } | Unproposed::NoSpace { reason }) => {
-                Err(later(reason))
-            }
+            Err(
+                Unproposed::Unknown { reason }
+                | Unproposed::NoSpace { reason }
+                | Unproposed::HeldBack { reason },
+            ) => Err(later(reason)),
         }
     }
 

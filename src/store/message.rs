@@ -16,6 +16,8 @@ use crate::base::ids::{ClusterId, Generation, MemberId};
 use crate::model::lease::LeaseId;
 use crate::model::recovery::SignedGeneration;
 use crate::store::append_order::Place;
+use crate::store::commitment::CommitmentWish;
+use crate::store::lag::LeaderView;
 use crate::store::quorum_loss::QuorumLoss;
 use crate::store::state::Row;
 use crate::store::status::StoreStatus;
@@ -88,6 +90,23 @@ pub(crate) enum Request {
         place: Place,
         rpc: AppendEntriesRequest<TypeConfig>,
     },
+    /// The same, or one that is alone, and up to where answers may show what is applied. Not
+    /// sent while answers wait for nobody but a majority.
+    AppendKnowing {
+        place: Option<Place>,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        safe: u64,
+    },
+    /// Up to where answers may show what is applied.
+    Safe {
+        index: u64,
+    },
+    /// Of the remote center, for the leader: will the city not fall back for a while?
+    Promise,
+    /// For the leader: what answers wait for shall change.
+    Commitment(CommitmentWish),
+    /// For the leader: who lacks what?
+    Replication,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +158,12 @@ pub(crate) enum Answer {
         applied: LogId,
         rows: Vec<Row>,
     },
+    Heard,
+    Promise {
+        given: bool,
+    },
+    /// None if it does not lead.
+    Replication(Option<Box<LeaderView>>),
 }
 
 /// Why a read has no index.
@@ -163,6 +188,8 @@ pub(crate) enum Unproposed {
     Unknown { reason: String },
     /// A disk is nearly full; it never reached the log.
     NoSpace { reason: String },
+    /// The commit mode does not let it in; it never reached the log.
+    HeldBack { reason: String },
 }
 
 /// Why the leader did not answer about a lease.
@@ -245,6 +272,10 @@ mod tests {
             leader_commit: None,
         };
         assert_eq!(number(&Request::AppendInTurn { place, rpc }), 16);
+        assert_eq!(number(&Request::Safe { index: 1 }), 18);
+        assert_eq!(number(&Request::Replication), 21);
+        assert_eq!(number(&Answer::Heard), 16);
+        assert_eq!(number(&Answer::Replication(None)), 18);
         assert_eq!(number(&Answer::SnapshotReady), 3);
         assert_eq!(number(&Answer::Hello { incarnation: 1 }), 8);
         assert_eq!(number(&Answer::LeaseLeft(Ok(None))), 11);

@@ -11,14 +11,17 @@ mod barrier;
 mod blocks;
 mod bolt;
 mod codec;
+mod commitment;
 mod disk;
 mod etcd_kv;
+mod footing;
 mod forward;
 mod forward_queue;
 mod generation;
 mod health;
 mod incoming;
 mod kv;
+mod lag;
 mod leases;
 mod lend;
 mod live_copy;
@@ -31,6 +34,7 @@ mod member;
 mod members;
 mod membership;
 mod message;
+mod modes;
 mod offline;
 mod outbound;
 mod propose;
@@ -60,12 +64,15 @@ pub use api::{
     EtcdKv, Facet, Interest, Kv, PeerError, PeerNetwork, PeerTarget, StoreError, WatchStream,
 };
 pub use codec::CodecError;
+pub use commitment::{Commitment, CommitmentNote};
 pub use disk::{DiskSpace, DiskWork, HostDisk, StoreDisk};
 pub use generation::{FenceError, GenerationTrust};
+pub use lag::{CenterLag, LeaderView};
 pub use log::LogError;
 pub use log_lines::LogLine;
 pub use measured::{Measured, PeerLabel};
 pub use member::{OpenError, Store, StoreConfig, StoreDeps, StoreTuning};
+pub use modes::{Replication, Standing};
 pub use offline::{
     CheckReport, Finding, Founding, OfflineError, Replay, StoppedMember, found_member,
 };

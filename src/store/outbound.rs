@@ -4,7 +4,7 @@
 //! remember is reported to the whole member, not only to the caller.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,6 +59,8 @@ pub(crate) struct Outbound {
     peers: RwLock<BTreeMap<u64, Peer>>,
     health: watch::Sender<Health>,
     generations: Option<Arc<Generations>>,
+    /// Up to where each peer was told that answers may show what is applied.
+    told: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl Outbound {
@@ -79,7 +81,32 @@ impl Outbound {
             peers: RwLock::new(BTreeMap::new()),
             health,
             generations: None,
+            told: Mutex::default(),
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.told.lock().expect("no holder of what was told panics")
+    }
+
+    /// What an append tells the peer of the safe index; none while nobody waits for it.
+    pub(crate) fn safe_to_tell(&self, member: u64) -> Option<u64> {
+        if !self.state.waits_for_remote() {
+            return None;
+        }
+        let safe = self.state.heard_safe();
+        self.note_told(member, safe);
+        Some(safe)
+    }
+
+    pub(crate) fn note_told(&self, member: u64, safe: u64) {
+        let mut told = self.told();
+        let known = told.entry(member).or_default();
+        *known = (*known).max(safe);
+    }
+
+    pub(crate) fn was_told(&self, member: u64, safe: u64) -> bool {
+        self.told().get(&member).is_some_and(|told| *told >= safe)
     }
 
     /// Lets answers end this member's generation.

@@ -18,6 +18,7 @@ use super::shared::{ATTEMPT, PAUSE, Shared, WRITE_BUDGET};
 use super::space::takes_space;
 use super::types::{Command, Refusal, Reply};
 use crate::base::ids::MemberId;
+use crate::model::kv::Revision;
 
 /// What became of one attempt.
 enum Attempt {
@@ -36,6 +37,22 @@ enum Attempt {
     NoSpace {
         reason: String,
     },
+    /// It did not, because the commit mode waits for the remote center.
+    HeldBack {
+        reason: String,
+    },
+}
+
+/// Whether the command's answer tells anybody of data.
+fn tells(command: &Command) -> bool {
+    match command {
+        Command::Txn { .. } | Command::Ask { .. } | Command::Compact { .. } => true,
+        // What members note of themselves must not queue behind what is waited for.
+        Command::LeaseEnds { .. }
+        | Command::LeaseMarks { .. }
+        | Command::Boot { .. }
+        | Command::Commitment(_) => false,
+    }
 }
 
 impl Shared {
@@ -80,10 +97,15 @@ impl Shared {
                 Attempt::NoSpace { reason } if !uncertain => {
                     return Err(StoreError::NoSpace { reason });
                 }
+                Attempt::HeldBack { reason } if !uncertain => {
+                    return Err(StoreError::HeldBack { reason });
+                }
                 Attempt::NoQuorum(loss) if uncertain => {
                     return Err(StoreError::Unknown { reason: loss.to_string() });
                 }
                 Attempt::NoQuorum(loss) => return Err(StoreError::NoQuorum(loss)),
+                // Whether it will count is told when the remote center confirms again.
+                Attempt::HeldBack { reason } => return Err(StoreError::Unknown { reason }),
                 Attempt::NoSpace { reason } | Attempt::Not { reason } => last = reason,
                 Attempt::Maybe { reason } => {
                     uncertain = true;
@@ -91,6 +113,9 @@ impl Shared {
                 }
             }
             if Instant::now() + PAUSE >= until {
+                if self.state.waits_for_remote() {
+                    last = format!("{last}; {}", self.waited_for());
+                }
                 return Err(if uncertain {
                     StoreError::Unknown { reason: last }
                 } else {
@@ -140,7 +165,15 @@ impl Shared {
             Err(Unproposed::NoQuorum(loss)) => Attempt::NoQuorum(loss),
             Err(Unproposed::Unknown { reason }) => Attempt::Maybe { reason },
             Err(Unproposed::NoSpace { reason }) => Attempt::NoSpace { reason },
+            Err(Unproposed::HeldBack { reason }) => Attempt::HeldBack { reason },
         }
+    }
+
+    /// What is compacted must be what may be shown: replicas read at or behind it then.
+    fn compacts_too_much(&self, revision: Revision) -> Option<Refusal> {
+        let current = self.state.revisions().current;
+        (revision > current && self.may_be_held_back())
+            .then_some(Refusal::Future { requested: revision, current })
     }
 
     /// Whether the command may be proposed now, and if not, why.
@@ -179,7 +212,23 @@ impl Shared {
             return Err(Unproposed::NoQuorum(loss));
         }
         self.admit_to_disks(&command).map_err(|reason| Unproposed::NoSpace { reason })?;
+        let tells = tells(&command);
+        if tells && let Some(reason) = self.held_back() {
+            return Err(Unproposed::HeldBack { reason });
+        }
+        if let Command::Compact { revision } = &command
+            && let Some(refusal) = self.compacts_too_much(*revision)
+        {
+            return Ok(Reply::Refused(refusal));
+        }
         match timeout_at(until, self.raft.client_write(command)).await {
+            Ok(Ok(response)) if tells && self.state.waits_for_remote() => {
+                let shown = self.state.until_shown(response.log_id.index);
+                match timeout_at(until, shown).await {
+                    Ok(()) => Ok(response.data),
+                    Err(_) => Err(Unproposed::Unknown { reason: self.waited_for() }),
+                }
+            }
             Ok(Ok(response)) => Ok(response.data),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
                 Err(Unproposed::NotLeader)

@@ -116,6 +116,19 @@ impl Way {
             .map_err(|error| RPCError::Unreachable(unreachable(&error)))
     }
 
+    /// The message, with the word of what may be shown if that is not all that is committed.
+    fn append_request(
+        &self,
+        place: Option<Place>,
+        rpc: AppendEntriesRequest<TypeConfig>,
+    ) -> Request {
+        match (self.outbound.safe_to_tell(self.target), place) {
+            (Some(safe), place) => Request::AppendKnowing { place, rpc, safe },
+            (None, Some(place)) => Request::AppendInTurn { place, rpc },
+            (None, None) => Request::Append(rpc),
+        }
+    }
+
     /// Sends one replication message, which may wait at the peer for those before it.
     async fn append(
         self,
@@ -128,7 +141,8 @@ impl Way {
         // Waits for nothing at the peer.
         let alone = place.number == 0 && rpc.entries.is_empty();
         let sent = Instant::now();
-        let answer = self.call(Request::AppendInTurn { place, rpc }, deadline).await?;
+        let request = self.append_request(Some(place), rpc);
+        let answer = self.call(request, deadline).await?;
         if alone {
             self.outbound.measured().round_trip(self.target, sent.elapsed());
         }
@@ -242,7 +256,8 @@ impl RaftNetworkV2<TypeConfig> for Client {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let deadline = if rpc.entries.is_empty() { option.hard_ttl() * 3 } else { APPEND_DEADLINE };
-        match self.call(Request::Append(rpc), deadline).await? {
+        let way = self.way();
+        match way.call(way.append_request(None, rpc), deadline).await? {
             Answer::Append(response) => Ok(response),
             answer => Err(odd(&answer)),
         }

@@ -149,6 +149,25 @@ impl Shared {
             }
             Request::Status => Answer::Status(Box::new(self.status())),
             Request::LendState { session, number } => self.lend_state(session, number).await,
+            Request::AppendKnowing { place, rpc, safe } => {
+                let answer = match place {
+                    None => self.append(rpc).await,
+                    Some(place) => {
+                        let appended = self.append_order.in_turn(place, self.append(rpc)).await;
+                        appended
+                            .unwrap_or_else(|error| Answer::Failed { reason: error.to_string() })
+                    }
+                };
+                self.state.hear_safe(safe);
+                answer
+            }
+            Request::Safe { index } => {
+                self.state.hear_safe(index);
+                Answer::Heard
+            }
+            Request::Promise => Answer::Promise { given: self.promise_here().await },
+            Request::Commitment(wish) => Answer::Changed(self.fulfil_here(wish).await),
+            Request::Replication => Answer::Replication(self.leader_view().await.map(Box::new)),
             // Of another cluster, or it would have been answered before.
             Request::Fence(_) => Answer::FenceHeard { ended: false },
         }

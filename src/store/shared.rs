@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::api::StoreError;
 use super::append_order::AppendOrder;
 use super::disk::StoreDisk;
+use super::footing::Modes;
 use super::forward_queue::ForwardQueue;
 use super::generation::Generations;
 use super::health::Health;
@@ -82,6 +83,8 @@ pub(super) struct Shared {
     /// Membership changes are made one at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) generations: Arc<Generations>,
+    /// Of the commit modes.
+    pub(super) modes: Modes,
     /// A copy of the state that another member is fetching.
     pub(super) loan: tokio::sync::Mutex<Option<Loan>>,
 }

@@ -92,7 +92,8 @@ pub(super) fn takes_space(command: &Command) -> bool {
         Command::LeaseEnds { .. }
         | Command::LeaseMarks { .. }
         | Command::Compact { .. }
-        | Command::Boot { .. } => false,
+        | Command::Boot { .. }
+        | Command::Commitment(_) => false,
     }
 }
 

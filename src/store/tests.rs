@@ -9,6 +9,7 @@ mod hash;
 mod interest;
 mod leases;
 mod members;
+mod modes;
 mod quorum;
 mod rot;
 mod snapshots;
@@ -40,6 +41,10 @@ struct Hub {
     members: Mutex<BTreeMap<u64, Weak<Store>>>,
     /// Members that nobody hears and that hear nobody.
     silent: Mutex<BTreeSet<u64>>,
+    /// The same, and callers are told as soon as they asked to be.
+    cut_off: Mutex<BTreeSet<u64>>,
+    /// Members that are heard, and that never hear an answer.
+    deaf: Mutex<BTreeSet<u64>>,
 }
 
 /// One member's way to the others.
@@ -62,8 +67,21 @@ impl PeerNetwork for Line {
             let silent = self.hub.silent.lock().unwrap();
             silent.contains(&self.from) || silent.contains(&member.0)
         };
+        let cut_off = {
+            let cut_off = self.hub.cut_off.lock().unwrap();
+            cut_off.contains(&self.from) != cut_off.contains(&member.0)
+        };
+        if cut_off {
+            tokio::time::sleep(deadline).await;
+            return Err(PeerError::NoAnswer { member, address, reason: "it is cut off".into() });
+        }
         if !cut {
-            return self.hub.call(target, message, deadline).await;
+            let answer = self.hub.call(target, message, deadline).await;
+            if !self.hub.deaf.lock().unwrap().contains(&self.from) {
+                return answer;
+            }
+            let reason = "the answer is lost".into();
+            return Err(PeerError::NoAnswer { member, address, reason });
         }
         // Longer than it should: nothing may depend on being told in time.
         tokio::time::sleep(deadline.max(PATIENCE)).await;
@@ -181,6 +199,19 @@ impl Cluster {
         self.hub.members.lock().unwrap().remove(&member);
         let store = self.stores.remove(&member).unwrap();
         drop(store);
+    }
+
+    /// Who leads, whether it may answer or not.
+    async fn leader_now(&self) -> u64 {
+        let started = Instant::now();
+        loop {
+            let leading = self.stores.iter().find(|(_, store)| store.is_leader());
+            if let Some((member, _)) = leading {
+                return *member;
+            }
+            assert!(started.elapsed() < PATIENCE, "no leader");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) async fn leader(&self) -> u64 {

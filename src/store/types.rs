@@ -15,6 +15,7 @@ use crate::model::auth::AuthInfo;
 use crate::model::kv::{Revision, TxnRequest, TxnResponse};
 use crate::model::lease::{LeaseGranted, LeaseId};
 use crate::store::admin_api::Alarm;
+use crate::store::commitment::CommitmentChange;
 use crate::store::runtime::StoreRuntime;
 
 /// What the log can tell the state machine to do.
@@ -55,6 +56,8 @@ pub(crate) enum Command {
         member: MemberId,
         note: StartNote,
     },
+    /// What answers wait for changes.
+    Commitment(Box<CommitmentChange>),
 }
 
 /// What a client or this program asks for besides transactions.
@@ -99,6 +102,9 @@ impl fmt::Display for Command {
             Command::LeaseMarks { marks, .. } => write!(f, "marks of {} leases", marks.len()),
             Command::Compact { revision } => write!(f, "compact {revision}"),
             Command::Boot { member, note } => write!(f, "{note} of member {member}"),
+            Command::Commitment(change) => {
+                write!(f, "commit mode {}, {}", change.mode.name(), change.footing.name())
+            }
         }
     }
 }
@@ -131,6 +137,10 @@ pub(crate) enum Reply {
     /// What an alarm's command changed.
     Alarms(Vec<Alarm>),
     Refused(Refusal),
+    /// Whether a change of what answers wait for was not void.
+    Commitment {
+        took_effect: bool,
+    },
 }
 
 /// Why the state machine did nothing.
@@ -196,6 +206,8 @@ impl fmt::Display for Reply {
             Reply::Token(_) => f.write_str("token"),
             Reply::Alarms(changed) => write!(f, "{} alarms", changed.len()),
             Reply::Refused(refusal) => write!(f, "refused: {refusal:?}"),
+            Reply::Commitment { took_effect: true } => f.write_str("commit mode changed"),
+            Reply::Commitment { took_effect: false } => f.write_str("commit mode not changed"),
         }
     }
 }

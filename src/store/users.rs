@@ -9,6 +9,7 @@
 //! revision of users and roles it was made at.
 //! Not here: the rules (`logic/auth`), what a token is (`state/tokens`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::password_hash::PasswordHasher;
@@ -24,7 +25,7 @@ use super::member::Store;
 use super::runtime::random_u64;
 use super::state::index_of;
 use super::types::{Ask, Reply};
-use crate::logic::auth::AuthCommand;
+use crate::logic::auth::{AuthCommand, AuthState};
 use crate::model::auth::{AuthChange, AuthInfo, AuthStatus, Caller, Permission};
 use crate::model::refusal::Refusal;
 
@@ -76,6 +77,13 @@ impl Store {
         })
     }
 
+    /// Users and roles, when all of them may be shown.
+    async fn settled_auth(&self) -> Result<Arc<AuthState>, StoreError> {
+        let auth = self.shared.state.auth();
+        self.shared.all_shown().await?;
+        Ok(auth)
+    }
+
     async fn sign_in(&self, name: &str, password: &str) -> Result<String, StoreError> {
         let shared = &self.shared;
         shared.barrier().await?;
@@ -115,7 +123,7 @@ impl Auth for Store {
     async fn auth_status(&self, caller: &Caller) -> Result<AuthStatus, StoreError> {
         self.shared.barrier().await?;
         self.shared.check_admin(caller)?;
-        Ok(self.shared.state.auth().status())
+        Ok(self.settled_auth().await?.status())
     }
 
     fn auth_enabled(&self) -> bool {
@@ -176,7 +184,7 @@ impl Auth for Store {
         if !own {
             self.shared.check_admin(caller)?;
         }
-        let auth = self.shared.state.auth();
+        let auth = self.settled_auth().await?;
         let user = auth.user(name).ok_or(Refusal::UserNotFound)?;
         Ok(user.roles.iter().cloned().collect())
     }
@@ -184,12 +192,12 @@ impl Auth for Store {
     async fn users(&self, caller: &Caller) -> Result<Vec<String>, StoreError> {
         self.shared.barrier().await?;
         self.shared.check_admin(caller)?;
-        Ok(self.shared.state.auth().users().cloned().collect())
+        Ok(self.settled_auth().await?.users().cloned().collect())
     }
 
     async fn role(&self, caller: &Caller, name: &str) -> Result<Vec<Permission>, StoreError> {
         self.shared.barrier().await?;
-        let auth = self.shared.state.auth();
+        let auth = self.settled_auth().await?;
         let own = caller
             .info()
             .and_then(|by| auth.user(&by.user).map(|user| user.roles.contains(name)))
@@ -203,7 +211,7 @@ impl Auth for Store {
     async fn roles(&self, caller: &Caller) -> Result<Vec<String>, StoreError> {
         self.shared.barrier().await?;
         self.shared.check_admin(caller)?;
-        Ok(self.shared.state.auth().roles().cloned().collect())
+        Ok(self.settled_auth().await?.roles().cloned().collect())
     }
 
     fn check_admin(&self, caller: &Caller) -> Result<(), StoreError> {

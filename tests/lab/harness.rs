@@ -138,6 +138,13 @@ impl Lab {
         succeed(&mut command).map(|_| ())
     }
 
+    /// Cuts the link between two centers; `lab heal` opens it.
+    pub(crate) fn cut(&self, one: &str, other: &str) -> Outcome {
+        let mut command = Command::new(binary());
+        command.args(["lab", "fault", "cut", one, other, "--dir"]).arg(self.dir.path());
+        succeed(&mut command).map(|_| ())
+    }
+
     /// A command inside a host.
     pub(crate) fn on(&self, node: &str, arguments: &[&str]) -> Command {
         let mut command = self.command("exec");

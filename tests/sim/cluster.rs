@@ -56,6 +56,12 @@ pub(crate) struct Counts {
     pub(crate) permitted: usize,
     pub(crate) keepalives: usize,
     pub(crate) full_disks: usize,
+    /// Looks at which the remote center could prove that nothing can be lost.
+    pub(crate) proofs: usize,
+    /// Times that all power went while it could, and its disks gave everything back.
+    pub(crate) recoveries: usize,
+    /// Whether the city ever went on without it.
+    pub(crate) fallen_back: bool,
 }
 
 #[derive(Clone)]

@@ -168,6 +168,7 @@ pub(crate) fn fate(error: StoreError) -> End {
     match error {
         StoreError::NoLeader { .. }
         | StoreError::NoQuorum(_)
+        | StoreError::HeldBack { .. }
         | StoreError::Refused(_)
         | StoreError::Compacted { .. }
         | StoreError::Future { .. }

@@ -7,6 +7,7 @@ use crate::cluster::Sim;
 use crate::full;
 use crate::generations;
 use crate::mixed::{self, Report};
+use crate::modes;
 use crate::paused;
 use crate::plant::Plant;
 use crate::profile::{Profile, Trouble};
@@ -25,11 +26,13 @@ pub(crate) enum Kind {
     Paused,
     /// Disks are nearly full for a while.
     Full,
+    /// Two sites under the commit modes; the remote one is cut off.
+    Modes,
 }
 
 impl Kind {
     pub(crate) const ALL: &'static [Kind] =
-        &[Kind::Mixed, Kind::Calm, Kind::Generations, Kind::Paused, Kind::Full];
+        &[Kind::Mixed, Kind::Calm, Kind::Generations, Kind::Paused, Kind::Full, Kind::Modes];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -38,6 +41,16 @@ impl Kind {
             Kind::Generations => "generations",
             Kind::Paused => "paused",
             Kind::Full => "full",
+            Kind::Modes => "modes",
+        }
+    }
+
+    /// Seeds that run where nobody names a number.
+    pub(crate) fn usual_seeds(self) -> u64 {
+        match self {
+            // Seven members for minutes of virtual time take as long as four of the others.
+            Kind::Modes => 25,
+            _ => 100,
         }
     }
 
@@ -54,6 +67,7 @@ impl Kind {
             Kind::Generations => generations::run(sim).await,
             Kind::Paused => paused::run(sim).await,
             Kind::Full => full::run(sim).await,
+            Kind::Modes => modes::run(sim).await,
         }
     }
 }
@@ -66,7 +80,13 @@ fn profile(job: Job) -> Profile {
         (profile.joiners, profile.upkeep) = (0, false);
         profile.members = profile.members.min(5);
     }
-    if job.plant != Plant::Nothing {
+    if job.kind == Kind::Modes {
+        profile.members = modes::MEMBERS;
+        // Two members more and much to look at; fewer clients tell as much.
+        profile.writers = profile.writers.min(2);
+        (profile.readers, profile.watchers, profile.holders) = (1, 1, profile.holders.min(1));
+    }
+    if job.plant != Plant::Nothing && job.kind == Kind::Mixed {
         profile.holders = profile.holders.max(2);
         profile.watchers = profile.watchers.max(2);
         profile.users |= job.plant == Plant::LingeringPermission;

@@ -25,6 +25,7 @@ mod history;
 mod kind;
 mod mixed;
 mod model;
+mod modes;
 mod net;
 mod operator;
 mod paused;
@@ -42,8 +43,6 @@ use kind::Kind;
 use plant::Plant;
 use runner::{Job, number, run_all};
 
-/// Seeds of each kind that run where nobody names a number.
-const SEEDS: u64 = 100;
 /// Seeds within which a planted fault must be caught.
 const PLANT_SEEDS: u64 = 12;
 
@@ -57,14 +56,14 @@ fn one_run() {
 #[test]
 fn seeds_keep_every_promise() {
     let first = number("SIM_FIRST").unwrap_or(1);
-    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let seeds = |kind: &Kind| number("SIM_SEEDS").unwrap_or(kind.usual_seeds());
     let named = std::env::var("SIM_KIND").ok().filter(|name| !name.is_empty());
     let kinds = match named {
         Some(name) => vec![Kind::named(&name).unwrap_or_else(|| panic!("no kind {name}"))],
         None => Kind::ALL.to_vec(),
     };
     let job = |kind| move |seed| Job { seed, kind, plant: Plant::Nothing };
-    let runs = kinds.into_iter().flat_map(|kind| (first..first + seeds).map(job(kind)));
+    let runs = kinds.into_iter().flat_map(|kind| (first..first + seeds(&kind)).map(job(kind)));
     let jobs: Vec<Job> = runs.collect();
     let broken = Mutex::new(Vec::new());
     let whole = AtomicUsize::new(0);
@@ -101,7 +100,8 @@ fn one_seed_is_one_run_byte_for_byte() {
 #[test]
 fn every_planted_fault_is_caught() {
     for (plant, name) in Plant::ALL {
-        let job = |seed| Job { seed, kind: Kind::Mixed, plant: *plant };
+        let kind = if *plant == Plant::FalseProof { Kind::Modes } else { Kind::Mixed };
+        let job = |seed| Job { seed, kind, plant: *plant };
         let jobs: Vec<Job> = (1..=PLANT_SEEDS).map(job).collect();
         let caught = Mutex::new(None);
         run_all(&jobs, |outcome| {

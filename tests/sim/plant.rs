@@ -34,6 +34,8 @@ pub(crate) enum Plant {
     ForkedLog,
     /// A removed member's id is given again.
     ReusedId,
+    /// The remote center says that nothing can be lost although it was not promised.
+    FalseProof,
 }
 
 impl Plant {
@@ -52,6 +54,7 @@ impl Plant {
         (Plant::LingeringPermission, "lingering-permission"),
         (Plant::ForkedLog, "forked-log"),
         (Plant::ReusedId, "reused-id"),
+        (Plant::FalseProof, "false-proof"),
     ];
 
     pub(crate) fn named(name: &str) -> Option<Self> {

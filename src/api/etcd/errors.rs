@@ -25,6 +25,11 @@ pub(super) fn status(error: StoreError) -> Status {
         }
         // It may have happened: the client must look before it repeats.
         StoreError::Unknown { .. } => refused(Refusal::Timeout),
+        // etcd's word, for clients match on it, and behind it why.
+        StoreError::HeldBack { reason } => {
+            let timeout = refused(Refusal::Timeout);
+            Status::new(timeout.code(), format!("{}: {reason}", timeout.message()))
+        }
         StoreError::NoSpace { .. } => refused(Refusal::NoSpace),
         StoreError::ShuttingDown | StoreError::Fatal { .. } | StoreError::Removed => {
             refused(Refusal::Stopped)

@@ -189,6 +189,16 @@ fn register_measured(registry: &mut Registry, measured: &Measured) {
         measured.proposals_failed.clone(),
     );
     registry.register(
+        "holdfast_remote_synchronous",
+        "1 while answers wait for the remote center",
+        measured.remote_synchronous.clone(),
+    );
+    registry.register(
+        "holdfast_footing_changes",
+        "How often answers began or ceased to wait for the remote center",
+        measured.footing_changes.clone(),
+    );
+    registry.register(
         "etcd_server_proposals_pending",
         "Proposals of this member that wait for an answer",
         measured.proposals_pending.clone(),

@@ -69,6 +69,8 @@ enum Action {
     Append(Entry),
     Commit,
     Answer,
+    /// A replica that has applied less than is committed answers by the footing it knows.
+    AnswerBehind,
     Replicate(usize),
     NewLeader(Tail),
     Ask,
@@ -95,6 +97,8 @@ enum Fault {
     NotWaitingForOwnEntry,
     /// A leader waits for its first entry to be in C and not for it to be committed.
     PromiseBeforeCommit,
+    /// A leader does not count what replicas answer that have not applied a change yet.
+    ForgetsTheLagging,
 }
 
 struct City {
@@ -108,12 +112,23 @@ struct City {
 
 impl State {
     fn footing(&self) -> Footing {
-        let changes = self.log[..self.committed].iter().rev();
+        self.footing_at(self.committed)
+    }
+
+    /// The footing as of the first `upto` entries.
+    fn footing_at(&self, upto: usize) -> Footing {
+        let changes = self.log[..upto].iter().rev();
         match changes.copied().find(|entry| *entry != Entry::Write) {
             Some(Entry::FallBack) => Footing::FallenBack,
             Some(_) => Footing::Synchronous,
             None => self.base,
         }
+    }
+
+    /// The most that a replica may answer by a footing that is not the newest any more.
+    fn answered_behind(&self, mode: CommitMode) -> u64 {
+        let alone = |upto: &usize| !mode.waits_for_remote(self.footing_at(*upto));
+        (0..=self.committed).rev().find(alone).unwrap_or(0) as u64
     }
 
     fn known(&self, mode: CommitMode) -> Knowledge<'_> {
@@ -241,7 +256,7 @@ impl Model for City {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        actions.extend([Action::Tick, Action::Answer]);
+        actions.extend([Action::Tick, Action::Answer, Action::AnswerBehind]);
         let len = state.log.len();
         if len < self.entries {
             actions.push(Action::Append(Entry::Write));
@@ -279,8 +294,20 @@ impl Model for City {
             Action::Tick => state.age(),
             Action::Append(entry) => state.log.push(entry),
             Action::Commit => {
+                let before = state.committed;
                 state.committed = (state.committed + 1).max(state.leader.first as usize);
                 state.left_behind = None;
+                if self.fault != Fault::ForgetsTheLagging {
+                    for at in before..state.committed {
+                        if state.log[at] != Entry::Write {
+                            let waited = self.mode.waits_for_remote(state.footing_at(at));
+                            state.leader.changed(at as u64 + 1, waited);
+                        }
+                    }
+                }
+            }
+            Action::AnswerBehind => {
+                state.answered = state.answered.max(state.answered_behind(self.mode));
             }
             Action::Answer => {
                 let mut leader = state.leader.clone();
@@ -307,8 +334,9 @@ impl Model for City {
             Property::always(COMMITTED, |_, state: &State| {
                 state.answered <= state.committed as u64
             }),
-            Property::always(NO_LESS, |_, state: &State| {
-                state.leader.safe == 0 || state.leader.safe >= state.answered
+            Property::always(NO_LESS, |city: &City, state: &State| {
+                let safe = state.leader.clone().safe(&state.known(city.mode));
+                safe == 0 || safe >= state.answered
             }),
             Property::sometimes("C can prove it", |_, state: &State| state.claim.is_proven(NOW_MS)),
         ]
@@ -360,6 +388,7 @@ fn every_planted_fault_of_the_promise_is_found() {
         Fault::PromiseUnconfirmed,
         Fault::NotWaitingForOwnEntry,
         Fault::PromiseBeforeCommit,
+        Fault::ForgetsTheLagging,
     ] {
         let mode = CommitMode::RemoteSync;
         let (states, broken) = explore(City { fault, mode, entries: 3, messages: 1 });

@@ -151,6 +151,7 @@ impl StateStore {
                 self.apply_lease_marks(log_id, term, &marks)
             }
             Step::Command(Command::Compact { revision }) => self.apply_compact(log_id, revision)?,
+            Step::Command(Command::Commitment(change)) => self.apply_commitment(log_id, &change)?,
             Step::Command(Command::Boot { member, note }) => {
                 let reply = self.apply_boot(member.0, note);
                 self.advance(log_id);
@@ -287,6 +288,7 @@ impl StateStore {
         match check_compaction(inner.revisions(), revision) {
             Ok(()) => {
                 inner.marks.compacted = revision;
+                inner.show_revision(revision);
                 drop(inner);
                 self.wake_flusher.notify_one();
                 Ok(Reply::Done)

@@ -94,7 +94,7 @@ impl StateStore {
         if log_id.committed_leader_id().term == term {
             for id in ids {
                 if self.lease(*id).is_some() {
-                    let next = self.revisions().current + 1;
+                    let next = self.read().revisions().current + 1;
                     let effects = self.end_of(*id, &self.lease_keys(*id)?, next)?;
                     self.commit_effects(next, effects);
                 }

@@ -11,7 +11,7 @@
 //! attached: (lease, key)       → nothing           keys that go with the lease
 //! meta:     name               → versioned value   "applied" "membership" "revision"
 //!                                                  "compacted" "trimmed" "forgotten"
-//!                                                  "auth" "alarms"
+//!                                                  "auth" "alarms" "commitment" "shown"
 //! ```
 //!
 //! Invariant: a view is one redb read transaction, so all its tables are of one moment.
@@ -27,6 +27,7 @@ use redb::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::layer::Record;
+use super::store::Progress;
 use super::{StateError, access};
 use crate::logic::mvcc::{FIRST_REVISION, KeyRange};
 use crate::model::kv::{KeyValue, Revision};
@@ -113,6 +114,8 @@ pub(super) struct Marks {
     pub(super) trimmed: Revision,
     /// Log index of the newest request that is no longer remembered.
     pub(super) forgotten: u64,
+    /// What this member knew that it might show; differs between members.
+    pub(super) shown: Progress,
 }
 
 impl Default for Marks {
@@ -124,6 +127,7 @@ impl Default for Marks {
             compacted: 0,
             trimmed: 0,
             forgotten: 0,
+            shown: Progress::default(),
         }
     }
 }
@@ -139,6 +143,7 @@ impl Marks {
         put("revision", encode(&self.revision))?;
         put("compacted", encode(&self.compacted))?;
         put("forgotten", encode(&self.forgotten))?;
+        put("shown", encode(&self.shown))?;
         put("trimmed", encode(&self.trimmed))
     }
 }
@@ -205,6 +210,7 @@ impl DiskView {
             compacted: self.mark("compacted")?.unwrap_or(fresh.compacted),
             trimmed: self.mark("trimmed")?.unwrap_or(fresh.trimmed),
             forgotten: self.mark("forgotten")?.unwrap_or(fresh.forgotten),
+            shown: self.mark("shown")?.unwrap_or(fresh.shown),
         })
     }
 

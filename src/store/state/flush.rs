@@ -83,6 +83,7 @@ impl StateStore {
             }
             let layer = Arc::new(std::mem::take(&mut inner.active));
             inner.frozen = Some(layer.clone());
+            inner.marks.shown = inner.shown();
             (layer, inner.marks.clone(), inner.db.clone())
         };
         let took = self.measured.state_commit.clone();
@@ -236,6 +237,9 @@ fn write_layer_rest(txn: &WriteTransaction, layer: &Layer) -> Result<(), StateEr
     }
     if let Some(alarms) = &layer.alarms {
         meta.insert("alarms", &encode(alarms)[..]).map_err(access("write"))?;
+    }
+    if let Some(commitment) = &layer.commitment {
+        meta.insert("commitment", &encode(&**commitment)[..]).map_err(access("write"))?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::disk_view::{
 };
 use super::flush::begin;
 use super::rest::StateRest;
-use super::store::{CACHE_BYTES, STATE_FILE, StateStore};
+use super::store::{CACHE_BYTES, Progress, STATE_FILE, StateStore};
 use super::{StateError, access};
 use crate::model::kv::{KeyValue, Revision};
 use crate::store::disk::{StoreDisk, open_database};
@@ -140,6 +140,7 @@ pub(crate) fn begin_state(
         compacted: beginning.revision,
         trimmed: beginning.revision,
         forgotten: beginning.applied.index,
+        shown: Progress { applied: beginning.applied.index, revision: beginning.revision },
     };
     marks.write(&txn)?;
     txn.commit().map_err(access("commit to"))?;

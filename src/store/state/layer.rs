@@ -15,6 +15,7 @@ use crate::logic::mvcc::KeyRange;
 use crate::model::kv::{Event, KeyValue, Revision};
 use crate::model::lease::LeaseId;
 use crate::store::admin_api::Alarm;
+use crate::store::commitment::Commitment;
 use crate::store::types::StartNote;
 
 /// One record and which change of its revision it is.
@@ -43,6 +44,8 @@ pub(super) struct Layer {
     pub(super) auth: Option<Arc<AuthState>>,
     /// The alarms that stand, if they changed.
     pub(super) alarms: Option<BTreeSet<Alarm>>,
+    /// What answers wait for, if it changed.
+    pub(super) commitment: Option<Arc<Commitment>>,
     /// Something was applied, if only a blank entry.
     pub(super) dirty: bool,
     pub(super) bytes: usize,

@@ -26,6 +26,7 @@ mod reader;
 mod record_walk;
 mod requests;
 mod rest;
+mod shown;
 mod snapshot;
 mod store;
 #[cfg(test)]

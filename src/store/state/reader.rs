@@ -43,7 +43,7 @@ pub(crate) enum Reader {
 }
 
 impl Inner {
-    fn layers(&self) -> impl Iterator<Item = &super::layer::Layer> {
+    pub(super) fn layers(&self) -> impl Iterator<Item = &super::layer::Layer> {
         self.frozen.as_deref().into_iter().chain(std::iter::once(&self.active))
     }
 
@@ -235,6 +235,8 @@ impl MvccView for AsOf<'_> {
 #[derive(Debug)]
 pub(crate) struct Moment {
     revisions: Revisions,
+    /// At which revision the overlay was taken; none is the newest.
+    shown: Option<Revision>,
     overlay: Overlay,
     view: Arc<DiskView>,
 }
@@ -252,6 +254,7 @@ impl MvccView for Moment {
         at: Option<Revision>,
         take: usize,
     ) -> Result<Scan, StateError> {
+        let at = at.or(self.shown);
         scan_merged(self.overlay.clone(), &self.view, range, at, take, None)
     }
 
@@ -289,7 +292,7 @@ impl Moment {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        let at = (at > 0 && at < self.revisions.current).then_some(at);
+        let at = (at > 0 && at < self.revisions.current).then_some(at).or(self.shown);
         let part = self.overlay.range::<[u8], _>(range.bounds());
         let overlay = part.map(|(key, kv)| (key.clone(), kv.clone())).collect();
         Ok(scan_merged(overlay, &self.view, range, at, take, Some(bytes))?.kvs)
@@ -300,7 +303,7 @@ impl Moment {
         if range.is_empty() {
             return Ok(0);
         }
-        let at = (at > 0 && at < self.revisions.current).then_some(at);
+        let at = (at > 0 && at < self.revisions.current).then_some(at).or(self.shown);
         let part = self.overlay.range::<[u8], _>(range.bounds());
         let overlay = part.map(|(key, kv)| (key.clone(), kv.clone())).collect();
         Ok(scan_merged(overlay, &self.view, range, at, 0, None)?.count)
@@ -312,10 +315,13 @@ impl StateStore {
     pub(crate) fn moment(&self, request: &RangeRequest) -> Moment {
         let range = KeyRange::new(request.key.clone(), request.range_end.clone());
         let inner = self.read();
-        let revisions = inner.revisions();
+        let applied = inner.revisions();
+        let revisions = Revisions { current: inner.shown().revision, ..applied };
         let at = (request.revision > 0 && request.revision < revisions.current)
             .then_some(request.revision);
-        Moment { revisions, overlay: inner.overlay(&range, at), view: inner.view.clone() }
+        let shown = at.or_else(|| inner.held_back(&range, revisions.current));
+        let overlay = inner.overlay(&range, shown);
+        Moment { revisions, shown, overlay, view: inner.view.clone() }
     }
 
     /// Answers a range from this member's state; blocks on the disk.

@@ -9,6 +9,7 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use redb::{Database, ReadableTable};
 use serde::{Deserialize, Serialize};
@@ -327,7 +328,16 @@ impl StateStore {
             })
             .await?;
         self.trimmed.send_replace(fresh.marks.trimmed);
-        *self.write() = fresh;
+        let changed = {
+            let mut inner = self.write();
+            let mut fresh = fresh;
+            fresh.inherit(&inner);
+            self.gated.store(fresh.waits_for_remote(), Ordering::SeqCst);
+            *inner = fresh;
+            inner.commitment.clone()
+        };
+        self.measured.footing_changed(&changed);
+        self.commitment_changed.send_replace(changed.changed);
         self.recent().clear();
         self.tokens.clear();
         self.timer.demote();

@@ -4,16 +4,18 @@
 //! changes the frozen layer or the file; the lock is never held across disk work.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadableTable};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
 use super::damage::DamageNote;
 use super::disk_view::{DiskView, Marks, create_tables};
 use super::layer::Layer;
 use super::requests::{Answered, RequestMemory};
+use super::shown::{Shown, ShownWaiters};
 use super::timer::LeaseTimer;
 use super::tokens::Tokens;
 use super::{StateError, access};
@@ -25,6 +27,7 @@ use crate::model::kv::{Event, Revision};
 use crate::model::lease::LeaseId;
 use crate::store::admin_api::{Alarm, AlarmKind};
 use crate::store::codec::decode;
+use crate::store::commitment::Commitment;
 use crate::store::disk::StoreDisk;
 use crate::store::measured::Measured;
 use crate::store::types::{LogId, StartNote, StoredMembership};
@@ -43,9 +46,9 @@ const RECENT_REVISIONS: usize = crate::base::limits::WATCH_BUFFER_EVENTS;
 const RECENT_EVENTS: usize = 4_096;
 
 /// How far the state is; what readers and watchers wait for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
-    /// Log index of the last applied entry.
+    /// Log index of the last applied entry that may be shown.
     pub(crate) applied: u64,
     pub(crate) revision: Revision,
 }
@@ -63,6 +66,9 @@ pub(super) struct Inner {
     pub(super) leases: LeaseBook,
     pub(super) auth: Arc<AuthState>,
     pub(super) alarms: BTreeSet<Alarm>,
+    pub(super) commitment: Arc<Commitment>,
+    /// Of use only while answers wait for the remote center.
+    pub(super) shown: Shown,
 }
 
 /// All events of one revision.
@@ -87,6 +93,11 @@ pub(crate) struct StateStore {
     pub(super) trimming: tokio::sync::Mutex<()>,
     pub(super) wake_flusher: Notify,
     pub(super) progress: watch::Sender<Progress>,
+    pub(super) shown_waiters: ShownWaiters,
+    /// Whether answers wait for the remote center.
+    pub(super) gated: AtomicBool,
+    /// Log index of the newest change of what answers wait for.
+    pub(super) commitment_changed: watch::Sender<u64>,
     /// What this member has removed of what was compacted.
     pub(super) trimmed: watch::Sender<Revision>,
     /// The leader's clock over the leases; told of everything that is applied.
@@ -105,12 +116,15 @@ impl StateStore {
         }
         let damage = DamageNote::new(disk.clone());
         let inner = load(&damage)?;
-        let progress = progress_of(&inner);
+        let (progress, gated) = (inner.shown(), inner.waits_for_remote());
+        let changed = inner.commitment.changed;
         let trimmed = inner.marks.trimmed;
+        let measured = Measured::default();
+        measured.remote_synchronous.set(i64::from(gated));
         Ok(Self {
             disk,
             damage,
-            measured: Measured::default(),
+            measured,
             inner: RwLock::new(inner),
             recent: Mutex::new(VecDeque::new()),
             used_bytes: AtomicU64::new(u64::MAX),
@@ -118,6 +132,9 @@ impl StateStore {
             trimming: tokio::sync::Mutex::new(()),
             wake_flusher: Notify::new(),
             progress: watch::Sender::new(progress),
+            shown_waiters: ShownWaiters::default(),
+            gated: AtomicBool::new(gated),
+            commitment_changed: watch::Sender::new(changed),
             trimmed: watch::Sender::new(trimmed),
             timer: LeaseTimer::new(),
             tokens: Tokens::default(),
@@ -150,18 +167,20 @@ impl StateStore {
         }
     }
 
-    pub(super) fn publish(&self) {
-        let progress = progress_of(&self.read());
-        self.progress.send_replace(progress);
-    }
-
-    /// Follows what is applied.
+    /// Follows what is applied and may be shown.
     pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
     }
 
+    /// The newest revision that may be shown, and the compacted one.
     pub(crate) fn revisions(&self) -> Revisions {
-        self.read().revisions()
+        let inner = self.read();
+        Revisions { current: inner.shown().revision, ..inner.revisions() }
+    }
+
+    /// Follows the newest change of what answers wait for, by its log index.
+    pub(crate) fn commitment_changed(&self) -> watch::Receiver<u64> {
+        self.commitment_changed.subscribe()
     }
 
     pub(crate) fn applied(&self) -> (Option<LogId>, StoredMembership) {
@@ -233,10 +252,11 @@ impl Inner {
 }
 
 pub(super) fn progress_of(inner: &Inner) -> Progress {
-    Progress {
-        applied: inner.marks.applied.map_or(0, |applied| applied.index),
-        revision: inner.marks.revision,
-    }
+    applied_by(&inner.marks)
+}
+
+fn applied_by(marks: &Marks) -> Progress {
+    Progress { applied: marks.applied.map_or(0, |applied| applied.index), revision: marks.revision }
 }
 
 /// Opens the state file and reads what is kept in memory.
@@ -279,7 +299,9 @@ pub(super) fn load(damage: &DamageNote) -> Result<Inner, StateError> {
     let auth: Option<AuthState> = view.mark("auth")?;
     let alarms: Option<BTreeSet<Alarm>> = view.mark("alarms")?;
     let requests = RequestMemory::load(answered, marks.forgotten);
-    Ok(Inner {
+    let commitment: Option<Commitment> = view.mark("commitment")?;
+    let shown = Shown::load(marks.shown, applied_by(&marks));
+    let mut inner = Inner {
         marks,
         active: Layer::default(),
         frozen: None,
@@ -290,5 +312,9 @@ pub(super) fn load(damage: &DamageNote) -> Result<Inner, StateError> {
         leases: LeaseBook::load(leases),
         auth: Arc::new(auth.unwrap_or_default()),
         alarms: alarms.unwrap_or_default(),
-    })
+        commitment: Arc::new(commitment.unwrap_or_default()),
+        shown,
+    };
+    inner.show_revision(inner.marks.compacted);
+    Ok(inner)
 }

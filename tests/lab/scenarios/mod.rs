@@ -7,6 +7,7 @@ mod bad_hosts;
 mod bad_tokens;
 mod beside_docker;
 mod certificates;
+mod commit_modes;
 mod containers;
 mod custom;
 mod etcd;
@@ -34,7 +35,7 @@ mod two_site;
 mod web;
 mod workloads;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use libtest_mimic::{Failed, Trial};
 
@@ -56,6 +57,23 @@ impl Shared {
     }
 }
 
+/// The lab of two sites, which one scenario leaves to the next: seven hosts take long to
+/// come up, and the next one ends with all of them dead.
+#[derive(Clone, Debug, Default)]
+struct TwoSites(Arc<Mutex<Option<Lab>>>);
+
+impl TwoSites {
+    fn take(&self) -> Result<Lab, Failed> {
+        let left = self.0.lock().map_err(|_| "a scenario before panicked")?.take();
+        left.map_or_else(|| Lab::up("two-site", false), Ok)
+    }
+
+    fn leave(&self, lab: Lab) -> Outcome {
+        *self.0.lock().map_err(|_| "a scenario before panicked")? = Some(lab);
+        Ok(())
+    }
+}
+
 fn trial(name: &str, shared: &Shared, run: fn(&Lab) -> Outcome) -> Trial {
     let shared = shared.clone();
     Trial::test(name, move || run(shared.lab()?))
@@ -64,6 +82,7 @@ fn trial(name: &str, shared: &Shared, run: fn(&Lab) -> Outcome) -> Trial {
 /// Everything, in order; the last one takes the shared lab down and looks for remains.
 pub(crate) fn all() -> Vec<Trial> {
     let shared = Shared::default();
+    let two_sites = TwoSites::default();
     let on = |name: &str, run: fn(&Lab) -> Outcome| trial(name, &shared, run);
     vec![
         on("t10_three_masters_are_ready_with_no_outbound_packet", masters::three_are_ready),
@@ -128,10 +147,17 @@ pub(crate) fn all() -> Vec<Trial> {
         Trial::test("t74_daemon_reaches_a_node_that_joins", workloads::daemon_follows_a_join),
         on("t72_a_survivor_of_a_lost_majority_goes_on_as_a_new_generation", recovery::survivor),
         on("t73_a_snapshot_becomes_another_cluster_with_the_same_objects", recovery::restored),
-        Trial::test(
-            "t57_two_sites_bear_the_loss_of_a_center_and_take_it_back",
-            two_site::a_center_is_lost_and_comes_back,
-        ),
+        {
+            let two_sites = two_sites.clone();
+            Trial::test("t57_two_sites_bear_the_loss_of_a_center_and_take_it_back", move || {
+                let lab = two_sites.take()?;
+                two_site::a_center_is_lost_and_comes_back(&lab)?;
+                two_sites.leave(lab)
+            })
+        },
+        Trial::test("t58_the_remote_center_counts_as_the_commit_mode_says", move || {
+            commit_modes::the_remote_center_counts_as_the_mode_says(&two_sites.take()?)
+        }),
         Trial::test("t70_init_and_join_finish_after_kills", interrupted::init_and_join),
         Trial::test("t71_import_finishes_after_kills", import_kills::import_finishes),
         on("t80_no_packet_left_the_lab_in_all_this", outbound::none_in_all_this),

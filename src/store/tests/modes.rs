@@ -1,0 +1,172 @@
+//! The commit modes on real members: 1 and 2 are the city, 3 (which votes) and 4 the other.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use tokio_util::task::TaskTracker;
+
+use super::{Cluster, PATIENCE, get, put};
+use crate::base::ids::MemberId;
+use crate::logic::remote_sync::{CommitMode, Footing};
+use crate::model::kv::{RangeRequest, WatchItem, WatchRequest};
+use crate::store::commitment::CommitmentWish;
+use crate::store::message::ChangeRefused;
+use crate::store::{Kv, Store, StoreError};
+
+async fn two_sites() -> Cluster {
+    let mut cluster = Cluster::three().await;
+    cluster.open(4).await;
+    let first = cluster.stores[&1].clone();
+    first.add_learner(MemberId(4), "n4", "x").await.unwrap();
+    first.place_remote(CommitMode::RemoteSync, other_site()).await.unwrap();
+    cluster
+}
+
+fn other_site() -> BTreeSet<MemberId> {
+    [MemberId(3), MemberId(4)].into()
+}
+
+/// Cuts the remote members off from the city, or lets them back.
+fn cut_off(cluster: &Cluster, is_cut: bool) {
+    let cut = if is_cut { [3, 4].into() } else { Default::default() };
+    *cluster.hub.cut_off.lock().unwrap() = cut;
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn waits(store: &Store) -> bool {
+    store.commitment().waits_for_remote()
+}
+
+#[tokio::test]
+async fn the_city_waits_falls_back_and_returns_and_under_max_protection_it_stops() {
+    let mut cluster = two_sites().await;
+    let city = cluster.stores[&1].clone();
+    let remote = cluster.stores[&4].clone();
+    city.txn(put("a", "1")).await.unwrap();
+    until("synchronous", || waits(&city)).await;
+    city.txn(put("a", "2")).await.unwrap();
+    until("a claim", || remote.standing().proven_ms > 0).await;
+    // What was answered is on both.
+    for member in [3, 4] {
+        let standing = cluster.stores[&member].standing();
+        assert!(standing.last >= city.standing().shown, "{standing:?}");
+    }
+
+    cut_off(&cluster, true);
+    let since = Instant::now();
+    let before = city.standing().shown;
+    let writing = city.clone();
+    let write = TaskTracker::new().spawn(async move { writing.txn(put("a", "3")).await });
+    // Nothing of it is seen before the city may go on alone.
+    while !write.is_finished() {
+        let stale = RangeRequest { serializable: true, ..RangeRequest::key("a") };
+        let seen = city.range(stale).await.unwrap();
+        if waits(&city) {
+            assert_eq!(&seen.kvs[0].value[..], b"2", "{before}");
+        }
+        assert!(since.elapsed() < PATIENCE, "it does not fall back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    write.await.unwrap().unwrap();
+    until("fallen back", || city.commitment().footing == Footing::FallenBack).await;
+    let view = city.replication(Duration::from_secs(1)).await;
+    let leader = view.leader.unwrap();
+    assert!(leader.members.iter().any(|lag| lag.member.0 == 4 && lag.entries > 0), "{leader:?}");
+    let alone = remote.replication(Duration::from_secs(1)).await;
+    assert!(alone.leader.is_none() && alone.is_remote && alone.commitment.remote.len() == 2);
+    assert!(alone.promise_age_ms.is_some());
+
+    cut_off(&cluster, false);
+    until("synchronous again", || waits(&city)).await;
+    assert_eq!(get(&city, "a").await.as_deref(), Some("3"));
+
+    city.set_commit_mode(CommitMode::MaxProtection, other_site(), "a test", "").await.unwrap();
+    city.txn(put("a", "4")).await.unwrap();
+    let mut watch =
+        city.watch(WatchRequest { key: "a".into(), ..WatchRequest::default() }).await.unwrap();
+    cut_off(&cluster, true);
+    let unsure = city.txn(put("a", "5")).await.unwrap_err();
+    assert!(unsure.to_string().contains("max-protection"), "{unsure}");
+    let refused = city.txn(put("a", "6")).await.unwrap_err();
+    assert!(matches!(refused, StoreError::HeldBack { .. }), "{refused:?}");
+    assert!(refused.is_retryable() && refused.to_string().contains("max-protection"));
+    assert_eq!(get(&city, "a").await.as_deref(), Some("4"), "reads go on, of what is safe");
+    assert!(watch.try_recv().is_err(), "nobody is told of it");
+    // A restart does not show it either.
+    drop(city);
+    cluster.kill(2);
+    let other = cluster.open(2).await;
+    let stale = RangeRequest { serializable: true, ..RangeRequest::key("a") };
+    let seen = other.range(stale).await.unwrap();
+    assert!(seen.kvs.iter().all(|kv| &kv.value[..] != b"5"), "{seen:?}");
+
+    let city = cluster.stores[&cluster.leader_now().await].clone();
+    city.set_commit_mode(CommitMode::RemoteSync, other_site(), "a test", "").await.unwrap();
+    let since = Instant::now();
+    while let Err(error) = city.txn(put("a", "7")).await {
+        assert!(since.elapsed() < PATIENCE, "{error}");
+    }
+    loop {
+        let item = tokio::time::timeout(PATIENCE, watch.recv()).await.unwrap().unwrap();
+        let WatchItem::Events { events, .. } = item else { continue };
+        if &events[0].kv.value[..] == b"7" {
+            break;
+        }
+    }
+    let modes: Vec<_> = city.commitment().journal.iter().map(|note| note.mode).collect();
+    assert!(modes.contains(&CommitMode::MaxProtection), "{modes:?}");
+}
+
+#[tokio::test]
+async fn a_mode_that_cannot_be_is_refused_and_a_majority_changes_nothing() {
+    let cluster = Cluster::three().await;
+    let store = cluster.stores[&2].clone();
+    let refused = store
+        .set_commit_mode(CommitMode::RemoteSync, [MemberId(3)].into(), "a test", "")
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, StoreError::BadRequest { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("second site"), "{refused}");
+    store.place_remote(CommitMode::Majority, Default::default()).await.unwrap();
+    store.place_remote(CommitMode::Majority, [MemberId(2), MemberId(3)].into()).await.unwrap();
+    assert_eq!(store.commitment().changed, 0, "nothing is written where nothing changes");
+    store.set_commit_mode(CommitMode::Majority, other_site(), "a test", "").await.unwrap();
+    assert!(store.commitment().chosen || !store.is_leader());
+    store.txn(put("a", "1")).await.unwrap();
+}
+
+/// A leader whom nobody answers refuses a change without writing it, and goes on to lead when
+/// it is answered again, for the others heard it all the time.
+#[tokio::test]
+async fn a_change_that_a_leader_refused_does_not_stand_in_the_way_of_the_next() {
+    let cluster = two_sites().await;
+    let leader = cluster.leader_now().await;
+    let shared = cluster.stores[&leader].shared.clone();
+    let term = cluster.stores[&leader].status().term;
+    let wish = CommitmentWish::Mode {
+        mode: CommitMode::Majority,
+        remote: [3, 4].into(),
+        by: "a test".into(),
+        reason: String::new(),
+    };
+    let before = shared.state.commitment();
+    assert_eq!(before.footing, Footing::FallenBack, "else a change waits for promises");
+    cluster.hub.deaf.lock().unwrap().insert(leader);
+    until("nobody answers", || shared.quorum.loss().is_some()).await;
+    let refused = shared.fulfil_here(wish).await.unwrap_err();
+    assert!(matches!(refused, ChangeRefused::Later { .. }), "{refused:?}");
+    cluster.hub.deaf.lock().unwrap().clear();
+    let store = &cluster.stores[&leader];
+    until("it is answered again", || shared.quorum.loss().is_none()).await;
+    assert!(store.is_leader() && store.status().term == term, "this is another case");
+    assert_eq!(shared.state.commitment(), before, "it was not written");
+    store.set_commit_mode(CommitMode::Majority, other_site(), "a test", "").await.unwrap();
+    assert_eq!(store.commitment().mode, CommitMode::Majority);
+}
