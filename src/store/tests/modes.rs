@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 
 use tokio_util::task::TaskTracker;
 
-use super::{Cluster, PATIENCE, get, put};
+use super::{Cluster, get, put};
 use crate::base::ids::MemberId;
 use crate::logic::remote_sync::{CommitMode, Footing};
 use crate::model::kv::{RangeRequest, WatchItem, WatchRequest};
 use crate::store::commitment::CommitmentWish;
 use crate::store::message::ChangeRefused;
 use crate::store::{Kv, Store, StoreError};
+
+/// A footing takes ten seconds to come back by itself, on a machine with nothing else to do.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn two_sites() -> Cluster {
     let mut cluster = Cluster::three().await;
@@ -146,10 +149,21 @@ async fn a_mode_that_cannot_be_is_refused_and_a_majority_changes_nothing() {
 /// it is answered again, for the others heard it all the time.
 #[tokio::test]
 async fn a_change_that_a_leader_refused_does_not_stand_in_the_way_of_the_next() {
+    let since = Instant::now();
+    // On a busy machine another may come to lead, or the other site to count: another case.
+    while !refused_and_taken_up_later().await {
+        assert!(since.elapsed() < PATIENCE, "it never came to that");
+    }
+}
+
+/// Whether the leader stayed the same until the end.
+async fn refused_and_taken_up_later() -> bool {
     let cluster = two_sites().await;
     let leader = cluster.leader_now().await;
-    let shared = cluster.stores[&leader].shared.clone();
-    let term = cluster.stores[&leader].status().term;
+    let store = &cluster.stores[&leader];
+    let shared = store.shared.clone();
+    let term = store.status().term;
+    let leads = || store.is_leader() && store.status().term == term;
     let wish = CommitmentWish::Mode {
         mode: CommitMode::Majority,
         remote: [3, 4].into(),
@@ -157,16 +171,21 @@ async fn a_change_that_a_leader_refused_does_not_stand_in_the_way_of_the_next() 
         reason: String::new(),
     };
     let before = shared.state.commitment();
-    assert_eq!(before.footing, Footing::FallenBack, "else a change waits for promises");
+    if before.footing != Footing::FallenBack {
+        // Such a change waits for promises before it is proposed.
+        return false;
+    }
     cluster.hub.deaf.lock().unwrap().insert(leader);
-    until("nobody answers", || shared.quorum.loss().is_some()).await;
-    let refused = shared.fulfil_here(wish).await.unwrap_err();
-    assert!(matches!(refused, ChangeRefused::Later { .. }), "{refused:?}");
+    until("nobody answers", || shared.quorum.loss().is_some() || !leads()).await;
+    let refused = shared.fulfil_here(wish).await;
     cluster.hub.deaf.lock().unwrap().clear();
-    let store = &cluster.stores[&leader];
-    until("it is answered again", || shared.quorum.loss().is_none()).await;
-    assert!(store.is_leader() && store.status().term == term, "this is another case");
-    assert_eq!(shared.state.commitment(), before, "it was not written");
+    until("it is answered again", || shared.quorum.loss().is_none() || !leads()).await;
+    let Err(ChangeRefused::Later { .. }) = refused else { panic!("{refused:?}") };
+    if !leads() {
+        return false;
+    }
+    assert_eq!(shared.state.commitment().mode, before.mode, "it was not written");
     store.set_commit_mode(CommitMode::Majority, other_site(), "a test", "").await.unwrap();
-    assert_eq!(store.commitment().mode, CommitMode::Majority);
+    assert_eq!(shared.state.commitment().mode, CommitMode::Majority);
+    true
 }
