@@ -115,9 +115,17 @@ async fn join(State(routes): State<JoinRoutes>, Json(request): Json<JoinRequest>
 }
 
 async fn renew(State(routes): State<JoinRoutes>, Json(request): Json<RenewRequest>) -> Answer {
-    let answer = routes.service.renew(&request).await?;
-    tracing::info!(node = request.node_name, "certificate renewed");
-    Ok(Json(answer).into_response())
+    let node = &request.node_name;
+    match routes.service.renew(&request).await {
+        Ok(answer) => {
+            tracing::info!(node, "certificate renewed");
+            Ok(Json(answer).into_response())
+        }
+        Err(refused) => {
+            tracing::warn!(node, reason = %refused, "no certificate for whoever asked");
+            Err(refused.into())
+        }
+    }
 }
 
 async fn joined(

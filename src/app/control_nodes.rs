@@ -105,16 +105,20 @@ pub(super) fn node_api(
     Ok(HttpApi::over(servers(config, &known(config)), identity.client()?)?)
 }
 
-/// Lets the engine pull from these registries by the node's certificate of now.
-pub(super) fn tell_engine(config: &NodeConfig, registries: &[SocketAddr]) {
+/// Lets the engine pull from these registries by the node's certificate of now; whether it
+/// could be told of all.
+pub(super) fn tell_engine(config: &NodeConfig, registries: &[SocketAddr]) -> bool {
     let certificates = Places::default().engine_certificates;
+    let mut told = true;
     for registry in registries {
         let trusted = registry_trust::trust(&config.paths, &certificates, *registry);
         if let Err(error) = trusted {
             let error = chain(&error);
             tracing::warn!(%registry, error, "the engine cannot be told of a registry");
+            told = false;
         }
     }
+    told
 }
 
 /// Follows the set until cancelled.

@@ -8,17 +8,16 @@
 //! then the same as a renewal from here.
 //! Invariant: connections that stand are not touched.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::control_nodes::{known, registries, tell_engine};
+use super::control_nodes::{WasRemoved, known, note_removal, registries, tell_engine};
 use crate::base::chain::chain;
 use crate::install::ports::Remote;
-use crate::install::renewal::{Which, renew};
+use crate::install::renewal::{RenewalError, Which, renew};
 use crate::model::node_config::NodeConfig;
 use crate::sys::tls::TlsIdentity;
 use crate::sys::{clock, files};
@@ -35,7 +34,7 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    pub(super) async fn run(self, cancel: CancellationToken) -> Result<(), Infallible> {
+    pub(super) async fn run(self, cancel: CancellationToken) -> Result<(), WasRemoved> {
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next = Instant::now();
@@ -49,7 +48,7 @@ impl Renewal {
                 next = Instant::now() + RENEW;
                 tokio::select! {
                     () = cancel.cancelled() => return Ok(()),
-                    () = self.renew() => {}
+                    done = self.renew() => done?,
                 }
             }
             // What was put there may be due itself.
@@ -59,15 +58,21 @@ impl Renewal {
         }
     }
 
-    async fn renew(&self) {
+    async fn renew(&self) -> Result<(), WasRemoved> {
         let (config, servers) = (&self.config, known(&self.config));
         match renew(config, Which::Due, &servers, self.remote.as_ref(), clock::now()).await {
             Ok(renewed) if renewed.is_empty() => {}
             Ok(renewed) => tracing::info!(?renewed, "certificates renewed"),
+            Err(RenewalError::Removed) => {
+                // With a certificate that has ended nobody else would tell it.
+                note_removal(config, "a control node renews no certificate for it");
+                return Err(WasRemoved);
+            }
             Err(error) => {
                 tracing::warn!(error = chain(&error), "a certificate is due and is not renewed");
             }
         }
+        Ok(())
     }
 
     /// Takes up what stands in the files, if it is not in use already; whether it did.
@@ -82,7 +87,9 @@ impl Renewal {
             tracing::warn!(error = chain(&error), "the node's certificate cannot be used");
             return false;
         }
-        tell_engine(&self.config, &registries(&self.config));
+        if !tell_engine(&self.config, &registries(&self.config)) {
+            return false;
+        }
         if used.replace(found).is_some() {
             tracing::info!("another certificate is in use");
         }

@@ -386,7 +386,15 @@ impl Controller for NodeLife {
             Life::Dead => {
                 let since =
                     *lock(&self.dead_since).entry(key.name.clone()).or_insert_with(Instant::now);
-                self.mark(&node).await?;
+                if let Err(error) = self.mark(&node).await {
+                    if !error.source.is_conflict() {
+                        // Nothing can be written: no sign of life either, so this one may well
+                        // be alive, and is given its whole time again.
+                        lock(&self.watch).was_deaf(self.epoch.elapsed());
+                        lock(&self.dead_since).remove(&key.name);
+                    }
+                    return Err(error);
+                }
                 let pods = self.informers.pods.by_index(BY_NODE, &key.name);
                 self.silence_pods(&pods).await?;
                 let again = self.remove_pods(&node, &pods, since.elapsed()).await?;

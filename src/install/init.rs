@@ -241,8 +241,6 @@ pub(crate) fn write_admin(
     key: &str,
 ) -> Result<(), InstallError> {
     let pki = paths.pki();
-    files::write_atomic(&pki.join("admin.key"), key.as_bytes(), 0o600)?;
-    files::write_atomic(&pki.join("admin.crt"), certificate.as_bytes(), 0o644)?;
     let text = kubeconfig(&KubeconfigInput {
         cluster_name: &config.cluster_name,
         server: &format!("https://{}", SocketAddr::new(config.address, config.ports.api)),
@@ -251,7 +249,10 @@ pub(crate) fn write_admin(
         certificate_pem: certificate,
         key_pem: key,
     });
-    Ok(files::write_atomic(&paths.admin_kubeconfig(), text.as_bytes(), 0o600)?)
+    files::write_atomic(&paths.admin_kubeconfig(), text.as_bytes(), 0o600)?;
+    files::write_atomic(&pki.join("admin.key"), key.as_bytes(), 0o600)?;
+    // The last one: by it a renewal tells whether all were written.
+    Ok(files::write_atomic(&pki.join("admin.crt"), certificate.as_bytes(), 0o644)?)
 }
 
 async fn record(config: &NodeConfig, cluster: &Cluster, tools: &Tools) -> Result<(), InstallError> {

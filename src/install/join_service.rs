@@ -27,7 +27,9 @@ use crate::model::join::{JoinAnswer, JoinRequest, RenewAnswer, RenewRequest};
 use crate::model::kv::{Op, RangeRequest, TxnRequest};
 use crate::model::node_config::{Ports, Role};
 use crate::model::node_list::MemberSeat;
-use crate::pki::{Authority, JoinToken, NodeNames, PkiError, SecretKeys, key_fingerprint};
+use crate::pki::{
+    Authority, JoinToken, NodeNames, PkiError, SecretKeys, describe, key_fingerprint,
+};
 use crate::store::Kv;
 
 use super::place::{Place, place, roles_asked};
@@ -314,7 +316,15 @@ impl JoinService {
             control: node.roles.contains(&Role::Control),
         };
         let now = (self.input.clock)();
-        self.input.authority.sign_node(certificate_request, &names, now).map_err(refused)
+        let signed = self.input.authority.sign_node(certificate_request, &names, now);
+        let certificate = signed.map_err(refused)?;
+        // The last door: what leaves is for the key that was admitted, whatever was read how.
+        if describe(&certificate, "node").map_err(refused)?.key_fingerprint != node.key_fingerprint
+        {
+            let reason = "the certificate request is not for the key of this node".to_owned();
+            return Err(JoinRefused::Forbidden { reason });
+        }
+        Ok(certificate)
     }
 
     /// A new certificate for the key of a node that is part of the cluster.

@@ -7,7 +7,7 @@
 //! Why no certificate is shown for it: a node that was off until its own had ended must come
 //! back by itself, and what it is given is of use only with its key.
 //! Invariants: the node's key stays; a certificate on disk is replaced whole, by one that fits
-//! the key; the administrator's old certificate is good until its own end.
+//! the key and is good for longer; the administrator's old one is good until its own end.
 //! Not here: taking a renewed one into use (`app/renewal`), the cluster's side (`join_service`).
 
 use std::net::SocketAddr;
@@ -16,12 +16,14 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::apply::{InstallError, write_chain};
-use super::init::write_admin;
+use super::init::{lock_path, write_admin};
 use super::ports::{Remote, RemoteError};
+use super::refused::NODE_REMOVED;
+use crate::base::chain::chain;
 use crate::model::join::RenewRequest;
 use crate::model::node_config::{NodeConfig, Role};
-use crate::pki::{self, Authority, NodeKey, NodeNames, PkiError};
-use crate::sys::files;
+use crate::pki::{self, Authority, CertificateInfo, NodeKey, NodeNames, PkiError};
+use crate::sys::files::{self, LockFile};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RenewalError {
@@ -31,8 +33,8 @@ pub enum RenewalError {
     Install(#[from] InstallError),
     #[error("no control node renews the certificate: {reason}")]
     Refused { reason: String },
-    #[error("the certificate that {server} signed is for another key")]
-    OtherKey { server: SocketAddr },
+    #[error("this node was removed from the cluster")]
+    Removed,
 }
 
 /// What to renew.
@@ -44,7 +46,7 @@ pub enum Which {
 }
 
 /// Renews them; answers the names of those that were. `servers` are control nodes, for a node
-/// that is none.
+/// that is none. Of several that fail the first is told, after all were tried.
 pub async fn renew(
     config: &NodeConfig,
     which: Which,
@@ -52,24 +54,45 @@ pub async fn renew(
     remote: &dyn Remote,
     now: Timestamp,
 ) -> Result<Vec<String>, RenewalError> {
-    let mut renewed = Vec::new();
-    for held in pki::certificates(&config.paths.pki())? {
-        if which == Which::Due && !held.is_due(now) {
-            continue;
-        }
-        match held.name.as_str() {
-            "node" => renew_node(config, servers, remote, now).await?,
-            "admin" => renew_admin(config, now)?,
-            // The authority's own lasts ten years, and others hold copies of it.
-            _ => continue,
-        }
-        renewed.push(held.name);
+    // The administrator's is on control nodes; the authority's own lasts ten years.
+    let held = if config.has_role(Role::Control) { &["node", "admin"][..] } else { &["node"] };
+    let is_wanted = |name: &&str| {
+        let is_there = path_of(config, name).exists();
+        is_there && (which == Which::All || is_due(config, name, now))
+    };
+    let due: Vec<&str> = held.iter().copied().filter(is_wanted).collect();
+    if due.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(renewed)
+    // Beside a rotation by hand the key of one and the certificate of the other would stay.
+    let lock = LockFile::take(&lock_path(&config.paths)).map_err(InstallError::from)?;
+    let _alone = lock.ok_or(InstallError::Busy)?;
+    let (mut renewed, mut failed) = (Vec::new(), None);
+    for name in due {
+        let done = match name {
+            "node" => renew_node(config, servers, remote, now).await,
+            _ => renew_admin(config, now),
+        };
+        match done {
+            Ok(()) => renewed.push(name.to_owned()),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(renewed), Err)
 }
 
-fn node_certificate(config: &NodeConfig) -> PathBuf {
-    config.paths.pki().join("node.crt")
+fn path_of(config: &NodeConfig, name: &str) -> PathBuf {
+    config.paths.pki().join(format!("{name}.crt"))
+}
+
+fn described(config: &NodeConfig, name: &str) -> Option<CertificateInfo> {
+    let text = files::read_text(&path_of(config, name)).ok()?;
+    pki::describe(&text, name).ok()
+}
+
+/// One that cannot be read is due as well.
+fn is_due(config: &NodeConfig, name: &str, now: Timestamp) -> bool {
+    described(config, name).is_none_or(|held| held.is_due(now))
 }
 
 async fn renew_node(
@@ -79,11 +102,11 @@ async fn renew_node(
     now: Timestamp,
 ) -> Result<(), RenewalError> {
     let pki = config.paths.pki();
-    let key = NodeKey::load_or_create(&pki.join("node.key"))?;
+    let key = NodeKey::load(&pki.join("node.key"))?;
     if config.has_role(Role::Control) {
         let authority = Authority::load(&pki)?;
         let certificate = authority.sign_node(&key.request()?, &NodeNames::of(config), now)?;
-        let path = node_certificate(config);
+        let path = path_of(config, "node");
         return Ok(write_chain(&path, &certificate, authority.certificate_pem())?);
     }
     let authority = files::read_text(&pki.join("ca.crt")).map_err(InstallError::from)?;
@@ -92,18 +115,17 @@ async fn renew_node(
     let mut reasons = Vec::new();
     for server in servers {
         match remote.renew(*server, &authority, &request).await {
-            Ok(answer) => {
-                let described = pki::describe(&answer.certificate, "node")?;
-                if described.key_fingerprint != key.fingerprint() {
-                    return Err(RenewalError::OtherKey { server: *server });
+            Ok(answer) => match unfit(config, &key, &answer.certificate, now) {
+                None => {
+                    let path = path_of(config, "node");
+                    return Ok(write_chain(&path, &answer.certificate, &authority)?);
                 }
-                return Ok(write_chain(
-                    &node_certificate(config),
-                    &answer.certificate,
-                    &authority,
-                )?);
+                Some(why) => reasons.push(format!("what {server} signed {why}")),
+            },
+            Err(RemoteError::Refused { reason, .. }) if reason == NODE_REMOVED => {
+                return Err(RenewalError::Removed);
             }
-            Err(error) => reasons.push(refusal(&error)),
+            Err(error) => reasons.push(chain(&error)),
         }
     }
     if reasons.is_empty() {
@@ -112,8 +134,23 @@ async fn renew_node(
     Err(RenewalError::Refused { reason: reasons.join("; ") })
 }
 
-fn refusal(error: &RemoteError) -> String {
-    crate::base::chain::chain(error)
+/// Why the certificate is no better than the one that is held; a server's clock may be wrong.
+fn unfit(
+    config: &NodeConfig,
+    key: &NodeKey,
+    certificate: &str,
+    now: Timestamp,
+) -> Option<&'static str> {
+    let Ok(new) = pki::describe(certificate, "node") else { return Some("cannot be read") };
+    if new.key_fingerprint != key.fingerprint() {
+        return Some("is for another key");
+    }
+    if now < new.not_before || new.not_after <= now {
+        return Some("is not valid now; compare the clocks");
+    }
+    let held = described(config, "node").filter(|held| held.not_before <= now);
+    held.is_some_and(|held| held.not_after > new.not_after)
+        .then_some("ends before the one that is held; compare the clocks")
 }
 
 fn renew_admin(config: &NodeConfig, now: Timestamp) -> Result<(), RenewalError> {

@@ -7,8 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::apply::{read_config, write_chain};
 use super::join::join;
+use super::ports::Remote;
 use super::renewal::{RenewalError, Which, renew};
 use super::sequence_tests::{Bundle, Cluster, Host, cluster_of_one, join_command};
+use crate::model::join::RenewRequest;
 use crate::model::node_config::{NodeConfig, Role};
 use crate::pki::{self, Authority, CertificateInfo, NodeKey, NodeNames};
 use crate::sys::clock;
@@ -24,8 +26,8 @@ fn days_ago(days: i64) -> Timestamp {
 }
 
 fn held(config: &NodeConfig, name: &str) -> CertificateInfo {
-    let all = pki::certificates(&config.paths.pki()).expect("reads");
-    all.into_iter().find(|one| one.name == name).expect("is there")
+    let path = config.paths.pki().join(format!("{name}.crt"));
+    pki::describe(&files::read_text(&path).expect("reads"), name).expect("a certificate")
 }
 
 /// Signs the node's certificate as it would have been so long ago.
@@ -59,7 +61,7 @@ async fn a_worker_that_was_off_for_400_days_gets_a_certificate_for_its_key() {
     let servers = servers();
     let ask = || renew(&config, Which::Due, &servers, cluster.as_ref(), clock::now());
     let renewed = ask().await.expect("renews");
-    assert_eq!(renewed, ["node"], "the administrator's is not due");
+    assert_eq!(renewed, ["node"], "it holds no administrator's");
     let fresh = held(&config, "node");
     assert!(fresh.days_left(clock::now()) >= 364 && fresh.key_fingerprint == key);
     let pki = config.paths.pki();
@@ -78,6 +80,9 @@ async fn only_the_key_that_was_admitted_gets_one_and_only_while_it_is_a_node() {
     let path = config.paths.pki().join("node.key");
     let own = files::read(&path).expect("reads");
     files::remove_file(&path).expect("removes");
+    let without = renew(&config, Which::Due, &servers(), cluster.as_ref(), clock::now()).await;
+    assert!(without.is_err() && !path.exists(), "no key is made for it");
+    NodeKey::load_or_create(&path).expect("another key");
     let stranger = renew(&config, Which::Due, &servers(), cluster.as_ref(), clock::now()).await;
     let Err(RenewalError::Refused { reason }) = stranger else { panic!("{stranger:?}") };
     assert!(reason.contains("no node of this name with this key"), "{reason}");
@@ -107,6 +112,28 @@ async fn a_control_node_renews_its_own_and_the_administrators_by_itself() {
     assert_eq!(held(&config, "node").key_fingerprint, before[0].key_fingerprint);
 }
 
+/// Two readers that begin at different places would read the node's key out of what the other
+/// signs for.
+#[tokio::test]
+async fn a_request_that_holds_two_is_not_signed_for_the_key_that_nobody_proved() {
+    let (cluster, [_first, _second], _, config) = second().await;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let thief = NodeKey::load_or_create(&dir.path().join("thief")).expect("key");
+    let own = NodeKey::load(&config.paths.pki().join("node.key")).expect("key");
+    let (stolen, proven) = (own.request().expect("request"), thief.request().expect("request"));
+    for text in [
+        format!("x{proven}{stolen}"),
+        format!("{stolen}{proven}"),
+        format!("{proven}{stolen}"),
+        format!("x{stolen}{proven}"),
+    ] {
+        let request = RenewRequest { node_name: "a2".into(), certificate_request: text };
+        let Ok(answer) = cluster.renew(servers()[0], "", &request).await else { continue };
+        let signed = pki::describe(&answer.certificate, "node").expect("a certificate");
+        assert_eq!(signed.key_fingerprint, own.fingerprint(), "the thief got one");
+    }
+}
+
 #[test]
 fn it_is_due_when_two_thirds_are_over() {
     let at = |days: i64| Timestamp::from_second(days * 86_400).expect("a time");
@@ -120,4 +147,5 @@ fn it_is_due_when_two_thirds_are_over() {
         key_fingerprint: String::new(),
     };
     assert!(!info.is_due(at(199)) && info.is_due(at(200)) && info.is_due(at(500)));
+    assert!(info.is_due(at(-1)), "it was signed while the clock was ahead");
 }

@@ -153,7 +153,9 @@ async fn a_watch_ends_when_its_kind_is_served_no_more() {
     first.create(kind, Some("default"), database("two"), now()).await.unwrap();
     assert!(matches!(changes.next().await, Some(Change::Added(_))), "another schema ends nothing");
     first.delete(&at(name), &DeleteRequest::default()).await.unwrap();
-    let rest: Vec<Change> = changes.collect().await;
+    let rest =
+        tokio::time::timeout(Duration::from_secs(60), changes.collect::<Vec<Change>>()).await;
+    let rest = rest.expect("the watch ends");
     assert!(rest.iter().all(|change| matches!(change, Change::Deleted(_))), "{rest:?}");
 }
 

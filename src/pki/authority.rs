@@ -10,14 +10,15 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use time::OffsetDateTime;
 
 use crate::base::chain::chain;
 use crate::model::node_config::{NodeConfig, Role};
 use crate::pki::error::{PkiError, crypto};
+use crate::pki::node_key::read_request;
 use crate::sys::files;
 use crate::sys::fresh;
 use crate::sys::tls_keys;
@@ -226,8 +227,7 @@ impl Authority {
         names: &NodeNames,
         now: Timestamp,
     ) -> Result<String, PkiError> {
-        let mut request = CertificateSigningRequestParams::from_pem(request_pem)
-            .map_err(|error| PkiError::Request { reason: chain(&error) })?;
+        let mut request = read_request(request_pem)?;
         let common = format!("system:node:{}", names.node_name);
         let mut wanted = params(&common, Some(NODE_GROUP), now, NODE_DAYS);
         if names.control {

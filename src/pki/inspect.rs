@@ -38,7 +38,8 @@ impl CertificateInfo {
     /// somebody to look when they fail.
     pub fn is_due(&self, now: Timestamp) -> bool {
         let (begin, end) = (self.not_before.as_second(), self.not_after.as_second());
-        now.as_second() >= begin + (end - begin) / 3 * 2
+        // One of the future was signed while the clock was wrong.
+        !(begin..begin + (end - begin) / 3 * 2).contains(&now.as_second())
     }
 }
 

@@ -5,8 +5,9 @@
 
 use std::path::Path;
 
-use rcgen::{CertificateParams, KeyPair, PublicKeyData};
-use x509_parser::prelude::FromDer;
+use rcgen::{CertificateParams, CertificateSigningRequestParams, KeyPair, PublicKeyData};
+use rustls_pki_types::CertificateSigningRequestDer;
+use rustls_pki_types::pem::PemObject;
 
 use crate::pki::error::{PkiError, crypto};
 use crate::sys::files;
@@ -28,12 +29,17 @@ pub(crate) fn fingerprint_of_pair(pair: &KeyPair) -> String {
 }
 
 impl NodeKey {
+    /// Reads the key file.
+    pub fn load(path: &Path) -> Result<Self, PkiError> {
+        let text = files::read_text(path)?;
+        let pair = KeyPair::from_pem(&text).map_err(crypto("read the node's key"))?;
+        Ok(Self { pair })
+    }
+
     /// Reads the key file, or makes a key and writes it there with mode 0600.
     pub fn load_or_create(path: &Path) -> Result<Self, PkiError> {
-        if let Some(pem) = files::read_if_present(path)? {
-            let text = String::from_utf8_lossy(&pem);
-            let pair = KeyPair::from_pem(&text).map_err(crypto("read the node's key"))?;
-            return Ok(Self { pair });
+        if files::inspect(path)?.is_some() {
+            return Self::load(path);
         }
         let pair = KeyPair::generate().map_err(crypto("make the node's key"))?;
         files::write_atomic(path, pair.serialize_pem().as_bytes(), 0o600)?;
@@ -56,17 +62,18 @@ impl NodeKey {
     }
 }
 
+/// The request in a PEM text, its signature checked. There is one reader of the text, and
+/// everybody goes on with the same bytes: two that differ in what they take for the beginning
+/// would read two requests, one of whose key nobody has proven.
+pub(super) fn read_request(request_pem: &str) -> Result<CertificateSigningRequestParams, PkiError> {
+    let der = CertificateSigningRequestDer::from_pem_slice(request_pem.as_bytes())
+        .map_err(|error| PkiError::Request { reason: error.to_string() })?;
+    CertificateSigningRequestParams::from_der(&der)
+        .map_err(|error| PkiError::Request { reason: error.to_string() })
+}
+
 /// The same fingerprint, of the key inside a PEM request whose signature is checked.
 pub fn key_fingerprint(request_pem: &str) -> Result<String, PkiError> {
-    let refused = |reason: String| PkiError::Request { reason };
-    let (_, pem) = x509_parser::pem::parse_x509_pem(request_pem.as_bytes())
-        .map_err(|error| refused(error.to_string()))?;
-    let (_, request) =
-        x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents)
-            .map_err(|error| refused(error.to_string()))?;
-    // The signature itself is checked by rcgen's reader, which needs no second library
-    // of cryptography.
-    rcgen::CertificateSigningRequestParams::from_pem(request_pem)
-        .map_err(|error| refused(error.to_string()))?;
-    Ok(tls_keys::fingerprint(request.certification_request_info.subject_pki.raw))
+    let request = read_request(request_pem)?;
+    Ok(tls_keys::fingerprint(&request.public_key.subject_public_key_info()))
 }

@@ -25,7 +25,7 @@ use serde_json::Value;
 use self::object::{is_mirrored, is_ours};
 use super::informers::Informers;
 use super::ownership;
-use super::runner::{Act, Controller, ControllerError, Input, Requeue};
+use super::runner::{Act, Controller, ControllerError, Input, PACE_OF_SETS, Requeue};
 use crate::base::limits;
 use crate::client::api::{ListOptions, SharedApi};
 use crate::client::informer::Informer;
@@ -37,6 +37,7 @@ use crate::logic::rollout_hash::{fnv1a, safe_text};
 use crate::logic::rollout_selector::map_matches;
 use crate::logic::schedule::CENTER_LABEL;
 use crate::logic::schedule_filter;
+use crate::logic::workqueue::Pace;
 
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
@@ -287,6 +288,11 @@ impl Controller for Endpoints {
                 if control && known { vec![api_service()] } else { Vec::new() }
             }),
         ]
+    }
+
+    /// Every pod that becomes ready changes one Endpoints object as a whole.
+    fn pace(&self) -> Option<Pace> {
+        Some(PACE_OF_SETS)
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ControllerError> {

@@ -40,7 +40,7 @@ pub(super) fn is_mirrored(object: &Value) -> bool {
     !is_ours(object)
         && metadata(object, "labels", SKIP_MIRROR) != Some("true")
         && metadata(object, "annotations", ELECTION).is_none()
-        && object["metadata"].get("deletionTimestamp").is_none()
+        && object["metadata"]["deletionTimestamp"].is_null()
 }
 
 pub(super) fn labels(object: &Value) -> BTreeMap<String, String> {

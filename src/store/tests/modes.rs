@@ -49,22 +49,48 @@ fn waits(store: &Store) -> bool {
 
 #[tokio::test]
 async fn the_city_waits_falls_back_and_returns_and_under_max_protection_it_stops() {
+    let since = Instant::now();
+    // On a busy machine another member may come to lead meanwhile, which is another case.
+    while !the_city_lives_through_it().await {
+        assert!(since.elapsed() < PATIENCE * 3, "no leader stays");
+    }
+}
+
+/// Sets the mode as often as the center falls behind before that.
+async fn protect(city: &Store) {
+    let since = Instant::now();
+    loop {
+        until("synchronous", || waits(city)).await;
+        match city.set_commit_mode(CommitMode::MaxProtection, other_site(), "a test", "").await {
+            Ok(()) => return,
+            Err(error) => assert!(since.elapsed() < PATIENCE, "{error}"),
+        }
+    }
+}
+
+/// Whether the first member led until the remote center was let back for good.
+async fn the_city_lives_through_it() -> bool {
     let mut cluster = two_sites().await;
     let city = cluster.stores[&1].clone();
     let remote = cluster.stores[&4].clone();
+    let term = city.status().term;
+    let leads = |city: &Store| city.is_leader() && city.status().term == term;
     city.txn(put("a", "1")).await.unwrap();
     until("synchronous", || waits(&city)).await;
     city.txn(put("a", "2")).await.unwrap();
     until("a claim", || remote.standing().proven_ms > 0).await;
     // What was answered is on both.
+    let answered = city.standing().shown;
+    if !waits(&city) || !leads(&city) {
+        return false;
+    }
     for member in [3, 4] {
         let standing = cluster.stores[&member].standing();
-        assert!(standing.last >= city.standing().shown, "{standing:?}");
+        assert!(standing.last >= answered, "{standing:?}");
     }
 
     cut_off(&cluster, true);
     let since = Instant::now();
-    let before = city.standing().shown;
     let writing = city.clone();
     let write = TaskTracker::new().spawn(async move { writing.txn(put("a", "3")).await });
     // Nothing of it is seen before the city may go on alone.
@@ -72,17 +98,19 @@ async fn the_city_waits_falls_back_and_returns_and_under_max_protection_it_stops
         let stale = RangeRequest { serializable: true, ..RangeRequest::key("a") };
         let seen = city.range(stale).await.unwrap();
         if waits(&city) {
-            assert_eq!(&seen.kvs[0].value[..], b"2", "{before}");
+            assert_eq!(&seen.kvs[0].value[..], b"2", "{answered}");
         }
         assert!(since.elapsed() < PATIENCE, "it does not fall back");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    write.await.unwrap().unwrap();
+    if write.await.unwrap().is_err() || !leads(&city) {
+        return false;
+    }
     until("fallen back", || city.commitment().footing == Footing::FallenBack).await;
     let view = city.replication(Duration::from_secs(1)).await;
-    let leader = view.leader.unwrap();
-    assert!(leader.members.iter().any(|lag| lag.member.0 == 4 && lag.entries > 0), "{leader:?}");
     let alone = remote.replication(Duration::from_secs(1)).await;
+    let Some(leader) = view.leader.filter(|_| leads(&city)) else { return false };
+    assert!(leader.members.iter().any(|lag| lag.member.0 == 4 && lag.entries > 0), "{leader:?}");
     assert!(alone.leader.is_none() && alone.is_remote && alone.commitment.remote.len() == 2);
     assert!(alone.promise_age_ms.is_some());
 
@@ -90,29 +118,41 @@ async fn the_city_waits_falls_back_and_returns_and_under_max_protection_it_stops
     until("synchronous again", || waits(&city)).await;
     assert_eq!(get(&city, "a").await.as_deref(), Some("3"));
 
-    city.set_commit_mode(CommitMode::MaxProtection, other_site(), "a test", "").await.unwrap();
+    protect(&city).await;
     city.txn(put("a", "4")).await.unwrap();
     let mut watch =
         city.watch(WatchRequest { key: "a".into(), ..WatchRequest::default() }).await.unwrap();
+    if !leads(&city) {
+        return false;
+    }
     cut_off(&cluster, true);
     let unsure = city.txn(put("a", "5")).await.unwrap_err();
-    assert!(unsure.to_string().contains("max-protection"), "{unsure}");
     let refused = city.txn(put("a", "6")).await.unwrap_err();
+    let stale = || RangeRequest { serializable: true, ..RangeRequest::key("a") };
+    let read = city.range(stale()).await.unwrap();
+    let told = watch.try_recv();
+    if !leads(&city) {
+        return false;
+    }
+    assert!(unsure.to_string().contains("max-protection"), "{unsure}");
     assert!(matches!(refused, StoreError::HeldBack { .. }), "{refused:?}");
     assert!(refused.is_retryable() && refused.to_string().contains("max-protection"));
-    assert_eq!(get(&city, "a").await.as_deref(), Some("4"), "reads go on, of what is safe");
-    assert!(watch.try_recv().is_err(), "nobody is told of it");
+    assert_eq!(&read.kvs[0].value[..], b"4", "reads go on, of what is safe");
+    assert!(told.is_err(), "nobody is told of it");
     // A restart does not show it either.
     drop(city);
     cluster.kill(2);
     let other = cluster.open(2).await;
-    let stale = RangeRequest { serializable: true, ..RangeRequest::key("a") };
-    let seen = other.range(stale).await.unwrap();
+    let seen = other.range(stale()).await.unwrap();
     assert!(seen.kvs.iter().all(|kv| &kv.value[..] != b"5"), "{seen:?}");
 
     let city = cluster.stores[&cluster.leader_now().await].clone();
-    city.set_commit_mode(CommitMode::RemoteSync, other_site(), "a test", "").await.unwrap();
     let since = Instant::now();
+    while let Err(error) =
+        city.set_commit_mode(CommitMode::RemoteSync, other_site(), "a test", "").await
+    {
+        assert!(since.elapsed() < PATIENCE, "{error}");
+    }
     while let Err(error) = city.txn(put("a", "7")).await {
         assert!(since.elapsed() < PATIENCE, "{error}");
     }
@@ -125,6 +165,7 @@ async fn the_city_waits_falls_back_and_returns_and_under_max_protection_it_stops
     }
     let modes: Vec<_> = city.commitment().journal.iter().map(|note| note.mode).collect();
     assert!(modes.contains(&CommitMode::MaxProtection), "{modes:?}");
+    true
 }
 
 #[tokio::test]
