@@ -5,7 +5,7 @@
 //! Invariant: no machine outlives its `Bare`.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -60,7 +60,14 @@ impl Bare {
         let qemu = Qemu::find(&build)?;
         let log = build.join("logs").join(format!("{name}.log"));
         fs::create_dir_all(build.join("logs")).map_err(|error| failed("make logs", error))?;
-        // QEMU itself begins the file anew.
+        // QEMU begins the file anew only some time after its start; until then it would be that
+        // of an earlier run.
+        match fs::remove_file(&log) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed(log.display(), error));
+            }
+            _ => {}
+        }
         let dir = tempfile::Builder::new().prefix("hf-vm-").tempdir();
         let dir = dir.map_err(|error| failed("temporary folder", error))?;
         let disk = File::create(dir.path().join("disk"));
