@@ -50,7 +50,7 @@ fn starts(name: &str, kind: &str, firmware: Firmware, drive: Drive) -> Outcome {
     let firmware = if firmware == Firmware::Uefi { "UEFI" } else { "BIOS" };
     for part in [
         format!("started by {firmware}, 1 processors"),
-        "serial HFTEST1, empty".to_owned(),
+        "serial HFTEST1, nothing found at its beginning and end".to_owned(),
         ", e1000e".to_owned(),
         "Nothing keeps this machine from serving.".to_owned(),
     ] {
