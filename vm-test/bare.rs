@@ -5,7 +5,7 @@
 //! Invariant: no machine outlives its `Bare`.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -43,6 +43,8 @@ pub(crate) struct Bare {
     dir: TempDir,
     log: PathBuf,
     running: Child,
+    /// What is typed goes here, once something was.
+    serial: Option<UnixStream>,
 }
 
 /// An empty disk's size, bytes; the file has no blocks until something is written.
@@ -60,7 +62,14 @@ impl Bare {
         let qemu = Qemu::find(&build)?;
         let log = build.join("logs").join(format!("{name}.log"));
         fs::create_dir_all(build.join("logs")).map_err(|error| failed("make logs", error))?;
-        // QEMU itself begins the file anew.
+        // QEMU begins the file anew only some time after its start; until then it would be that
+        // of an earlier run.
+        match fs::remove_file(&log) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed(log.display(), error));
+            }
+            _ => {}
+        }
         let dir = tempfile::Builder::new().prefix("hf-vm-").tempdir();
         let dir = dir.map_err(|error| failed("temporary folder", error))?;
         let disk = File::create(dir.path().join("disk"));
@@ -99,7 +108,7 @@ impl Bare {
         command.args(["-chardev", &serial, "-serial", "chardev:serial"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let running = command.spawn().map_err(|error| failed("start QEMU", error))?;
-        Ok(Self { name: name.to_owned(), dir, log, running })
+        Ok(Self { name: name.to_owned(), dir, log, running, serial: None })
     }
 
     /// What it has said so far.
@@ -125,12 +134,27 @@ impl Bare {
     }
 
     /// Types a line at the serial console.
-    pub(crate) fn type_line(&self, line: &str) -> Outcome {
-        let mut serial = UnixStream::connect(self.dir.path().join("serial"))
-            .map_err(|error| failed("serial line", error))?;
+    pub(crate) fn type_line(&mut self, line: &str) -> Outcome {
+        if self.serial.is_none() {
+            self.serial = Some(self.serial_line()?);
+        }
+        let serial = self.serial.as_mut().ok_or("there is no serial line")?;
         // What a terminal sends for Enter.
         serial.write_all(format!("{line}\r").as_bytes()).map_err(|error| failed("type", error))?;
         serial.flush().map_err(|error| failed("type", error))
+    }
+
+    /// The serial line's other end. It stays open as long as the machine runs: at a hang-up QEMU
+    /// may drop what the machine has not taken yet.
+    fn serial_line(&self) -> Result<UnixStream, Failed> {
+        let path = self.dir.path().join("serial");
+        let serial = eventually("the serial line is there", PATIENCE, || {
+            UnixStream::connect(&path).map_err(|error| failed(path.display(), error))
+        })?;
+        let mut said = serial.try_clone().map_err(|error| failed("serial line", error))?;
+        // The log has it all; unread, it would make the machine wait. Ends with QEMU.
+        let _reader = std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        Ok(serial)
     }
 
     /// Waits until it has turned itself off.

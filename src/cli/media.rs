@@ -47,7 +47,14 @@ pub fn run(arguments: MediaArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Kind::Iso => Shape::Iso,
         Kind::Disk => Shape::Disk,
     };
-    let size = write_medium(shape, &bundle, &trusted, &arguments.output, &TerminalProgress::new())?;
+    let size = write_medium(
+        shape,
+        &bundle,
+        &trusted,
+        &arguments.trust,
+        &arguments.output,
+        &TerminalProgress::new(),
+    )?;
     writeln!(
         out,
         "{}: {}, version {}, serial {}, in {:.1} s",

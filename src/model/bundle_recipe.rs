@@ -146,17 +146,7 @@ impl Appliance {
         if !self.engine.prefix.starts_with('/') || self.engine.prefix.ends_with('/') {
             found.push(format!("engine.prefix {:?} is not an absolute path", self.engine.prefix));
         }
-        let relative = |path: &str| super::bundle_manifest::name_problem(path).is_none();
-        for package in &self.engine.packages {
-            for file in &package.files {
-                if !relative(&file.from) {
-                    found.push(format!("{}: from {:?} is not relative", package.name, file.from));
-                }
-                if !relative(file.to.trim_end_matches('/')) {
-                    found.push(format!("{}: to {:?} is not relative", package.name, file.to));
-                }
-            }
-        }
+        found.extend(self.engine.packages.iter().flat_map(PackageRecipe::problems));
         for (path, target) in &self.engine.links {
             if !relative(path) || !relative(target) || target.contains('/') {
                 found.push(format!("link {path:?} must point at a sibling, not {target:?}"));
@@ -170,6 +160,26 @@ impl Appliance {
         let engine = self.engine.packages.iter().map(|package| package.name.as_str());
         engine.chain(self.tools.iter().map(String::as_str))
     }
+}
+
+impl PackageRecipe {
+    /// Paths that would lead out of the package or of the tree.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for file in &self.files {
+            if !relative(&file.from) {
+                found.push(format!("{}: from {:?} is not relative", self.name, file.from));
+            }
+            if !relative(file.to.trim_end_matches('/')) {
+                found.push(format!("{}: to {:?} is not relative", self.name, file.to));
+            }
+        }
+        found
+    }
+}
+
+fn relative(path: &str) -> bool {
+    super::bundle_manifest::name_problem(path).is_none()
 }
 
 impl Lock {

@@ -59,6 +59,10 @@ impl SystemRecipe {
         if self.api_version != "holdfast.io/v1" || self.kind != "System" {
             found.push("apiVersion and kind must be holdfast.io/v1 and System".into());
         }
+        // The boot loader is placed as this one's firmware wants it.
+        if self.architecture != "amd64" {
+            found.push(format!("architecture {:?} is not amd64", self.architecture));
+        }
         if !(1..=22).contains(&self.root_compression_level) {
             found.push(format!(
                 "rootCompressionLevel {} is not in 1..22",
@@ -69,11 +73,63 @@ impl SystemRecipe {
         for name in listed.filter(|name| name.is_empty() || name.contains(['/', ' ', ','])) {
             found.push(format!("kernel module {name:?} is not a name"));
         }
+        found.extend(self.recipes().flat_map(PackageRecipe::problems));
         found
     }
 
     /// Packages whose files are listed.
     pub fn recipes(&self) -> impl Iterator<Item = &PackageRecipe> {
         self.tools.iter().chain(&self.loader.packages)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bundle_recipe::FileRecipe;
+    use super::*;
+
+    fn recipe(architecture: &str, from: &str, to: &str) -> SystemRecipe {
+        let file = FileRecipe { from: from.to_owned(), to: to.to_owned() };
+        SystemRecipe {
+            api_version: "holdfast.io/v1".to_owned(),
+            kind: "System".to_owned(),
+            architecture: architecture.to_owned(),
+            kernel: KernelRecipe {
+                package: "linux-image-amd64".to_owned(),
+                early: vec!["ahci".to_owned()],
+                modules: vec!["nf_*".to_owned()],
+            },
+            loader: LoaderRecipe {
+                modules: Vec::new(),
+                bios_modules: Vec::new(),
+                uefi_modules: Vec::new(),
+                packages: vec![PackageRecipe {
+                    name: "loader".to_owned(),
+                    files: vec![file.clone()],
+                }],
+            },
+            tools: vec![PackageRecipe { name: "tool".to_owned(), files: vec![file] }],
+            root_compression_level: 12,
+        }
+    }
+
+    #[test]
+    fn paths_lead_nowhere_else_and_the_architecture_is_the_one_that_boots() {
+        let none: Vec<String> = Vec::new();
+        assert_eq!(recipe("amd64", "usr/lib/*.mod", "lib/").problems(), none);
+        assert_eq!(recipe("amd64", "usr/bin/x", "bin/x").problems(), none);
+        assert_eq!(recipe("arm64", "a", "b").problems(), ["architecture \"arm64\" is not amd64"]);
+        for wrong in ["/etc/passwd", "../x", "a/../../x", ""] {
+            let from = [
+                format!("tool: from {wrong:?} is not relative"),
+                format!("loader: from {wrong:?} is not relative"),
+            ];
+            assert_eq!(recipe("amd64", wrong, "b").problems(), from);
+            let to = [
+                format!("tool: to {wrong:?} is not relative"),
+                format!("loader: to {wrong:?} is not relative"),
+            ];
+            assert_eq!(recipe("amd64", "a", wrong).problems(), to);
+        }
     }
 }

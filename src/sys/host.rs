@@ -109,6 +109,13 @@ pub fn same_file_system(one: &Path, other: &Path) -> bool {
     matches!((device(one), device(other)), (Ok(one), Ok(other)) if one.dev() == other.dev())
 }
 
+/// Whether both paths lead to one file that exists, through links of either kind too.
+pub fn same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
 pub fn file_system(path: &Path) -> std::io::Result<FileSystem> {
     let path = crate::sys::files::nearest_existing(path);
     let stat = nix::sys::statfs::statfs(&path)?;

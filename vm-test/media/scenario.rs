@@ -21,6 +21,9 @@ use crate::steps::step;
 /// What the last line of the screen tells.
 const SCREEN: &str = "Nothing was written to any disk.";
 
+/// What asks for an answer.
+const PROMPT: &str = "Enter restarts this machine";
+
 /// The CD's way, by BIOS.
 pub(crate) fn iso_bios() -> Outcome {
     starts("iso-bios", "iso", Firmware::Bios, Drive::Cd)
@@ -47,13 +50,15 @@ fn starts(name: &str, kind: &str, firmware: Firmware, drive: Drive) -> Outcome {
     let firmware = if firmware == Firmware::Uefi { "UEFI" } else { "BIOS" };
     for part in [
         format!("started by {firmware}, 1 processors"),
-        "serial HFTEST1, empty".to_owned(),
+        "serial HFTEST1, nothing found at its beginning and end".to_owned(),
         ", e1000e".to_owned(),
         "Nothing keeps this machine from serving.".to_owned(),
     ] {
         ensure(said.contains(&part), || format!("not on the screen: {part}\n{said}"))?;
     }
     ensure(!said.contains("does not take the module"), || said.clone())?;
+    // What is typed before it is discarded.
+    step("the prompt", || machine.says(PROMPT))?;
     step("a wrong answer is told", || {
         machine.type_line("on")?;
         machine.says("\"on\" is neither.")
@@ -72,7 +77,7 @@ pub(crate) fn bad_medium() -> Outcome {
     let entry = damage(&medium)?;
     let mut machine = Bare::power_on("bad-medium", Firmware::Bios, Drive::Cd, &medium)?;
     step("it says what is wrong", || machine.says("cannot start from this medium: "))?;
-    step("it waits for a person", || machine.says("Enter restarts this machine"))?;
+    step("it waits for a person", || machine.says(PROMPT))?;
     let said = machine.said()?;
     let line = said.lines().find(|line| line.contains("cannot start from")).unwrap_or_default();
     ensure(line.contains(&entry) && line.contains("is wrong"), || format!("not {entry}: {line}"))?;

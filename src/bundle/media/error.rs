@@ -19,6 +19,8 @@ pub enum MediaError {
     NoSystem { path: PathBuf },
     #[error("{path} is not a file; write the medium to a file and copy that to the device")]
     NotAFile { path: PathBuf },
+    #[error("the output {output} is the same file as {input}, of which the medium is made")]
+    OverInput { output: PathBuf, input: PathBuf },
     #[error("the boot loader's image {image} is not what this program can place: {reason}")]
     Loader { image: &'static str, reason: &'static str },
     #[error("cannot pack the first program")]

@@ -22,7 +22,7 @@ mod parts;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -34,6 +34,7 @@ use super::keys::TrustedKeys;
 use super::open::Bundle;
 use super::progress::Progress;
 use crate::sys::bundle_file::{self, SharedFile};
+use crate::sys::host::same_file;
 
 /// How an image is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,16 +46,21 @@ pub enum Shape {
 }
 
 /// Writes a medium with `bundle` to `output` and answers its size in bytes. The machine that
-/// starts from it accepts bundles of `trusted` keys.
+/// starts from it accepts bundles of `trusted` keys, which were read from `key_files`.
 pub fn write_medium(
     shape: Shape,
     bundle: &Bundle,
     trusted: &TrustedKeys,
+    key_files: &[PathBuf],
     output: &Path,
     progress: &dyn Progress,
 ) -> Result<u64, MediaError> {
     if output.exists() && !output.is_file() {
         return Err(MediaError::NotAFile { path: output.into() });
+    }
+    let mut inputs = [bundle.path()].into_iter().chain(key_files.iter().map(PathBuf::as_path));
+    if let Some(input) = inputs.find(|input| same_file(input, output)) {
+        return Err(MediaError::OverInput { output: output.into(), input: input.into() });
     }
     if bundle.manifest().entry("system/kernel").is_none() {
         return Err(MediaError::NoSystem { path: bundle.path().into() });

@@ -1,7 +1,6 @@
 //! Media made of a small bundle, read by what did not write them where there is such a thing.
 
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, symlink};
 
 use super::*;
 use crate::bundle::BundleError;
@@ -16,6 +15,8 @@ struct Fixture {
     bundle: PathBuf,
 }
 
+/// The name of the key file.
+const KEYS: &str = "keys.pub";
 const CD_IMAGE: usize = 150_000;
 const CORE: usize = 140_000;
 
@@ -71,7 +72,8 @@ impl Fixture {
     fn medium(&self, shape: Shape, name: &str) -> Result<PathBuf, MediaError> {
         let output = self.dir.path().join(name);
         let bundle = Bundle::open(&self.bundle, &self.trusted).unwrap();
-        write_medium(shape, &bundle, &self.trusted, &output, &Silent)?;
+        let key_files = [self.dir.path().join(KEYS)];
+        write_medium(shape, &bundle, &self.trusted, &key_files, &output, &Silent)?;
         Ok(output)
     }
 }
@@ -172,4 +174,21 @@ fn nothing_is_written_when_the_bundle_is_damaged_or_the_output_is_no_file() {
     assert!(std::fs::read(&good).unwrap() == before, "the older medium is as it was");
     let left: Vec<_> = std::fs::read_dir(fixture.dir.path()).unwrap().flatten().collect();
     assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
+fn a_medium_never_takes_the_place_of_what_it_is_made_of() {
+    let fixture = Fixture::new(true);
+    let dir = fixture.dir.path();
+    std::fs::write(dir.join(KEYS), fixture.trusted.public_pem().unwrap()).unwrap();
+    symlink(&fixture.bundle, dir.join("link")).unwrap();
+    std::fs::hard_link(dir.join(KEYS), dir.join("second-name")).unwrap();
+    let before = std::fs::read(&fixture.bundle).unwrap();
+    for name in ["b.hfb", "link", KEYS, "second-name"] {
+        let refused = fixture.medium(Shape::Iso, name).unwrap_err();
+        assert!(matches!(refused, MediaError::OverInput { .. }), "{name}: {refused}");
+    }
+    assert!(std::fs::read(&fixture.bundle).unwrap() == before, "the bundle is as it was");
+    let left: Vec<_> = std::fs::read_dir(dir).unwrap().flatten().collect();
+    assert_eq!(left.len(), 4, "{left:?}");
 }

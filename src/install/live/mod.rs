@@ -21,6 +21,7 @@ use crate::sys::appliance::{Console, restart, turn_off};
 
 /// Waits for a person who says how the machine is to go on; comes back only if it cannot.
 fn wait_for_person(console: &Console) -> std::io::Error {
+    console.discard_typed();
     loop {
         console.say("Enter restarts this machine, \"off\" and Enter turns it off.");
         match console.answer().as_deref() {

@@ -53,7 +53,7 @@ fn screen(machine: &Machine) -> Vec<String> {
         ),
     ];
     for disk in &machine.disks {
-        let content = disk.content.as_deref().unwrap_or("empty");
+        let content = disk.content.as_deref().unwrap_or("nothing found at its beginning and end");
         let (name, bytes) = (&disk.name, size(disk.bytes));
         lines.push(format!(
             "  disk {name}: {bytes}, {}, {content}",
@@ -102,13 +102,16 @@ mod tests {
             processors: 8,
             memory_bytes: 64 << 30,
             clock_seconds: i64::MAX,
-            disks: vec![Disk {
-                name: "nvme0n1".to_owned(),
-                bytes: 1 << 40,
-                model: "Fast".to_owned(),
-                serial: "S42".to_owned(),
-                content: Some("GPT partitions".to_owned()),
-            }],
+            disks: vec![
+                Disk {
+                    name: "nvme0n1".to_owned(),
+                    bytes: 1 << 40,
+                    model: "Fast".to_owned(),
+                    serial: "S42".to_owned(),
+                    content: Some("GPT partitions".to_owned()),
+                },
+                Disk { name: "sda".to_owned(), bytes: 9 << 30, ..Disk::default() },
+            ],
             cards: vec![NetworkCard {
                 name: "eth0".to_owned(),
                 address: "52:54:00:00:00:01".to_owned(),
@@ -120,6 +123,7 @@ mod tests {
             "on ACME S1",
             "UEFI, 8 processors, 64 GiB",
             "disk nvme0n1: 1024 GiB, Fast, serial S42, GPT partitions",
+            "disk sda: 9216 MiB, no model, no serial, nothing found at its beginning and end",
             "network card eth0: 52:54:00:00:00:01, ixgbe",
             "Nothing keeps this machine from serving.",
         ] {

@@ -2,12 +2,18 @@
 //!
 //! Why all: a server in a rack has a screen behind its BMC and a serial line behind another
 //! machine, and nobody knows at which of them somebody looks.
+//! Invariant: only a line that somebody ended is an answer; a console that hangs up is none.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{FlushArg, tcflush};
+
+/// Until consoles are looked at again of which one had something to tell, but no line.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// All consoles that the kernel writes to.
 #[derive(Debug)]
@@ -36,6 +42,13 @@ impl Console {
         }
     }
 
+    /// Discards what was typed so far: it cannot be meant for a question that comes now.
+    pub fn discard_typed(&self) {
+        for terminal in &self.terminals {
+            let _gone = tcflush(terminal, FlushArg::TCIFLUSH);
+        }
+    }
+
     /// Waits for a line on any console.
     pub fn answer(&self) -> io::Result<String> {
         loop {
@@ -52,11 +65,54 @@ impl Console {
                     continue;
                 }
                 let mut terminal = terminal;
-                let mut buffer = [0; 256];
-                // A terminal hands over whole lines.
-                let got = terminal.read(&mut buffer)?;
-                return Ok(String::from_utf8_lossy(&buffer[..got]).trim().to_owned());
+                // The longest line of a terminal, which hands over whole ones; with a hang-up or
+                // Ctrl-D no line ends. One that is gone takes nothing from the others.
+                let mut buffer = [0; 4096];
+                let got = terminal.read(&mut buffer).unwrap_or_default();
+                if buffer[..got].ends_with(b"\n") {
+                    return Ok(String::from_utf8_lossy(&buffer[..got]).trim().to_owned());
+                }
             }
+            // A console that hung up has something to tell all the time.
+            std::thread::park_timeout(PAUSE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::pty::openpty;
+
+    use super::*;
+
+    /// A keyboard and the terminal that it types at.
+    fn terminal() -> (File, File) {
+        let pair = openpty(None, None).unwrap();
+        (File::from(pair.master), File::from(pair.slave))
+    }
+
+    #[test]
+    fn neither_a_hang_up_nor_an_end_of_file_is_an_answer() {
+        let (gone, hung_up) = terminal();
+        let (mut keyboard, terminal) = terminal();
+        drop(gone);
+        let console = Console { terminals: vec![hung_up, terminal] };
+        // Ctrl-D without and with something before it, then a line.
+        keyboard.write_all(b"\x04of\x04off\n").unwrap();
+        assert_eq!(console.answer().unwrap(), "off");
+        keyboard.write_all(b"\n").unwrap();
+        assert_eq!(console.answer().unwrap(), "");
+    }
+
+    #[test]
+    fn what_was_typed_before_the_question_is_no_answer() {
+        let (mut keyboard, terminal) = terminal();
+        let console = Console { terminals: vec![terminal] };
+        keyboard.write_all(b"early\n").unwrap();
+        let mut arrived = [PollFd::new(console.terminals[0].as_fd(), PollFlags::POLLIN)];
+        poll(&mut arrived, PollTimeout::NONE).unwrap();
+        console.discard_typed();
+        keyboard.write_all(b"late\n").unwrap();
+        assert_eq!(console.answer().unwrap(), "late");
     }
 }

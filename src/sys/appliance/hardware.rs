@@ -95,7 +95,7 @@ fn disk(files: &HostFiles, name: &str) -> Option<Disk> {
     })
 }
 
-/// What stands at the beginning and at the end of a disk.
+/// What stands at the beginning and at the end of a disk; what lies between is not looked at.
 fn content(device: &Path, bytes: u64) -> Option<String> {
     let Ok(file) = File::open(device) else { return Some("unreadable".to_owned()) };
     let read = |at: u64, len: u64| {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_on_a_disk_is_told_and_only_zeros_are_empty() {
+    fn what_is_on_a_disk_is_told_and_only_zeros_are_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("disk");
         let look = |bytes: u64, at: u64, text: &[u8]| {

@@ -142,8 +142,9 @@ fn read_module(path: &str, bytes: &[u8]) -> Result<(String, Module), BuildError>
             }
             Some(("softdep", text)) => {
                 let pre = text.split("pre:").nth(1).and_then(|rest| rest.split("post:").next());
-                module.wishes =
-                    pre.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+                // A module may have several of these lines.
+                let wishes = pre.unwrap_or_default().split_whitespace().map(str::to_owned);
+                module.wishes.extend(wishes);
             }
             _ => {}
         }
