@@ -8,7 +8,7 @@
 // Output: one line for each thing that is wrong, exit code 1 if there is any.
 import { execSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
-import { accessible, Judge, launch, need, open } from "./browser.mjs";
+import { accessible, Judge, launch, need, open, PODS_MS } from "./browser.mjs";
 import { deploys, deploysInChinese } from "./deploy.mjs";
 
 const url = new URL(need("HOLDFAST_ADMIN_URL"));
@@ -37,9 +37,9 @@ async function signIn(page, text) {
 }
 
 /** Waits until the text is seen; what is not seen is wrong, and said so. */
-async function sees(page, text, what) {
+async function sees(page, text, what, timeout = 60_000) {
   const seen = page.getByText(text).first();
-  await seen.waitFor({ timeout: 60_000 }).catch(() => judge.wrong.push(`${what}: no ${text}`));
+  await seen.waitFor({ timeout }).catch(() => judge.wrong.push(`${what}: no ${text}`));
 }
 
 async function door(page) {
@@ -154,7 +154,7 @@ async function scale(page) {
   await page.screenshot({ path: `${shots}/scale-en.png` });
   await accessible(page, judge, "the scale dialog");
   await dialog.getByRole("button", { name: "Scale" }).click();
-  await sees(page, "4 / 4", "a Deployment scaled from the page");
+  await sees(page, "4 / 4", "a Deployment scaled from the page", PODS_MS);
 }
 
 /** What is deleted goes, and its successor comes, while one looks. */
@@ -169,7 +169,7 @@ async function successor(page) {
     const shown = [...document.querySelectorAll("tbody tr")].map((row) => row.innerText);
     const own = shown.filter((text) => text.startsWith("hello-"));
     return own.length === 4 && own.every((text) => !text.startsWith(gone) && text.includes("Ready"));
-  }, name);
+  }, name, { timeout: PODS_MS });
   judge.check(!(await names()).includes(name), `${name} is still shown`);
 }
 

@@ -2,7 +2,7 @@
 //
 // Every wait is for something that is seen. The Deployment that is applied is deleted from its
 // page; its Service, and what is left after a failure, the lab's scenario deletes.
-import { accessible } from "./browser.mjs";
+import { accessible, PODS_MS } from "./browser.mjs";
 import { faults, whole } from "./faults.mjs";
 
 const NAME = "page-shop";
@@ -112,7 +112,7 @@ async function applies(page, judge, shots) {
   await accessible(page, judge, "deploy, compared");
   await page.screenshot({ path: `${shots}/deploy-compared-en.png`, fullPage: true });
   await page.getByRole("button", { name: "Apply changes (2)" }).click();
-  await page.getByText("Ready: 2 of 2 pods").waitFor();
+  await page.getByText("Ready: 2 of 2 pods").waitFor({ timeout: PODS_MS });
   await accessible(page, judge, "deploy, applied");
   await page.screenshot({ path: `${shots}/deploy-applied-en.png`, fullPage: true });
 }
