@@ -41,9 +41,12 @@ function useChecked(text: string): [Checked | undefined, () => void] {
   useEffect(() => {
     let current = true;
     const timer = setTimeout(() => {
-      void check(text, schemasOf).then((found) => {
-        if (current) setChecked(found);
-      });
+      void check(text, schemasOf)
+        // A text that cannot be judged is told as such, and is not checked for ever.
+        .catch((error: unknown) => ({ text, parts: [], problems: [], kinds: new Map(), error }))
+        .then((found) => {
+          if (current) setChecked(found);
+        });
     }, QUIET_MS);
     return () => {
       current = false;
