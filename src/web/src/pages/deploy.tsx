@@ -119,7 +119,10 @@ function Begin({ empty, onText }: { empty: boolean; onText: (text: string) => vo
   const [tooLarge, setTooLarge] = useState(false);
   const open = async (file: File | undefined) => {
     setTooLarge(file !== undefined && file.size > FILE_MAX);
-    if (file && file.size <= FILE_MAX) begin(await file.text());
+    if (file && file.size <= FILE_MAX) {
+      // The editor ends its lines with \n alone, and places are counted in the same text.
+      begin((await file.text()).replace(/\r\n?/g, "\n"));
+    }
   };
   return (
     <>
