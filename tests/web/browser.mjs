@@ -6,6 +6,9 @@ import { chromium } from "playwright-core";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
+/** How long pods may take to be ready on a busy machine. */
+export const PODS_MS = 180_000;
+
 export const need = (name) => {
   const value = process.env[name];
   if (!value) throw new Error(`${name} is not set`);

@@ -1,7 +1,8 @@
 // Deploying from the admin page: a form, the editor, what the cluster says, what becomes of it.
 //
-// Every wait is for something that is seen. What is applied here is deleted here.
-import { accessible } from "./browser.mjs";
+// Every wait is for something that is seen. The Deployment that is applied is deleted from its
+// page; its Service, and what is left after a failure, the lab's scenario deletes.
+import { accessible, PODS_MS } from "./browser.mjs";
 import { faults, whole } from "./faults.mjs";
 
 const NAME = "page-shop";
@@ -31,21 +32,29 @@ const lines = (text) => text.split("\n").length.toLocaleString("en-GB");
 
 /** As if a file had been chosen; what was written before is given up. */
 async function load(page, text) {
+  // The page judges a text only if there is one, and then asks before it replaces it.
+  const written = (await page.locator(".problems").count()) > 0;
   const file = { name: "all.yaml", mimeType: "text/yaml", buffer: Buffer.from(text) };
   await page.locator("input[type=file]").setInputFiles(file);
-  const replace = page.getByRole("dialog").getByRole("button", { name: "Replace" });
-  const said = page.locator(".problems").getByText(` ${lines(text)} lines`);
-  await replace.or(said).first().waitFor();
-  if (await replace.isVisible()) await replace.click();
+  if (written) await page.getByRole("dialog").getByRole("button", { name: "Replace" }).click();
   await page.locator('.problems[aria-busy="false"]').getByText(` ${lines(text)} lines`).waitFor();
 }
 
-/** The lines that are marked, with what is said of each. */
-const told = async (page) =>
-  (await page.locator(".problems li").allInnerTexts()).map((text) => ({
-    line: Number(/^Line (\d+)/.exec(text)?.[1]),
-    text,
+/**
+ * The lines that are marked, with what is said of each, once the check has ended and says `text`
+ * among the rest. Seen in one look: between two the page may begin another check.
+ */
+async function told(page, text = "") {
+  const seen = await page.waitForFunction((wanted) => {
+    const section = document.querySelector('.problems[aria-busy="false"]');
+    const said = [...(section?.querySelectorAll("li") ?? [])].map((one) => one.innerText);
+    return section && (wanted === "" || said.some((one) => one.includes(wanted))) ? said : null;
+  }, text);
+  return (await seen.jsonValue()).map((one) => ({
+    line: Number(/^Line (\d+)/.exec(one)?.[1]),
+    text: one,
   }));
+}
 
 async function marksFaults(page, judge, shots) {
   await load(page, whole());
@@ -82,14 +91,16 @@ async function writes(page, judge, shots) {
   await page.locator(".cm-tooltip-autocomplete").getByText("minReadySeconds").click();
   await editor.getByText("minReadySeconds:").waitFor();
   await page.keyboard.type("many");
-  await page.locator(".problems li").getByText("wanted is a whole number").waitFor();
-  const [only] = await told(page);
+  const line = (end) => editor.locator(".cm-line").filter({ hasText: `minReadySeconds: ${end}` });
+  await line("many").waitFor();
+  const [only] = await told(page, "wanted is a whole number");
   judge.check(only.line === 9, `a wrong value in line 9 is marked in line ${only.line}`);
   await page.locator(".cm-lint-marker-error").waitFor();
   await page.screenshot({ path: `${shots}/deploy-typing-en.png` });
   for (const _ of "many") await page.keyboard.press("Backspace");
   await page.keyboard.type("0");
-  await page.getByText(/^No problem in/).waitFor();
+  await line("0").waitFor();
+  await page.locator('.problems[aria-busy="false"]').getByText(/^No problem in/).waitFor();
   await accessible(page, judge, "deploy, written");
 }
 
@@ -101,7 +112,7 @@ async function applies(page, judge, shots) {
   await accessible(page, judge, "deploy, compared");
   await page.screenshot({ path: `${shots}/deploy-compared-en.png`, fullPage: true });
   await page.getByRole("button", { name: "Apply changes (2)" }).click();
-  await page.getByText("Ready: 2 of 2 pods").waitFor();
+  await page.getByText("Ready: 2 of 2 pods").waitFor({ timeout: PODS_MS });
   await accessible(page, judge, "deploy, applied");
   await page.screenshot({ path: `${shots}/deploy-applied-en.png`, fullPage: true });
 }
@@ -111,9 +122,7 @@ async function conflicts(page, judge, shots) {
   judge.expected = ["409 ()"];
   await load(page, TAKEN);
   await page.getByRole("button", { name: "Compare with the cluster" }).click();
-  const held = page.locator(".problems li").getByText(/image is held by holdfast/);
-  await held.waitFor();
-  const [only] = await told(page);
+  const [only] = await told(page, "image is held by holdfast");
   judge.check(only.line === 13, `the field of another in line 13 is marked in line ${only.line}`);
   await page.screenshot({ path: `${shots}/deploy-conflict-en.png`, fullPage: true });
   await page.getByLabel("Take these fields over").check();

@@ -112,6 +112,35 @@ test("a conflict names the field and who holds it, and is taken over only when a
   assert.equal(asked[0]?.query.get("force"), "true");
 });
 
+test("a definition in the text whose schema is none is no end of the checking", async () => {
+  const definition = (schema: string) => `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: ships.sea.example}
+spec:
+  group: sea.example
+  scope: Cluster
+  names: {kind: Ship, plural: ships}
+  versions: [{name: v1, schema: {openAPIV3Schema: ${schema}}}]
+---
+apiVersion: sea.example/v1
+kind: Ship
+metadata: {name: one}
+spec: {colour: green, size: 3}
+`;
+  for (const schema of [
+    "text",
+    "[1, 2]",
+    "{required: name}",
+    "{properties: text}",
+    "{properties: {spec: {required: {a: b}, properties: {colour: {enum: red}, size: {$ref: 1}}}}}",
+    "{properties: {spec: {allOf: [{$ref: {a: b}}]}}}",
+    "{properties: {spec: {properties: {colour: {enum: {a: b}}, size: null}}}}",
+  ]) {
+    const found = await check(definition(schema), async (version) => GROUPS[version]);
+    assert.equal(found.kinds.size, 2, schema);
+  }
+});
+
 const NEW = `apiVersion: v1
 kind: Namespace
 metadata: {name: fresh}

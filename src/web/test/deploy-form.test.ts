@@ -69,17 +69,63 @@ test("the other documents stay as they are", () => {
   assert.equal(changed, text.replace("replicas: 2", "replicas: 7"));
 });
 
-test("a new name goes where the old one was, also letter by letter and through nothing", () => {
+/** Renames the document of that number. */
+const call = (text: string, to: string, number = 0) => {
+  const part = parse(text)[number];
+  assert.ok(part);
+  return rename(text, part, to);
+};
+/** Of each document its kind and name. */
+const names = (text: string) => parse(text).map((part) => `${part.kind} ${part.name}`);
+const workloadOf = (text: string) =>
+  parse(text).findIndex((part) => !["Service", "ConfigMap"].includes(part.kind));
+
+test("a new name goes where the old one was, also letter by letter", () => {
   let text: string = TEMPLATES.deployment("app");
-  let name = "app";
-  for (const next of ["ap", "a", "", "s", "sh", "shop"]) {
-    text = rename(text, name, next);
-    name = next;
+  for (const next of ["ap", "a", "as", "s", "sh", "shop"]) {
+    text = call(text, next, workloadOf(text));
   }
   assert.equal(text, TEMPLATES.deployment("shop"));
-  assert.equal(rename(TEMPLATES.cronJob("app"), "app", "night"), TEMPLATES.cronJob("night"));
-  const set3 = rename(TEMPLATES.statefulSet("app"), "app", "ledger");
-  assert.equal(set3, TEMPLATES.statefulSet("ledger"));
+  assert.equal(call(TEMPLATES.cronJob("app"), "night"), TEMPLATES.cronJob("night"));
+  const set3 = TEMPLATES.statefulSet("app");
+  assert.equal(call(set3, "ledger", workloadOf(set3)), TEMPLATES.statefulSet("ledger"));
+});
+
+test("nothing is no name: what was and what is empty stays", () => {
+  const text = TEMPLATES.deployment("app");
+  const at = workloadOf(text);
+  const none = call(text, "", at);
+  assert.ok(names(none).includes("Service app"), none);
+  assert.ok(none.includes("app: app"), none);
+  const again = call(none.replace("app: app", 'app: ""'), "shop", at);
+  assert.ok(again.includes('app: ""'), again);
+  assert.ok(
+    names(again).includes("Deployment shop") && names(again).includes("Service app"),
+    again,
+  );
+});
+
+const SERVICE = `apiVersion: v1
+kind: Service
+metadata: {name: shop}
+`;
+
+test("only what belongs to the renamed workload gets its name", () => {
+  const there = SERVICE.replace("shop}", "shop, namespace: other}");
+  const moved = call([TEXT, SERVICE, there].join("---\n"), "mall");
+  assert.deepEqual(names(moved), ["Deployment mall", "Service mall", "Service shop"]);
+  const second = TEXT.replace("Deployment", "DaemonSet");
+  const shared = call([TEXT, SERVICE, second].join("---\n"), "mall", 2);
+  assert.deepEqual(names(shared), ["Deployment shop", "Service shop", "DaemonSet mall"]);
+});
+
+test("a document that cannot be read is left alone", () => {
+  const broken = `${SERVICE}spec: {ports: [\n`;
+  const text = [TEXT, broken].join("---\n");
+  const changed = call(text, "mall");
+  assert.ok(changed.endsWith(broken), changed);
+  assert.ok(changed.includes("name: mall # short"), changed);
+  assert.equal(call(text, "mall", 1), text);
 });
 
 test("every template is whole", () => {

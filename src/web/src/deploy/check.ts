@@ -131,7 +131,8 @@ class Walk {
   }
 
   private scalar(node: unknown, value: unknown, schema: Schema): void {
-    if (schema.enum && !schema.enum.includes(value)) {
+    // A schema that the text itself defines may hold anything anywhere.
+    if (Array.isArray(schema.enum) && !schema.enum.includes(value)) {
       this.say(node, "check.enum", { values: schema.enum.map(String).join(", ") });
     }
     const number = typeof value === "number" ? value : undefined;
@@ -164,7 +165,8 @@ class Walk {
         if (meant) there.add(meant);
       }
     }
-    const missing = (schema.required ?? []).filter((name) => !there.has(name));
+    const required = Array.isArray(schema.required) ? schema.required : [];
+    const missing = required.filter((name) => !there.has(name));
     if (merges || missing.length === 0) return;
     this.say(owner ?? firstKey(node) ?? node, "check.required", { names: missing.join(", ") });
   }

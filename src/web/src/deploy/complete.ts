@@ -212,7 +212,7 @@ export function suggestions(place: Place, schemas: GroupSchemas, root: Schema): 
     const holder = schemas.at(root, place.path);
     if (!holder) return [];
     const own = schemas.resolve(holder).schema;
-    const required = new Set(own.required ?? []);
+    const required = new Set(Array.isArray(own.required) ? own.required : []);
     return Object.entries(own.properties ?? {})
       .filter(
         ([name]) => !place.siblings.has(name) && !(place.path.length === 0 && name === "status"),
@@ -228,7 +228,8 @@ export function suggestions(place: Place, schemas: GroupSchemas, root: Schema): 
   if (!schema) return [];
   const own = schemas.resolve(schema).schema;
   if (own.type === "boolean") return ["true", "false"].map((label) => ({ label, apply: label }));
-  if (own.enum) return own.enum.map((one) => ({ label: String(one), apply: String(one) }));
+  if (Array.isArray(own.enum))
+    return own.enum.map((one) => ({ label: String(one), apply: String(one) }));
   if (own.type !== "string") return [];
   return named(schema.description ?? own.description ?? "").map((label) => ({
     label,

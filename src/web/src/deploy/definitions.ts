@@ -1,6 +1,6 @@
 // Kinds that a text defines itself, before the server knows them.
 
-import { at, list, text } from "../api/objects";
+import { list, map, text } from "../api/objects";
 import type { Part } from "./manifest";
 import { GroupSchemas, type OpenApi, type Schema } from "./schemas";
 import { ALIASES_MAX } from "./yaml-faults";
@@ -33,7 +33,9 @@ export function definedBy(parts: Part[]): Map<string, GroupSchemas> {
       const apiVersion = `${group}/${version}`;
       const document = documents.get(apiVersion) ?? { paths: {}, components: { schemas: {} } };
       documents.set(apiVersion, document);
-      const own = (at(one, "schema.openAPIV3Schema") ?? {}) as Schema;
+      // What is no schema is told at the definition itself; here it only must not mislead.
+      const own: Schema = map(one, "schema.openAPIV3Schema");
+      const fields = map(own, "properties") as Record<string, Schema>;
       const gvk = { group, version, kind };
       const where = text(definition, "spec.scope") === "Cluster" ? "" : "/namespaces/{namespace}";
       document.paths[`/apis/${apiVersion}${where}/${plural}/{name}`] = {
@@ -42,7 +44,7 @@ export function definedBy(parts: Part[]): Map<string, GroupSchemas> {
       document.components.schemas[kind] = {
         ...own,
         properties: {
-          ...own.properties,
+          ...fields,
           apiVersion: { type: "string" },
           kind: { type: "string" },
           metadata: METADATA,

@@ -443,7 +443,7 @@ export function Form({ text, part, onText }: Own) {
             onChange={(event) => {
               const next = event.target.value;
               onText(
-                pod ? rename(text, part.name, next) : write(text, part, ["metadata", "name"], next),
+                pod ? rename(text, part, next) : write(text, part, ["metadata", "name"], next),
               );
             }}
           />

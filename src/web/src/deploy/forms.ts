@@ -125,11 +125,24 @@ function sayName(document: Document, old: string, name: string): void {
   }
 }
 
-/** Gives an application another name: its workload, and the service of the same name. */
-export function rename(text: string, name: string, to: string): string {
-  const concerned = parse(text).filter(
-    (part) => part.name === name && (podOf(part.kind) !== undefined || part.kind === "Service"),
+/**
+ * Gives a workload another name, and the Service of the same name beside it.
+ *
+ * Nothing is no name: what is empty elsewhere must not become what is typed next, and the
+ * Service would lose whose it is. Where two workloads share the name it is nobody's alone.
+ */
+export function rename(text: string, own: Part, to: string): string {
+  const { name, namespace } = own;
+  if (own.problems.length > 0) return text;
+  if (name === "" || to === "") return write(text, own, ["metadata", "name"], to);
+  const same = parse(text).filter(
+    (part) => part.from !== own.from && part.name === name && part.namespace === namespace,
   );
+  const shared = same.some((part) => podOf(part.kind) !== undefined);
+  const services = same.filter(
+    (part) => part.kind === "Service" && part.problems.length === 0 && !shared,
+  );
+  const concerned = [own, ...services].sort((a, b) => a.from - b.from);
   // From the end, so that the places of those before it stay.
   return concerned.reduceRight(
     (all, part) => change(all, part, (document) => sayName(document, name, to)),

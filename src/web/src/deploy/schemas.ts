@@ -73,7 +73,8 @@ export class GroupSchemas {
     // A type that points at itself through nothing else would be no type.
     for (let depth = 0; depth < 16; depth += 1) {
       const next = found.$ref ?? (found.allOf?.length === 1 ? found.allOf[0]?.$ref : undefined);
-      if (next === undefined) break;
+      // A definition in a text may have anything here.
+      if (typeof next !== "string") break;
       name = next.slice(next.lastIndexOf("/") + 1);
       found = this.document.components.schemas[name] ?? {};
     }

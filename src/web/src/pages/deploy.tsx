@@ -8,6 +8,7 @@ import "../deploy/deploy.css";
 import { Alert, Button, Segmented, Select } from "antd";
 import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { collection, NAMESPACES } from "../api/kinds";
+import { alone, useRunning } from "../deploy/alone";
 import { type Checked, check } from "../deploy/check";
 import { type Applied, apply, type Compared, compare, targets } from "../deploy/cluster";
 import { Comparison } from "../deploy/compare";
@@ -26,6 +27,7 @@ import { PageHead, Panel } from "../parts/frame";
 import { useLive, useSession } from "../parts/hooks";
 import { useKinds } from "../parts/kinds-context";
 import { Loading } from "../parts/states";
+import { current, subscribe } from "../session";
 
 const Editor = lazy(() => import("../deploy/editor"));
 const QUIET_MS = 200;
@@ -39,9 +41,12 @@ function useChecked(text: string): [Checked | undefined, () => void] {
   useEffect(() => {
     let current = true;
     const timer = setTimeout(() => {
-      void check(text, schemasOf).then((found) => {
-        if (current) setChecked(found);
-      });
+      void check(text, schemasOf)
+        // A text that cannot be judged is told as such, and is not checked for ever.
+        .catch((error: unknown) => ({ text, parts: [], problems: [], kinds: new Map(), error }))
+        .then((found) => {
+          if (current) setChecked(found);
+        });
     }, QUIET_MS);
     return () => {
       current = false;
@@ -114,7 +119,10 @@ function Begin({ empty, onText }: { empty: boolean; onText: (text: string) => vo
   const [tooLarge, setTooLarge] = useState(false);
   const open = async (file: File | undefined) => {
     setTooLarge(file !== undefined && file.size > FILE_MAX);
-    if (file && file.size <= FILE_MAX) begin(await file.text());
+    if (file && file.size <= FILE_MAX) {
+      // The editor ends its lines with \n alone, and places are counted in the same text.
+      begin((await file.text()).replace(/\r\n?/g, "\n"));
+    }
   };
   return (
     <>
@@ -185,42 +193,72 @@ function FormSide({
 function useRound(text: string, namespace: string, checked: Checked | undefined) {
   const [round, setRound] = useState<Round>();
   const [forced, setForced] = useState(new Set<string>());
-  const stop = useRef<AbortController>(undefined);
-  useEffect(() => () => stop.current?.abort(), []);
+  const running = useRunning();
+  // What a comparison is for, as long as it is: another text or page makes it void.
+  const wanted = `${namespace}\n${text}`;
+  const latest = useRef<string>(undefined);
+  useEffect(() => {
+    latest.current = wanted;
+    return () => {
+      latest.current = undefined;
+    };
+  }, [wanted]);
   const valid = round && round.text === text && round.namespace === namespace;
 
-  const compareAll = async (force: Set<string>) => {
-    if (!checked) return;
-    setForced(force);
-    const all = targets(checked, namespace);
-    setRound({ text, namespace, busy: true });
-    const compared: Compared[] = [];
-    for (const target of all) compared.push(await compare(target, all, force.has(target.id)));
-    setRound((old) =>
-      old?.text === text && old.namespace === namespace ? { ...old, compared, busy: false } : old,
-    );
-  };
-  const applyAll = async (compared: Compared[]) => {
-    const cut = new AbortController();
-    stop.current = cut;
-    const applied: Applied[] = [];
-    const tell = (busy: boolean) =>
-      setRound({ text, namespace, compared, applied: [...applied], busy });
-    tell(true);
-    for (const one of compared) {
-      if (cut.signal.aborted) break;
-      const { target } = one;
-      applied.push(await apply(one, forced.has(target.id), cut.signal));
-      if (target.served.kind === "CustomResourceDefinition") forgetSchemas();
+  const compareAll = (force: Set<string>) =>
+    alone("comparing", async () => {
+      if (!checked) return;
+      setForced(force);
+      const all = targets(checked, namespace);
+      setRound({ text, namespace, busy: true });
+      const compared: Compared[] = [];
+      for (const target of all) {
+        if (latest.current !== wanted) return setRound(undefined);
+        compared.push(await compare(target, all, force.has(target.id)));
+      }
+      setRound((old) =>
+        old?.text === text && old.namespace === namespace ? { ...old, compared, busy: false } : old,
+      );
+    });
+  const applyAll = (compared: Compared[]) =>
+    alone("applying", async () => {
+      // It goes on while one looks at other pages, but never as somebody else.
+      const cut = new AbortController();
+      const user = current().session?.user;
+      const leave = subscribe(() => {
+        const { session } = current();
+        if (!session?.signedIn || session.user !== user) cut.abort();
+      });
+      const applied: Applied[] = [];
+      const tell = (busy: boolean) =>
+        setRound({ text, namespace, compared, applied: [...applied], busy });
       tell(true);
-    }
-    tell(false);
-  };
+      try {
+        for (const one of compared) {
+          if (cut.signal.aborted) break;
+          const { target } = one;
+          applied.push(await apply(one, forced.has(target.id), cut.signal));
+          if (target.served.kind === "CustomResourceDefinition") forgetSchemas();
+          tell(true);
+        }
+      } finally {
+        leave();
+        tell(false);
+      }
+    });
   const again = () => {
     setRound(undefined);
     setForced(new Set());
   };
-  return { round: valid ? round : undefined, last: round, forced, compareAll, applyAll, again };
+  return {
+    round: valid ? round : undefined,
+    last: round,
+    running,
+    forced,
+    compareAll,
+    applyAll,
+    again,
+  };
 }
 
 function Outcome({
@@ -231,11 +269,11 @@ function Outcome({
   checked: Checked | undefined;
 }) {
   const { t, n } = useWords();
-  const { round: current, last, forced, compareAll, applyAll } = of;
+  const { last, running, forced, compareAll, applyAll } = of;
   // What was applied stays in sight while one goes on writing.
-  const round = current ?? (last?.applied ? last : undefined);
+  const round = of.round ?? (last?.applied ? last : undefined);
   if (!round) return null;
-  const { compared, applied, busy } = round;
+  const { compared, applied } = round;
   if (applied) return <Followed all={applied} />;
   if (!compared) return <Loading />;
   const ready = compared.every((one) => one.state !== "refused");
@@ -247,7 +285,7 @@ function Outcome({
       more={
         <Button
           type="primary"
-          disabled={!ready || effective === 0 || busy || !checked}
+          disabled={!ready || effective === 0 || running !== undefined || !checked}
           onClick={() => void applyAll(compared)}
         >
           {t("deploy.apply", { count: n(effective) })}
@@ -282,7 +320,7 @@ export default function Deploy() {
   const editor = useRef<EditorHandle>(null);
   const [checked, checkAgain] = useChecked(text);
   const of = useRound(text, namespace, checked);
-  const { round, compareAll, again } = of;
+  const { round, running, compareAll, again } = of;
   const applied = round?.applied !== undefined && !round.busy;
 
   useEffect(() => forgetSchemas(), []);
@@ -339,8 +377,8 @@ export default function Deploy() {
         <span className="grow" />
         <Button
           type="primary"
-          disabled={!well || round?.busy === true}
-          loading={round?.busy === true && !round.applied}
+          disabled={!well || running !== undefined}
+          loading={running !== undefined}
           onClick={() => void compareAll(new Set())}
         >
           {t("deploy.compare")}
