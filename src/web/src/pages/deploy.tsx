@@ -324,7 +324,10 @@ export default function Deploy() {
   const applied = round?.applied !== undefined && !round.busy;
 
   useEffect(() => forgetSchemas(), []);
-  useEffect(() => keepDraft({ user, text, namespace }), [user, text, namespace]);
+  useEffect(() => {
+    // React may come here late, when the session is over and the draft is forgotten.
+    if (current().session?.signedIn) keepDraft({ user, text, namespace });
+  }, [user, text, namespace]);
   const goTo = useCallback((at: number) => {
     setPosition(at);
     editor.current?.goTo(at);
