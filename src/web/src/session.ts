@@ -87,9 +87,10 @@ export async function end(why: Why): Promise<void> {
   // First what follows the cluster: it would ask once more, as nobody.
   connection.stop();
   forgetAll();
-  // Who leaves takes what he was writing with him; who was only away finds it again.
-  if (why === "out") forgetDraft();
   // Where the node does not answer the session ends there by its own idleness.
   await json(SESSION, { method: "DELETE" }).catch(() => undefined);
   over(why);
+  // Who leaves takes what he was writing with him; who was only away finds it again. After all
+  // else: until then the page is there and keeps what is still typed.
+  if (why === "out") forgetDraft();
 }

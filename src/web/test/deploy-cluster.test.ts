@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { Obj } from "../src/api/objects";
 import { check } from "../src/deploy/check";
+import { lineOf } from "../src/deploy/manifest";
 import { progressOf } from "../src/deploy/progress";
 import { readable } from "../src/deploy/readable";
 import { GroupSchemas, type OpenApi } from "../src/deploy/schemas";
@@ -110,6 +111,23 @@ test("a conflict names the field and who holds it, and is taken over only when a
   const asked = server([[201, stored({ k: "v" })]]);
   await compare(target, all, true);
   assert.equal(asked[0]?.query.get("force"), "true");
+});
+
+test("the same object twice is told at the second, wherever its namespace is said", async () => {
+  const { repeated } = await import("../src/deploy/cluster");
+  const told = async (text: string, namespace: string) => {
+    const checked = await check(text, async (version) => GROUPS[version]);
+    return repeated(checked, namespace).map((one) => [lineOf(text, one.from), one.key]);
+  };
+  const there = MAP.replace("name: a", "name: a, namespace: near");
+  const other = MAP.replace("name: a", "name: a, namespace: other");
+  const text = [MAP, there, other].join("---\n");
+  assert.deepEqual(await told(text, "near"), [[8, "check.repeated"]]);
+  assert.deepEqual(await told(text, "other"), [[13, "check.repeated"]]);
+  assert.deepEqual(await told(text, "third"), []);
+  // Without a name it is told as such, and not as the same.
+  const none = MAP.replace("{name: a}", "{}");
+  assert.deepEqual(await told([none, none].join("---\n"), "near"), []);
 });
 
 test("a definition in the text whose schema is none is no end of the checking", async () => {

@@ -5,7 +5,7 @@ import { ApiError, json, open, query } from "../api/http";
 import { objectPath } from "../api/kinds";
 import { type Fields, map, type Obj } from "../api/objects";
 import type { Checked } from "./check";
-import type { Part } from "./manifest";
+import { type Part, type Problem, placeOf } from "./manifest";
 import { readable } from "./readable";
 import type { Served } from "./schemas";
 import { ALIASES_MAX } from "./yaml-faults";
@@ -47,10 +47,14 @@ export interface Applied {
 }
 
 /** The objects of a text without problems, in its order. */
-export function targets(checked: Checked, namespace: string): Target[] {
+export function targets(
+  checked: Checked,
+  namespace: string,
+  concerns: (part: Part) => boolean = () => true,
+): Target[] {
   return checked.parts.flatMap((part, number) => {
     const served = checked.kinds.get(part)?.served;
-    if (!served) return [];
+    if (!served || !concerns(part)) return [];
     const value = part.document.toJS({ maxAliasCount: ALIASES_MAX }) as Fields;
     const ns = served.namespaced ? part.namespace || namespace : undefined;
     const metadata = { ...map(value, "metadata") } as Fields;
@@ -65,6 +69,28 @@ export function targets(checked: Checked, namespace: string): Target[] {
         value: { ...value, metadata },
       },
     ];
+  });
+}
+
+/**
+ * Objects that stand in the text before: the second would undo the first when it is applied,
+ * which no comparison shows, since both are compared with what is there now. What a document
+ * with other problems names may not be what it means.
+ */
+export function repeated(checked: Checked, namespace: string): Problem[] {
+  const faulty = (part: Part) =>
+    checked.problems.some((one) => one.from >= part.from && one.from <= part.to);
+  const seen = new Set<string>();
+  return targets(checked, namespace, (part) => !faulty(part)).flatMap((target) => {
+    const { served, part, name } = target;
+    // Another version of a group is another view of the same object.
+    const own = JSON.stringify([served.group, served.kind, target.namespace, name]);
+    if (!seen.has(own)) {
+      seen.add(own);
+      return [];
+    }
+    const values = { kind: served.kind, name };
+    return [{ ...placeOf(part, "metadata.name"), key: "check.repeated", values }];
   });
 }
 

@@ -116,6 +116,7 @@ export const enDeploy = {
   "check.noKind": "{apiVersion} has no kind {kind} on this server.",
   "check.noVersion": "This server has no {apiVersion}.",
   "check.name": "metadata.name is missing.",
+  "check.repeated": "{kind} {name} stands here twice.",
   "check.is.text": "text",
   "check.is.number": "a number",
   "check.is.integer": "a whole number",

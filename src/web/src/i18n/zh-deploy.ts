@@ -112,6 +112,7 @@ export const zhDeploy: Record<keyof typeof enDeploy, string> = {
   "check.noKind": "服务端的 {apiVersion} 中没有资源类型 {kind}。",
   "check.noVersion": "服务端没有 {apiVersion}。",
   "check.name": "缺少 metadata.name。",
+  "check.repeated": "{kind} {name} 在此处重复出现。",
   "check.is.text": "文本",
   "check.is.number": "数值",
   "check.is.integer": "整数",

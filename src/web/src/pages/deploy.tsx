@@ -10,7 +10,7 @@ import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState } fro
 import { collection, NAMESPACES } from "../api/kinds";
 import { alone, useRunning } from "../deploy/alone";
 import { type Checked, check } from "../deploy/check";
-import { type Applied, apply, type Compared, compare, targets } from "../deploy/cluster";
+import { type Applied, apply, type Compared, compare, repeated, targets } from "../deploy/cluster";
 import { Comparison } from "../deploy/compare";
 import type { EditorHandle, Knowledge } from "../deploy/editor";
 import { Followed } from "../deploy/follow";
@@ -324,7 +324,10 @@ export default function Deploy() {
   const applied = round?.applied !== undefined && !round.busy;
 
   useEffect(() => forgetSchemas(), []);
-  useEffect(() => keepDraft({ user, text, namespace }), [user, text, namespace]);
+  useEffect(() => {
+    // React may come here late, when the session is over and the draft is forgotten.
+    if (current().session?.signedIn) keepDraft({ user, text, namespace });
+  }, [user, text, namespace]);
   const goTo = useCallback((at: number) => {
     setPosition(at);
     editor.current?.goTo(at);
@@ -339,15 +342,17 @@ export default function Deploy() {
     }),
     [kinds],
   );
+  const twice = useMemo(() => (checked ? repeated(checked, namespace) : []), [checked, namespace]);
   const problems = useMemo(() => {
     if (!checked) return undefined;
-    const own = [...checked.problems, ...refused(round?.applied ? [] : (round?.compared ?? []))];
+    const server = refused(round?.applied ? [] : (round?.compared ?? []));
+    const own = [...checked.problems, ...twice, ...server];
     return own.sort((a, b) => a.from - b.from);
-  }, [checked, round]);
+  }, [checked, twice, round]);
   const empty = text.trim() === "";
   // Every document, or none: what could not be judged must not be left out in silence.
   const whole = checked !== undefined && checked.kinds.size === checked.parts.length;
-  const well = whole && checked.problems.length === 0 && checked.parts.length > 0;
+  const well = whole && checked.problems.length + twice.length === 0 && checked.parts.length > 0;
 
   return (
     <>
